@@ -1,0 +1,29 @@
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { findNode } from './find-node.mjs';
+
+/**
+ * Runs a TypeScript entry with a Node that is new enough, in this terminal, and exits as it exits.
+ * @param {string} entry absolute path of a .ts file
+ * @param {readonly string[]} args
+ */
+export function runWithNode(entry, args) {
+  let node;
+  try {
+    node = findNode();
+  } catch (error) {
+    process.stderr.write(`${error.message}\n`);
+    process.exit(2);
+  }
+  const followParent = join(dirname(fileURLToPath(import.meta.url)), 'follow-parent.mjs');
+  const child = spawn(node, ['--disable-warning=ExperimentalWarning', '--import', followParent, entry, ...args], {
+    // The channel carries nothing: its end tells the child that this process was killed without a chance to say so.
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+    // Children of the child (vitest, esbuild) must find the same Node.
+    env: { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH ?? ''}` },
+  });
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  child.on('exit', (code, signal) => process.exit(code ?? 128 + (signal ? (constants.signals[signal] ?? 0) : 0)));
+}

@@ -1,0 +1,44 @@
+/** What a column means to repair. `plain` has no meaning beyond its value. */
+export type ColumnClass = 'plain' | 'money' | 'pii' | 'clock' | 'counter' | 'set' | 'register-max' | 'register-min' | 'tombstone';
+export type Engine = 'postgres' | 'mysql' | 'redis' | 'http';
+export type ReplicaRole = 'leader' | 'follower' | 'peer' | 'cache';
+
+/** A store that holds a copy of a collection. */
+export interface Replica {
+  /** Unique in its collection: `eu`, `us`, `cache`. */
+  readonly id: string;
+  readonly engine: Engine;
+  /** Connection URL. Holds credentials: never logged, never in an API answer. */
+  readonly url: string;
+  readonly region: string;
+  readonly role: ReplicaRole;
+  /** SQL engines: `schema.table` or `table`. */
+  readonly table?: string;
+  /** Redis: key template such as `account:{id}`. */
+  readonly keyTemplate?: string;
+  /** Redis: how a value is stored. */
+  readonly value?: 'json' | 'hash' | 'string' | 'set';
+  /** Collection column -> this replica's column or field, where the names differ. */
+  readonly columnNames: Readonly<Record<string, string>>;
+}
+
+/** One logical data set with copies: a table, a key space. */
+export interface Collection {
+  readonly name: string;
+  readonly domain: string;
+  /** Key columns in order; never empty. */
+  readonly key: readonly string[];
+  /** Classes of the columns that are declared; others are `plain`. */
+  readonly columnClasses: Readonly<Record<string, ColumnClass>>;
+  /** Columns that are not compared. */
+  readonly excludedColumns: readonly string[];
+  /** Sentences such as `sum(balance) is unchanged`. */
+  readonly invariants: readonly string[];
+  /** The replica that is right where replicas disagree, if one is. */
+  readonly authority?: string;
+  /** The repair strategy to prefer, by id, if one is declared. */
+  readonly strategy?: string;
+  readonly replicas: readonly Replica[];
+  /** Time between scheduled comparisons. */
+  readonly scanEveryMs: number;
+}

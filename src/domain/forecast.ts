@@ -1,0 +1,23 @@
+/** One hot thing to forecast: a collection's key range (virtual bucket of the key hash), seen from a region of origin. */
+export interface SeriesId {
+  readonly collection: string;
+  /** Virtual bucket, 0 .. buckets-1; -1 for the whole collection. */
+  readonly bucket: number;
+  readonly region: string;
+  readonly metric: 'operations' | 'writes' | 'conflicts' | 'lock-wait-ms' | 'latency-p95-ms' | 'hottest-key-share';
+}
+
+/** Quantiles of the coming steps. `values[h][q]` is horizon h (0 = next step) at `levels[q]`. */
+export interface Forecast {
+  readonly series: SeriesId;
+  readonly madeAtMs: number;
+  readonly stepMs: number;
+  readonly levels: readonly number[];
+  readonly values: readonly (readonly number[])[];
+  /** Quantiles of the maximum over all horizons. */
+  readonly maximum: readonly number[];
+  /** What was served: the model or the baseline that beat it on the calibration window. */
+  readonly servedBy: string;
+  /** MASE on the calibration window by contender. */
+  readonly scores: Readonly<Record<string, number>>;
+}

@@ -1,0 +1,111 @@
+/**
+ * One normalised step, taken from a span (or from a `consistency.operation` event on one). Every span yields at least one
+ * operation; spans that touch no store and no broker yield `request` (they serve a call), `call` (they make one) or `internal`.
+ */
+export type OperationKind =
+  | 'read'
+  | 'write'
+  | 'append'
+  | 'delete'
+  | 'publish'
+  | 'consume'
+  | 'saga-step'
+  | 'compensate'
+  | 'transaction'
+  | 'request'
+  | 'call'
+  | 'internal';
+
+/** Integer versions order themselves (bigint); string versions are opaque, ordered only by `versionBase`; '' means absent. */
+export type Version = bigint | string;
+
+/** What a SQL text says, parsed once per distinct text and shared by all operations with that text. */
+export interface Statement {
+  readonly verb: 'select' | 'insert' | 'update' | 'delete' | 'merge' | 'begin' | 'commit' | 'rollback' | 'ddl' | 'other';
+  /** Lower case, schema kept where written. First: the one that is written, else the first read. */
+  readonly tables: readonly string[];
+  /** Columns compared with `=` in WHERE, lower case. */
+  readonly keyColumns: readonly string[];
+  /** True where WHERE compares a version-like column or a previous value: an optimistic lock. */
+  readonly hasVersionPredicate: boolean;
+  readonly isLocking: boolean;
+  readonly hasOnConflict: boolean;
+  readonly hasReturning: boolean;
+  /** SET col = col + ...: the database computes the new value, no read-modify-write in the client. */
+  readonly isRelativeUpdate: boolean;
+  /** Text with literals replaced by `?`. */
+  readonly fingerprint: string;
+}
+
+export interface Operation {
+  readonly kind: OperationKind;
+  /** 32 hexadecimal digits, lower case. */
+  readonly traceId: string;
+  /** 16 hexadecimal digits, lower case. */
+  readonly spanId: string;
+  /** '' for a root. */
+  readonly parentSpanId: string;
+  /** Position among the operations of one span. */
+  readonly index: number;
+  readonly service: string;
+  readonly spanName: string;
+  /** OTLP span kind: 0 unspecified, 1 internal, 2 server, 3 client, 4 producer, 5 consumer. */
+  readonly spanKind: number;
+  /** Microseconds since the Unix epoch; exact in a double. */
+  readonly startUs: number;
+  readonly endUs: number;
+  readonly failed: boolean;
+  /** SQLSTATE of a failed statement, five characters, or ''. */
+  readonly sqlState: string;
+  /** `error.type`, exception type, or ''. */
+  readonly errorType: string;
+  /** HTTP response status, or 0. */
+  readonly httpStatus: number;
+  /** `postgresql`, `mysql`, `redis`, `kafka`, `rabbitmq` ..., or ''. */
+  readonly system: string;
+  /** `server.address` with port where given, or ''. */
+  readonly host: string;
+  /** Database or namespace name, or ''. */
+  readonly namespace: string;
+  /** Table, key space, queue or topic; '' where unknown. */
+  readonly target: string;
+  readonly statement: Statement | undefined;
+  readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
+  readonly message: MessageFacts | undefined;
+  /** The optional `consistency.*` attributes; undefined where the span has none. */
+  readonly facts: ConsistencyFacts | undefined;
+}
+
+export interface MessageFacts {
+  readonly id: string;
+  readonly key: string;
+  /** -1 where unknown. */
+  readonly partition: number;
+  /** -1 where unknown. */
+  readonly offset: number;
+  readonly consumerGroup: string;
+  readonly deliveryCount: number;
+}
+
+/** `consistency.*` attributes (DESIGN 3); '' or undefined where absent. */
+export interface ConsistencyFacts {
+  readonly domain: string;
+  readonly objectType: string;
+  readonly objectKey: string;
+  /** undefined: not given; '' : the object did not exist. */
+  readonly version: Version | undefined;
+  readonly versionBase: Version | undefined;
+  readonly hlc: string;
+  readonly valueDigest: string;
+  readonly replicaId: string;
+  readonly replicaRole: string;
+  readonly sessionId: string;
+  readonly idempotencyKey: string;
+  readonly sagaId: string;
+  readonly sagaName: string;
+  readonly sagaStep: string;
+  readonly sagaOutcome: string;
+  readonly outboxId: string;
+  readonly transactionId: string;
+  readonly transactionOutcome: 'committed' | 'aborted' | 'unknown';
+}
