@@ -67,11 +67,22 @@ export interface Operation {
   readonly host: string;
   /** Database or namespace name, or ''. */
   readonly namespace: string;
-  /** Table, key space, queue or topic; '' where unknown. */
+  /** Table, key space, queue or topic; of a `request` or `call`: `POST /orders/{id}` or `package.Service/Method`; '' where unknown. */
   readonly target: string;
   readonly statement: Statement | undefined;
   readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
   readonly message: MessageFacts | undefined;
+  /**
+   * The key that a statement shows without attributes: literals of the key predicate or of the inserted key, bound parameters where they are
+   * recorded, a Redis key, a document id. '' or absent where it does not show.
+   */
+  readonly key?: string;
+  /** Rows returned or affected, where recorded; -1 or absent where not. */
+  readonly rows?: number;
+  /** `session.id` of the span, '' or absent where it has none. */
+  readonly session?: string;
+  /** An idempotency key sent with a call (`Idempotency-Key` header) or a statement; '' or absent. */
+  readonly idempotencyKey?: string;
   /** The optional `consistency.*` attributes; undefined where the span has none. */
   readonly facts: ConsistencyFacts | undefined;
 }
@@ -85,6 +96,8 @@ export interface MessageFacts {
   readonly offset: number;
   readonly consumerGroup: string;
   readonly deliveryCount: number;
+  /** Messages in one publish or consume span (`messaging.batch.message_count`); 1 or absent where it is one. */
+  readonly batch?: number;
 }
 
 /** `consistency.*` attributes (DESIGN 3); '' or undefined where absent. */
