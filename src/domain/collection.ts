@@ -38,6 +38,8 @@ export interface Collection {
   readonly authority?: string;
   /** The repair strategy to prefer, by id, if one is declared. */
   readonly strategy?: string;
+  /** Options of repair strategies, by strategy id; each strategy's own schema checks them. */
+  readonly strategyOptions?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   readonly replicas: readonly Replica[];
   /** Time between scheduled comparisons. */
   readonly scanEveryMs: number;

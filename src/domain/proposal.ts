@@ -33,6 +33,8 @@ export interface Candidate {
   /** One sentence: why this is right. */
   readonly because: string;
   readonly evidence: readonly Evidence[];
+  /** How many of the case's keys the effects settle; the rest stay with the case. Absent: all. */
+  readonly covers?: { readonly keys: number; readonly of: number };
 }
 
 /** Who chose among the candidates. A model's choice alone never makes a repair automatic. */
