@@ -1,0 +1,176 @@
+import type { Case } from '../../domain/case.ts';
+import type { Queryable } from './database.ts';
+import { type Page, pageBounds, type PageRequest, toPage } from './page.ts';
+
+export interface StoredCase extends Case {
+  readonly closedAtMs: number | null;
+  /** `repaired`, `gone`, or null while it is open. */
+  readonly closedAs: string | null;
+  /** How often proposing was tried since it opened. */
+  readonly attempts: number;
+  /** Why there is no proposal, in a sentence, where there is none. */
+  readonly note: string | null;
+}
+
+export interface CaseFilter {
+  readonly domain?: string | undefined;
+  readonly collection?: string | undefined;
+  readonly state?: string | undefined;
+}
+
+interface CaseRow {
+  seq: number;
+  id: string;
+  domain: string;
+  collection: string;
+  fingerprint: string;
+  title: string;
+  rows: number;
+  state: Case['state'];
+  cause: string | null;
+  returns: number;
+  opened_at_ms: number;
+  updated_at_ms: number;
+  closed_at_ms: number | null;
+  closed_as: string | null;
+  attempts: number;
+  note: string | null;
+}
+
+const parseCase = (row: CaseRow): StoredCase => ({
+  id: row.id,
+  domain: row.domain,
+  collection: row.collection,
+  fingerprint: row.fingerprint,
+  title: row.title,
+  rows: row.rows,
+  state: row.state,
+  cause: row.cause,
+  returns: row.returns,
+  openedAtMs: row.opened_at_ms,
+  updatedAtMs: row.updated_at_ms,
+  closedAtMs: row.closed_at_ms,
+  closedAs: row.closed_as,
+  attempts: row.attempts,
+  note: row.note,
+});
+
+/**
+ * The open case with this fingerprint, opened if there is none. A case that closed as repaired within `returnWindowMs` and is
+ * opened again counts a return.
+ */
+export async function openCase(
+  tx: Queryable,
+  wanted: { readonly domain: string; readonly collection: string; readonly fingerprint: string; readonly title: string },
+  nowMs: number,
+  returnWindowMs: number,
+): Promise<{ readonly case: StoredCase; readonly isNew: boolean }> {
+  // Two scans at once must not both open it: the loser of the unique index reads the winner's.
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    const existing = await tx.query<CaseRow>(`select * from cases where fingerprint = $1 and state <> 'closed' for update`, [
+      wanted.fingerprint,
+    ]);
+    if (existing.rows[0] !== undefined) return { case: parseCase(existing.rows[0]), isNew: false };
+    const { rows } = await tx.query<CaseRow>(
+      `with before as (
+         select returns, closed_as, closed_at_ms from cases where fingerprint = $3 and state = 'closed' order by seq desc limit 1
+       ), numbered as (select nextval('case_numbers') as n)
+       insert into cases (seq, id, domain, collection, fingerprint, title, rows, state, returns, opened_at_ms, updated_at_ms)
+       select n, 'C' || n, $1, $2, $3, $4, 0, 'open',
+              coalesce((select returns + 1 from before where closed_as = 'repaired' and closed_at_ms > $5::bigint - $6::bigint), 0), $5, $5
+         from numbered
+       on conflict (fingerprint) where state <> 'closed' do nothing
+       returning *`,
+      [wanted.domain, wanted.collection, wanted.fingerprint, wanted.title, nowMs, returnWindowMs],
+    );
+    if (rows[0] !== undefined) return { case: parseCase(rows[0]), isNew: true };
+  }
+  throw new Error(`case ${wanted.fingerprint} could be neither read nor opened`);
+}
+
+export async function getCase(db: Queryable, id: string): Promise<StoredCase | null> {
+  const { rows } = await db.query<CaseRow>('select * from cases where id = $1', [id]);
+  return rows[0] === undefined ? null : parseCase(rows[0]);
+}
+
+/** Reads a case and keeps others from changing it until the transaction ends. */
+export async function lockCase(tx: Queryable, id: string): Promise<StoredCase | null> {
+  const { rows } = await tx.query<CaseRow>('select * from cases where id = $1 for update', [id]);
+  return rows[0] === undefined ? null : parseCase(rows[0]);
+}
+
+export async function listCases(db: Queryable, filter: CaseFilter, request: PageRequest): Promise<Page<StoredCase>> {
+  const { before, limit, fetch } = pageBounds(request);
+  const { rows } = await db.query<CaseRow>(
+    `select * from cases
+      where ($1::text is null or domain = $1) and ($2::text is null or collection = $2) and ($3::text is null or state = $3) and seq < $4
+      order by seq desc limit $5`,
+    [filter.domain, filter.collection, filter.state, before, fetch],
+  );
+  return toPage(rows, limit, parseCase);
+}
+
+/** Sets the number of rows from the members, and the title with it. */
+export async function refreshCase(tx: Queryable, id: string, title: string, nowMs: number): Promise<number> {
+  const { rows } = await tx.query<{ rows: number }>(
+    `update cases set title = $2, updated_at_ms = $3,
+            rows = (select count(*) from divergences where case_id = $1 and status <> 'resolved')
+      where id = $1 returning rows`,
+    [id, title, nowMs],
+  );
+  return rows[0]?.rows ?? 0;
+}
+
+/** Moves a case on; false where it was in none of the states `from`. */
+export async function moveCase(
+  tx: Queryable,
+  id: string,
+  from: readonly Case['state'][],
+  to: Exclude<Case['state'], 'closed'>,
+  nowMs: number,
+): Promise<boolean> {
+  const { rowCount } = await tx.query(`update cases set state = $3, updated_at_ms = $4 where id = $1 and state = any($2::text[])`, [
+    id,
+    from,
+    to,
+    nowMs,
+  ]);
+  return rowCount === 1;
+}
+
+/** Puts a case back to `open`, to be proposed again not before `retryAtMs`. */
+export async function reopenCase(tx: Queryable, id: string, note: string | null, retryAtMs: number, nowMs: number): Promise<void> {
+  await tx.query(
+    `update cases set state = 'open', note = $2, retry_at_ms = $3, attempts = attempts + 1, updated_at_ms = $4 where id = $1 and state <> 'closed'`,
+    [id, note, retryAtMs, nowMs],
+  );
+}
+
+export async function closeCase(tx: Queryable, id: string, as: 'repaired' | 'gone', nowMs: number): Promise<boolean> {
+  const { rowCount } = await tx.query(
+    `update cases set state = 'closed', closed_as = $2, closed_at_ms = $3, updated_at_ms = $3, note = null where id = $1 and state <> 'closed'`,
+    [id, as, nowMs],
+  );
+  return rowCount === 1;
+}
+
+export async function setCaseCause(tx: Queryable, id: string, anomalyFingerprint: string): Promise<void> {
+  await tx.query('update cases set cause = $2 where id = $1 and cause is null', [id, anomalyFingerprint]);
+}
+
+/** Open cases whose time to be proposed has come: what the sweeper rings for. */
+export async function listCasesToPropose(db: Queryable, nowMs: number, updatedBeforeMs: number, limit: number): Promise<readonly string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    `select id from cases where state = 'open' and retry_at_ms <= $1 and updated_at_ms <= $2 order by seq limit $3`,
+    [nowMs, updatedBeforeMs, limit],
+  );
+  return rows.map((row) => row.id);
+}
+
+/** Open cases without a cause: those that the detect loop still tries to explain. */
+export async function listUnexplainedCases(db: Queryable, limit: number): Promise<readonly StoredCase[]> {
+  const { rows } = await db.query<CaseRow>(`select * from cases where state <> 'closed' and cause is null order by seq desc limit $1`, [
+    limit,
+  ]);
+  return rows.map(parseCase);
+}
