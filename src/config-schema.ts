@@ -1,0 +1,178 @@
+/** The schema of homeostat.yaml: every key with its default, unit (in its name) and bounds. */
+import { z } from 'zod';
+
+const name = z.string().regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,62}$/);
+export const dayMs = 86_400_000;
+
+const domainSchema = z.strictObject({
+  consistency: z.enum(['strict', 'session', 'bounded', 'eventual']).describe('The promise to readers.'),
+  stalenessMs: z
+    .int()
+    .min(0)
+    .max(7 * dayMs)
+    .default(10_000)
+    .describe('How old a replica may be, in milliseconds, before a difference counts where the engine has no position.'),
+  residency: z.array(name).max(64).default([]).describe('Regions that values of this domain may be in; empty: anywhere.'),
+  risk: z
+    .enum(['low', 'medium', 'high'])
+    .optional()
+    .describe('What a wrong repair costs. Default: high for strict, medium for session, low for the rest.'),
+  repair: z
+    .strictObject({
+      mode: z
+        .enum(['off', 'review', 'auto'])
+        .default('review')
+        .describe('off: only report; review: propose and wait for people; auto: apply what the guard allows.'),
+      approvals: z.int().min(1).max(10).default(1).describe('People who must approve a reviewed repair.'),
+      rowsPerHour: z.int().min(0).max(10_000_000).default(500).describe('Budget of automatic repair, rows an hour.'),
+      undoHours: z.int().min(1).max(720).default(24).describe('How long before-images are kept for undo, hours.'),
+      approvalExpiryMinutes: z
+        .int()
+        .min(1)
+        .max(10_080)
+        .default(240)
+        .describe('How long a proposal waits for people before it is rejected, minutes.'),
+    })
+    .prefault({}),
+  llm: z
+    .strictObject({
+      enabled: z.boolean().default(true).describe('Whether the language model may choose among checked candidates here.'),
+      rawValues: z
+        .boolean()
+        .default(false)
+        .describe('Whether prompts may hold raw values; otherwise equality patterns and keyed hashes only.'),
+      tokensPerDay: z.int().min(0).max(1_000_000_000).default(200_000).describe('Token budget a day.'),
+    })
+    .prefault({}),
+});
+
+const columnSchema = z.strictObject({
+  class: z
+    .enum(['plain', 'money', 'pii', 'clock', 'counter', 'set', 'register-max', 'register-min', 'tombstone'])
+    .default('plain')
+    .describe('What the column means to repair. A money column is never repaired automatically.'),
+  compare: z.boolean().default(true).describe('false: the column is not compared.'),
+});
+
+export const replicaSchema = z.strictObject({
+  url: z
+    .string()
+    .min(1)
+    .describe(
+      'Connection URL: postgres://, mysql://, redis:// (rediss://) or http(s):// of an agent. ${VARIABLE} is taken from the environment.',
+    ),
+  region: name.optional().describe("Region that the store is in. Default: the replica's name."),
+  role: z
+    .enum(['leader', 'follower', 'peer', 'cache'])
+    .default('peer')
+    .describe('A follower is only written by its leader; a cache may lack rows.'),
+  table: z.string().min(1).max(200).optional().describe("SQL: schema.table or table. Default: the collection's name."),
+  key: z.string().min(1).max(400).optional().describe('Redis: key template such as account:{id}.'),
+  value: z.enum(['json', 'hash', 'string', 'set']).optional().describe('Redis: how a value is stored. Default: json.'),
+  columns: z
+    .record(z.string(), z.string().min(1))
+    .default({})
+    .describe("Collection column -> this replica's column or field, where the names differ."),
+});
+
+const collectionSchema = z.strictObject({
+  domain: z.string().describe('Name of one of the domains above.'),
+  key: z.array(z.string().min(1)).min(1).max(16).describe('Key columns, in order.'),
+  columns: z.record(z.string(), columnSchema).default({}).describe('Columns with a meaning; others are plain.'),
+  invariants: z
+    .array(z.string().min(1))
+    .max(32)
+    .default([])
+    .describe('Sentences that every repair must keep, such as "sum(balance) is unchanged".'),
+  authority: z.string().optional().describe('The replica that is right where replicas disagree.'),
+  strategy: z.string().optional().describe('Repair strategy to prefer, by id.'),
+  strategyOptions: z
+    .record(z.string(), z.record(z.string(), z.unknown()))
+    .optional()
+    .describe('Options of repair strategies, by strategy id.'),
+  scanEveryMs: z
+    .int()
+    .min(100)
+    .max(7 * dayMs)
+    .default(60_000)
+    .describe('Time between scheduled comparisons, milliseconds.'),
+  replicas: z.record(name, replicaSchema).describe('The stores that hold a copy; two or more.'),
+});
+
+const personSchema = z.strictObject({
+  role: z
+    .enum(['viewer', 'approver', 'operator', 'admin', 'agent'])
+    .describe(
+      'viewer: reads; approver: also approves; operator: also undoes, scans and freezes; admin: everything; agent: pushes checksums only.',
+    ),
+  domains: z.array(z.string()).max(1000).optional().describe('Domains that the role holds for; absent: all.'),
+  token: z.string().min(16).max(512).describe('Bearer token, 16 characters or more; write ${VARIABLE} to take it from the environment.'),
+});
+
+const options = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.array(z.string())]));
+
+export const configSchema = z.strictObject({
+  database: z.string().default('embedded').describe('embedded, or postgres://user:password@host/database for our own state.'),
+  queue: z
+    .union([z.string(), z.array(z.string()).min(1).max(64)])
+    .default('database')
+    .describe('database, redis://host, or a list of Redis Cluster nodes.'),
+  llm: z
+    .strictObject({
+      baseUrl: z.string().describe('OpenAI-compatible endpoint, such as http://localhost:11434/v1.'),
+      model: z.string().min(1),
+      apiKeyEnv: z.string().default('OPENAI_API_KEY').describe('Environment variable that holds the key.'),
+      timeoutMs: z.int().min(100).max(600_000).default(20_000),
+      maxTokens: z.int().min(16).max(100_000).default(800).describe('Cap of one answer, tokens.'),
+    })
+    .optional()
+    .describe('The language model that chooses among checked candidates; absent: heuristics alone.'),
+  domains: z.record(name, domainSchema).default({}),
+  collections: z.record(name, collectionSchema).default({}),
+  people: z
+    .record(name, personSchema)
+    .default({})
+    .describe('Who may use API and page, by name; beside the local token under the data directory.'),
+  policies: z.string().min(1).optional().describe('Folder of Cedar policies, relative to this file.'),
+  retention: z
+    .strictObject({
+      findingsDays: z.int().min(1).max(3650).default(90),
+      operationsHours: z.int().min(1).max(720).default(24).describe('How long traces stay readable as evidence, hours.'),
+      seriesDays: z.int().min(1).max(3650).default(60),
+    })
+    .prefault({}),
+  ingest: z
+    .strictObject({
+      latenessMs: z
+        .int()
+        .min(0)
+        .max(600_000)
+        .default(10_000)
+        .describe('How late a span may come and still be folded in order, milliseconds.'),
+      maxBodyMb: z.int().min(1).max(1024).default(64).describe('Largest request after decompression, MiB.'),
+      journalMb: z.int().min(16).max(1_048_576).default(4096).describe('Largest journal on disk before exporters are told to wait, MiB.'),
+    })
+    .prefault({}),
+  detect: z
+    .strictObject({
+      share: z.number().gt(0).max(1).default(1).describe('Share of object keys that are looked at, sampled by hash.'),
+      traceIdleMs: z.int().min(1).max(600_000).default(1000).describe('A trace without new spans for this long is complete, milliseconds.'),
+      maxOperations: z.int().min(1000).max(100_000_000).default(1_500_000).describe('Operations held in memory at most.'),
+      detectors: z.record(z.string(), options).default({}).describe('Options by detector id; enabled: false turns one off.'),
+    })
+    .prefault({}),
+  forecast: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      stepMs: z.int().min(1000).max(dayMs).default(300_000).describe('Width of a point of a series, milliseconds.'),
+      retrain: z.boolean().default(true).describe('Retrain the model on the history kept here, once a day.'),
+    })
+    .prefault({}),
+});
+
+export type ConfigFile = z.infer<typeof configSchema>;
+
+/** JSON Schema (draft 2020-12) of the file, for editors. */
+export function configJsonSchema(): unknown {
+  return { title: 'homeostat.yaml', ...z.toJSONSchema(configSchema, { io: 'input' }) };
+}
