@@ -7,8 +7,8 @@ export function parseRowDigest(text: string): RowDigest {
 }
 
 /**
- * The digest of a key range on one replica: how many rows, and the sum of their row digests modulo 2^128 (32 hexadecimal digits).
- * A sum with a count, never XOR alone: two equal rows would cancel.
+ * The digest of a key range on one replica: how many rows, and the sum of their row digests in two lanes of 64 bits, each modulo
+ * 2^64 (32 hexadecimal digits, high lane first): lanes are what engines can add without big numbers. A sum with a count, never XOR alone: two equal rows would cancel.
  */
 export interface RangeDigest {
   readonly count: number;

@@ -30,12 +30,20 @@ export interface Column {
   readonly name: string;
   readonly type: CanonicalType;
   readonly nullable: boolean;
+  /** The engine's own name of the type, for messages. */
+  readonly engineType?: string;
+  /** Computed by the engine: compared, never written. */
+  readonly generated?: true;
+  /** A single-precision float: a peer without types means the single nearest to what it holds. */
+  readonly single?: true;
 }
 
 /** The compared columns of a collection, in the order in which they are encoded: key columns first, then the rest by name. */
 export interface Shape {
   readonly key: readonly string[];
   readonly columns: readonly Column[];
+  /** A store without types of its own (a cache of JSON documents): it takes the columns of its peers. */
+  readonly open?: true;
 }
 
 /** A stable text for a key, for maps and ids: JSON of the values in key order. Injective for one collection. */

@@ -19,12 +19,36 @@ export interface ReadRow {
   readonly digest: RowDigest;
 }
 
+/** What a row is compared by before it is fetched. */
+export interface Entry {
+  readonly key: Key;
+  readonly digest: RowDigest;
+}
+
+/**
+ * Rows by the place of their key: bucket = (first 64 bits of the key digest) modulo `buckets`. `only`: the buckets that are wanted,
+ * all where it is absent.
+ */
+export interface BucketChoice {
+  readonly buckets: number;
+  readonly only?: readonly number[];
+}
+
+/** What a connector has moved and looked at since it was opened. */
+export interface ReplicaCounters {
+  rowsScanned: number;
+  /** Bytes received from the store, protocol included where it can be measured. */
+  bytesMoved: number;
+  rowsFetched: number;
+}
+
 /**
  * An open connection to one replica of one collection: the port that each connector implements and
- * `test/conformance/replica.ts` tries. Every call takes an AbortSignal; failures of the world throw `Failure`.
+ * `test/conformance/replica.test.ts` tries. Every call takes an AbortSignal; failures of the world throw `Failure`.
  */
 export interface ReplicaConnection {
   readonly replica: Replica;
+  readonly counters: Readonly<ReplicaCounters>;
   /** The compared columns. Throws `Failure('no-key' | 'unsupported-column' | 'no-table' ...)`, one sentence each. */
   describe(signal: AbortSignal): Promise<Shape>;
   /** How far this replica has come. */
@@ -33,6 +57,10 @@ export interface ReplicaConnection {
   hasPassed(position: Position, stalenessMs: number, signal: AbortSignal): Promise<boolean>;
   /** One digest a range, computed inside the store. */
   digest(shape: Shape, ranges: readonly KeyRange[], signal: AbortSignal): Promise<readonly RangeDigest[]>;
+  /** One digest a bucket of the range (index = bucket), from one scan inside the store. */
+  digestBuckets(shape: Shape, range: KeyRange, buckets: number, signal: AbortSignal): Promise<readonly RangeDigest[]>;
+  /** Keys and row digests of the chosen buckets of the range, in batches, in no particular order. */
+  entries(shape: Shape, range: KeyRange, choice: BucketChoice, signal: AbortSignal): AsyncIterable<readonly Entry[]>;
   /** The rows of `keys` that exist. */
   readRows(shape: Shape, keys: readonly Key[], signal: AbortSignal): Promise<readonly ReadRow[]>;
   /**
