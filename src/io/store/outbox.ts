@@ -1,7 +1,5 @@
+import type { Bell } from '../../domain/bell.ts';
 import type { Queryable } from './database.ts';
-
-/** What a doorbell is for. The job carries only the id of what changed. */
-export type Bell = 'propose' | 'repair' | 'scan';
 
 export interface OutboxEntry {
   readonly id: number;

@@ -244,9 +244,7 @@ export async function countAutomaticRows(db: Queryable, domain: string, sinceMs:
   return rows[0]?.rows ?? 0;
 }
 
-export async function countRepairs(
-  db: Queryable,
-): Promise<
+export async function countRepairs(db: Queryable): Promise<
   readonly {
     readonly domain: string;
     readonly state: RepairState;
