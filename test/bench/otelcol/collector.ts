@@ -34,7 +34,7 @@ export async function startCollector(
   const binary = buildCollector(log);
   if (binary === null) return null;
   const [httpPort, grpcPort] = await Promise.all([freePort(), freePort()]);
-  const name = exporter === 'nop' ? 'nop' : 'otlphttp';
+  const name = exporter === 'nop' ? 'nop' : 'otlp_http';
   const config = {
     receivers: { otlp: { protocols: { http: { endpoint: `127.0.0.1:${httpPort}` }, grpc: { endpoint: `127.0.0.1:${grpcPort}` } } } },
     processors: { batch: {} },
