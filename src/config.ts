@@ -83,7 +83,7 @@ export function parseConfig(
   checks: ConfigChecks = {},
 ): { readonly is: 'config'; readonly config: Config } | { readonly is: 'problems'; readonly problems: readonly ConfigProblem[] } {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const document = parseDocument(hideVariables(text), { lineCounter: lines, prettyErrors: false });
   const lineAt = (offset: number): number => Math.max(1, lines.linePos(offset).line);
   const problems: ConfigProblem[] = document.errors.map((error) => ({
     line: lineAt(error.pos[0]),
@@ -103,20 +103,17 @@ export function parseConfig(
   visit(document, {
     Scalar(_key, node, ancestors) {
       if (typeof node.value !== 'string') return;
-      node.value = node.value.replace(
-        /\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}/g,
-        (whole, variable: string, fallback: string | undefined) => {
-          const value = env[variable] ?? fallback;
-          if (value !== undefined) return value;
-          const path = ancestors.flatMap((ancestor) => (isPair(ancestor) && isScalar(ancestor.key) ? [String(ancestor.key.value)] : []));
-          problems.push({
-            line: lineAt(node.range?.[0] ?? 0),
-            key: path.join('.'),
-            says: `the environment has no ${variable}; set it, or write \${${variable}:-default}.`,
-          });
-          return whole;
-        },
-      );
+      node.value = node.value.replace(hiddenVariable, (whole, variable: string, fallback: string | undefined) => {
+        const value = env[variable] ?? fallback;
+        if (value !== undefined) return value;
+        const path = ancestors.flatMap((ancestor) => (isPair(ancestor) && isScalar(ancestor.key) ? [String(ancestor.key.value)] : []));
+        problems.push({
+          line: lineAt(node.range?.[0] ?? 0),
+          key: path.join('.'),
+          says: `the environment has no ${variable}; set it, or write \${${variable}:-default}.`,
+        });
+        return whole;
+      });
     },
   });
 
@@ -212,6 +209,20 @@ function offsetOf(root: Node | null, path: readonly PropertyKey[], key?: string)
   }
   return offset;
 }
+
+/**
+ * `${NAME}` and `${NAME:-default}` wait for the parsed scalars: braces end a plain scalar inside `{ ... }`, and a secret that was
+ * put into the text could hold `#` or `: `. The stand-ins are private-use characters; lines stay where they are.
+ */
+function hideVariables(text: string): string {
+  return text.replace(
+    /\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}\n]*))?\}/g,
+    (_whole, variable: string, fallback: string | undefined) =>
+      `\uE000${variable}${fallback === undefined ? '' : `\uE001${fallback}`}\uE002`,
+  );
+}
+
+const hiddenVariable = /\uE000([A-Za-z0-9_]+)(?:\uE001([^\uE002]*))?\uE002/g;
 
 function isPair(node: unknown): node is Pair {
   return typeof node === 'object' && node !== null && 'key' in node && 'value' in node && !isScalar(node);
