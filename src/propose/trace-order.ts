@@ -1,0 +1,69 @@
+import type { Divergence } from '../domain/divergence.ts';
+import type { Evidence } from '../domain/proposal.ts';
+import { type Key, keyText, type Row } from '../domain/row.ts';
+import type { WriteEvidence } from '../domain/write-evidence.ts';
+import { digestOrAbsent } from './effects.ts';
+import type { Situation } from './strategy.ts';
+
+/** Writes that traces showed for one key, oldest first where they can be ordered. */
+export function writesOf(situation: Situation, key: Key): readonly WriteEvidence[] {
+  const text = keyText(situation.shape.key, key);
+  return situation.writes.filter((write) => keyText(situation.shape.key, write.key) === text);
+}
+
+/**
+ * The committed write that no other committed write follows; null where there is none or two that cannot be ordered. What a
+ * write was derived from comes before integer versions, those before hybrid clocks, and the wall clock last: causality does
+ * not skew.
+ */
+export function newestCommitted(writes: readonly WriteEvidence[]): WriteEvidence | null {
+  const committed = writes.filter((write) => write.outcome === 'committed' && write.kind !== 'publish-failed');
+  let newest: WriteEvidence | null = null;
+  for (const write of committed) {
+    if (newest === null || isAfter(write, newest)) newest = write;
+    else if (!isAfter(newest, write) && write !== newest) return null;
+  }
+  return newest;
+}
+
+export function isAfter(a: WriteEvidence, b: WriteEvidence): boolean {
+  if (a.versionBase !== undefined && a.versionBase !== '' && a.versionBase === b.version) return true;
+  if (b.versionBase !== undefined && b.versionBase !== '' && b.versionBase === a.version) return false;
+  // Two writes derived from one version are a fork: neither follows the other, whatever the clocks say.
+  if (a.versionBase !== undefined && a.versionBase === b.versionBase && a.version !== b.version) return false;
+  if (isInteger(a.version) && isInteger(b.version)) return BigInt(a.version) > BigInt(b.version);
+  if (a.hlc !== undefined && b.hlc !== undefined && a.hlc.length === b.hlc.length) return a.hlc > b.hlc;
+  return a.atUs > b.atUs;
+}
+
+/** The evidence that `wanted` would lose a committed write: the newest one left a row that some replica holds and `wanted` is not. */
+export function contradictedBy(divergence: Divergence, situation: Situation, wanted: Row | null): Evidence | null {
+  const newest = newestCommitted(writesOf(situation, divergence.key));
+  if (newest === null || newest.valueDigest === undefined) return null;
+  if (digestOrAbsent(situation.shape, wanted) === newest.valueDigest) return null;
+  const holder = Object.entries(divergence.replicas).find(([, row]) => digestOrAbsent(situation.shape, row) === newest.valueDigest)?.[0];
+  if (holder === undefined) return null;
+  return { ...evidenceOf(newest), says: `${newest.service} committed a newer write that only ${holder} holds.` };
+}
+
+export function evidenceOf(write: WriteEvidence): Evidence {
+  const where = write.replica === null ? '' : ` on ${write.replica}`;
+  const what =
+    write.kind === 'publish-failed'
+      ? 'failed to publish the change of a write'
+      : write.kind === 'delete'
+        ? 'deleted the row'
+        : 'wrote the row';
+  return {
+    id: `span-${write.span.spanId}`,
+    kind: 'span',
+    says: `${write.service} ${what}${where} (${write.outcome}).`,
+    atMs: write.atUs / 1000,
+    span: write.span,
+    ...(write.replica === null ? {} : { replica: write.replica }),
+  };
+}
+
+function isInteger(version: string | undefined): version is string {
+  return version !== undefined && /^-?\d+$/.test(version);
+}
