@@ -1,0 +1,143 @@
+import type { Grade, SpanRef } from '../domain/anomaly.ts';
+import type { Operation } from '../domain/operation.ts';
+import type { LearnedStructure } from './learned-structure.ts';
+import type { ObjectPlace } from './object-place.ts';
+import type { TraceView } from './trace-view.ts';
+import type { VersionOrder } from './version-order.ts';
+
+/** One option of a detector: what it means, its unit, its default and its bounds. The config schema and the docs read it. */
+export type OptionField =
+  | {
+      readonly is: 'number';
+      readonly unit: 'ms' | 'count' | 'share';
+      readonly default: number;
+      readonly min: number;
+      readonly max: number;
+      readonly says: string;
+    }
+  | { readonly is: 'names'; readonly default: readonly string[]; readonly says: string };
+
+export type OptionsSchema = Readonly<Record<string, OptionField>>;
+
+export type OptionValues<S extends OptionsSchema> = {
+  readonly [K in keyof S]: S[K] extends { readonly is: 'number' } ? number : readonly string[];
+};
+
+/** What a detector says once. The engine adds kind, fingerprint, counts and sampling, and merges what has the same `place`. */
+export interface Finding {
+  /** Identity among the findings of this detector and grade: a place in the code, an object, a message. */
+  readonly place: string;
+  readonly grade: Grade;
+  /** Isolation class, where the kind has one. */
+  readonly model?: string;
+  readonly atUs: number;
+  readonly complete: boolean;
+  /** The minimal witness. */
+  readonly spans: readonly SpanRef[];
+  readonly domain?: string;
+  readonly collection?: string;
+  readonly objectKey?: string;
+  readonly service?: string;
+  readonly facts: Readonly<Record<string, string | number | boolean>>;
+  /** The words; asked for once per place. */
+  readonly tell: () => { readonly title: string; readonly explanation: string; readonly fix?: string };
+}
+
+export type Report = (finding: Finding) => void;
+
+/** What every fold may ask while it runs. Reading it never changes it. */
+export interface DetectionContext {
+  readonly learned: LearnedStructure;
+  /** Where an object type or table belongs, by the config given. */
+  readonly placeOf: (objectType: string, domain: string) => ObjectPlace;
+}
+
+/** Sees each trace once, when it is complete as far as the watermark tells, in order of the traces' ends. */
+export interface TraceFold {
+  inspect(trace: TraceView, report: Report): void;
+  /** Deadlines that have passed. `atUs` rises; called after every inspection up to it. */
+  advance?(atUs: number, report: Report): void;
+  /** End of input: `atUs` is the newest time seen. What is still open stays unknown. */
+  finish?(atUs: number, report: Report): void;
+  /** Entries held, for the memory bound. */
+  size?(): number;
+}
+
+/** Sees the operations of one object in order of their ends; state is per object, and a session detector keeps its sessions inside. */
+export interface KeyedFold<State> {
+  start(): State;
+  step(state: State, operation: Operation, versions: VersionOrder, report: Report): void;
+}
+
+interface DetectorFacts {
+  readonly id: string;
+  readonly grades: readonly Grade[];
+  readonly title: string;
+  /** One sentence for people: what it means when this is reported. */
+  readonly sentence: string;
+  /** What would fix the cause. */
+  readonly fix: string;
+  /** What the spans must carry: 'nothing' beyond ordinary instrumentation, or attribute names. */
+  readonly needs: string;
+  readonly options: OptionsSchema;
+  /** A history that must give at least one finding of this kind. */
+  readonly example: () => readonly Operation[];
+  /** The same history with the cause repaired: must give nothing of this kind. */
+  readonly twin: () => readonly Operation[];
+}
+
+export interface TraceDetector extends DetectorFacts {
+  readonly scope: 'trace' | 'message';
+  readonly start: (options: Readonly<Record<string, number | readonly string[]>>, context: DetectionContext) => TraceFold;
+}
+
+export interface KeyedDetector extends DetectorFacts {
+  readonly scope: 'object' | 'session';
+  // The state's type is the detector's own business; the engine only carries it from `start` to `step`.
+  readonly start: (options: Readonly<Record<string, number | readonly string[]>>, context: DetectionContext) => KeyedFold<unknown>;
+}
+
+/** Reads every operation that says a version or a transaction, in order of ends: for what spans objects (isolation). */
+export interface HistoryFold {
+  step(operation: Operation, report: Report): void;
+  advance(atUs: number, report: Report): void;
+  finish(atUs: number, report: Report): void;
+  size(): number;
+}
+
+export interface HistoryDetector extends DetectorFacts {
+  readonly scope: 'history';
+  readonly start: (options: Readonly<Record<string, number | readonly string[]>>, context: DetectionContext) => HistoryFold;
+}
+
+export type Detector = TraceDetector | KeyedDetector | HistoryDetector;
+
+/** Keeps a keyed detector's state type inside its own file. */
+export function keyedDetector<S extends OptionsSchema, State>(
+  facts: DetectorFacts & { readonly scope: 'object' | 'session'; readonly options: S },
+  start: (options: OptionValues<S>, context: DetectionContext) => KeyedFold<State>,
+): KeyedDetector {
+  return { ...facts, start: (options, context) => start(options as OptionValues<S>, context) as KeyedFold<unknown> };
+}
+
+export function traceDetector<S extends OptionsSchema>(
+  facts: DetectorFacts & { readonly scope: 'trace' | 'message'; readonly options: S },
+  start: (options: OptionValues<S>, context: DetectionContext) => TraceFold,
+): TraceDetector {
+  return { ...facts, start: (options, context) => start(options as OptionValues<S>, context) };
+}
+
+export function historyDetector<S extends OptionsSchema>(
+  facts: DetectorFacts & { readonly scope: 'history'; readonly options: S },
+  start: (options: OptionValues<S>, context: DetectionContext) => HistoryFold,
+): HistoryDetector {
+  return { ...facts, start: (options, context) => start(options as OptionValues<S>, context) };
+}
+
+export function defaultOptions(schema: OptionsSchema): Record<string, number | readonly string[]> {
+  return Object.fromEntries(Object.entries(schema).map(([name, field]) => [name, field.default]));
+}
+
+export function spanOf(operation: Operation): SpanRef {
+  return { traceId: operation.traceId, spanId: operation.spanId };
+}

@@ -1,0 +1,203 @@
+import type { Operation } from '../../domain/operation.ts';
+import { type DetectionContext, type Report, spanOf, traceDetector } from '../detector.ts';
+import { exampleOperations, type Step } from '../example.ts';
+import { keyOf, type TraceView, targetOf, type Unit, unitWords } from '../trace-view.ts';
+import { type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
+
+/** Stores whose content is a copy: writing one beside a publish loses nothing that cannot be read again. */
+const cacheSystems = new Set(['redis', 'valkey', 'memcached', 'hazelcast', 'caffeine', 'ehcache']);
+
+/** Where messages go because something failed; sending there is part of handling the failure. */
+const failureDestination = /dlq|dlx|dead[-_.]?letter|(^|[-_.])(error|errors|retry|retries|failed|poison)([-_.]|$)/i;
+
+/** A database write and a publish in one unit of work with nothing that ties them together. */
+export const dualWrite = traceDetector(
+  {
+    id: 'dual-write',
+    scope: 'trace',
+    grades: ['structural', 'proven'],
+    title: 'Dual write',
+    sentence:
+      'A service writes its database and publishes a message in one unit of work without an outbox: a crash or a refusal between the two leaves one without the other.',
+    fix: 'Write the message into an outbox table in the same transaction as the row, and let a relay (or change data capture) publish it.',
+    needs: 'nothing',
+    options: {},
+    example: () => checkout('none'),
+    twin: () => checkout('outbox'),
+  },
+  (_options, context) => ({
+    inspect(trace, report) {
+      if (!trace.hasMessages || !trace.hasWrites) return;
+      for (const unit of trace.units) if (unit.publishes.length > 0 && unit.writes.length > 0) inspectUnit(trace, unit, context, report);
+    },
+  }),
+);
+
+function inspectUnit(trace: TraceView, unit: Unit, context: DetectionContext, report: Report): void {
+  const isTied = unit.writes.some(
+    (write) =>
+      (context.learned.isOutbox(targetOf(write)) && write.kind !== 'delete') || (write.facts !== undefined && write.facts.outboxId !== ''),
+  );
+  if (isTied || isRelay(unit)) return;
+  const outcomes = writeOutcomes(unit).filter(({ write }) => isOwnState(write, context));
+  if (outcomes.length === 0) return;
+  const stores = new Set(outcomes.map(({ write }) => write.system));
+  const destinations = new Set<string>();
+  for (const publish of unit.publishes) {
+    // A queue that lives in the written database can share the transaction.
+    if (stores.has(publish.system) || failureDestination.test(publish.target) || destinations.has(publish.target)) continue;
+    if (publish.facts !== undefined && publish.facts.outboxId !== '') continue;
+    destinations.add(publish.target);
+    inspectPair(trace, unit, publish, outcomes, context, report);
+  }
+}
+
+function inspectPair(
+  trace: TraceView,
+  unit: Unit,
+  publish: Operation,
+  outcomes: readonly WriteOutcome[],
+  context: DetectionContext,
+  report: Report,
+): void {
+  const attempts = unit.publishes.filter((other) => other.target === publish.target);
+  const sent = attempts.find((attempt) => !attempt.failed);
+  const lasting = outcomes.find(({ is }) => is !== 'aborted');
+  // What is published after a write failed may be the news of the failure: only a message that left before counts.
+  const undone = outcomes.find(
+    (outcome) => outcome.is === 'aborted' && sent !== undefined && sent.startUs < outcome.settledUs && !isWrittenAgain(outcome, outcomes),
+  );
+  const shown = lasting ?? undone;
+  if (shown === undefined) return;
+  const table = targetOf(shown.write);
+  const consumers = [
+    ...new Set(
+      trace.units.filter((other) => other.calledBy !== undefined && attempts.includes(other.calledBy)).map((other) => other.entry.target),
+    ),
+  ].filter((name) => name !== '' && name !== publish.target);
+  const destination = destinationWords(publish, consumers);
+  const place = context.placeOf(table, shown.write.facts?.domain ?? '');
+  const tables = [...new Set(outcomes.map(({ write }) => targetOf(write)))].filter((name) => name !== '');
+  const shared = {
+    atUs: publish.endUs,
+    complete: unit.complete,
+    service: unit.service,
+    domain: place.domainName,
+    collection: place.collection ?? table,
+    facts: {
+      service: unit.service,
+      table,
+      tables: tables.join(', '),
+      destination: publish.target,
+      consumedFrom: consumers.join(', '),
+      system: publish.system,
+      store: shown.write.system,
+    },
+  };
+  const order =
+    shown.write.startUs <= publish.startUs
+      ? `writes ${tableWords(table)} and then publishes to ${destination}`
+      : `publishes to ${destination} and then writes ${tableWords(table)}`;
+  report({
+    ...shared,
+    place: `${unit.service}\0${table}\0${publish.target}`,
+    grade: 'structural',
+    spans: [spanOf(shown.write), spanOf(publish)],
+    tell: () => ({
+      title: `${unit.service} writes ${tableWords(table)} and publishes to ${destination} without an outbox`,
+      explanation: `In one unit of work ${unitWords(unit)} ${order}, with no outbox row in the transaction: if the process dies or the broker refuses in between, one of the two exists without the other.`,
+    }),
+  });
+
+  const objectKey = keyOf(shown.write);
+  if (sent === undefined && lasting?.is === 'committed') {
+    const failure = attempts.at(-1) ?? publish;
+    report({
+      ...shared,
+      objectKey,
+      place: `${unit.service}\0${table}\0${publish.target}\0publish-failed\0${objectKey}`,
+      grade: 'proven',
+      spans: [spanOf(lasting.write), ...(lasting.settledBy === undefined ? [] : [spanOf(lasting.settledBy)]), spanOf(failure)],
+      facts: { ...shared.facts, happened: 'write', failed: 'publish' },
+      tell: () => ({
+        title: `${unit.service} committed ${tableWords(table)} but its message to ${destination} never left`,
+        explanation: `${unitWords(unit)} committed its write to ${tableWords(table)}, and the publish to ${destination} failed${failure.errorType === '' ? '' : ` (${failure.errorType})`}${attempts.length > 1 ? ` ${attempts.length} times` : ''}. Whoever relies on the message does not know of the row.`,
+      }),
+    });
+  }
+  if (undone !== undefined && sent !== undefined) {
+    report({
+      ...shared,
+      objectKey: keyOf(undone.write),
+      place: `${unit.service}\0${targetOf(undone.write)}\0${publish.target}\0write-failed\0${keyOf(undone.write)}`,
+      grade: 'proven',
+      spans: [
+        spanOf(sent),
+        spanOf(undone.write),
+        ...(undone.settledBy === undefined || undone.settledBy === undone.write ? [] : [spanOf(undone.settledBy)]),
+      ],
+      facts: { ...shared.facts, table: targetOf(undone.write), happened: 'publish', failed: 'write' },
+      tell: () => ({
+        title: `${unit.service} published to ${destination} but its write to ${tableWords(targetOf(undone.write))} was undone`,
+        explanation: `${unitWords(unit)} published to ${destination}, and then its write to ${tableWords(targetOf(undone.write))} ${undone.settledBy === undone.write ? 'failed' : 'was rolled back'}${undone.write.sqlState === '' ? '' : ` (SQLSTATE ${undone.write.sqlState})`}. Consumers act on something that does not exist.`,
+      }),
+    });
+  }
+}
+
+/** A write of the service's own state: not a cache, an outbox or an inbox. */
+function isOwnState(write: Operation, context: DetectionContext): boolean {
+  if (write.facts === undefined ? cacheSystems.has(write.system) : write.facts.replicaRole === 'cache') return false;
+  const table = targetOf(write);
+  return !context.learned.isOutbox(table) && !context.learned.isInbox(table);
+}
+
+function isWrittenAgain(outcome: WriteOutcome, outcomes: readonly WriteOutcome[]): boolean {
+  return outcomes.some(
+    (other) => other.is === 'committed' && other.write.startUs >= outcome.settledUs && targetOf(other.write) === targetOf(outcome.write),
+  );
+}
+
+/**
+ * A timer or poller that reads rows, publishes them and then marks or deletes what it read is a relay: the table is its outbox whatever
+ * its name, and a crash in between only publishes again. Work for a request is not: there the row's change is what the message tells.
+ */
+function isRelay(unit: Unit): boolean {
+  if (unit.entry.kind === 'request' || unit.entry.kind === 'consume' || unit.consumes.length > 0) return false;
+  const firstPublishUs = Math.min(...unit.publishes.map((publish) => publish.startUs));
+  return unit.writes.every(
+    (write) =>
+      write.startUs >= firstPublishUs &&
+      (write.kind === 'delete' || write.statement?.verb === 'update' || write.statement?.verb === 'delete') &&
+      unit.reads.some((read) => read.startUs <= firstPublishUs && targetOf(read) === targetOf(write)),
+  );
+}
+
+function tableWords(table: string): string {
+  return table === '' ? 'its database' : `\`${table}\``;
+}
+
+function destinationWords(publish: Operation, consumers: readonly string[]): string {
+  const name = publish.target === '' ? (publish.system === '' ? 'a broker' : publish.system) : `\`${publish.target}\``;
+  return consumers.length === 0 ? name : `${name} (consumed from ${consumers.map((consumer) => `\`${consumer}\``).join(', ')})`;
+}
+
+function checkout(tie: 'none' | 'outbox') {
+  const steps: Step[] = [
+    { kind: 'request', span: 'root', at: 0, lasts: 40, service: 'checkout', target: 'POST /orders' },
+    { kind: 'transaction', parent: 'root', at: 2, service: 'checkout', sql: 'begin' },
+    { kind: 'append', parent: 'root', at: 5, service: 'checkout', target: 'orders' },
+  ];
+  if (tie === 'outbox') steps.push({ kind: 'append', parent: 'root', at: 10, service: 'checkout', target: 'outbox' });
+  steps.push({ kind: 'transaction', parent: 'root', at: 15, service: 'checkout', sql: 'commit' });
+  if (tie === 'none') steps.push({ kind: 'publish', parent: 'root', at: 20, service: 'checkout', target: 'order-events' });
+  else {
+    // The relay works in its own trace.
+    const relay = { trace: 'relay', service: 'checkout' };
+    steps.push({ ...relay, kind: 'internal', span: 'poll', at: 100, lasts: 20 });
+    steps.push({ ...relay, kind: 'read', parent: 'poll', at: 101, target: 'outbox' });
+    steps.push({ ...relay, kind: 'publish', parent: 'poll', at: 105, target: 'order-events' });
+    steps.push({ ...relay, kind: 'delete', parent: 'poll', at: 110, target: 'outbox' });
+  }
+  return exampleOperations(steps);
+}

@@ -1,0 +1,185 @@
+import type { Operation } from '../domain/operation.ts';
+
+/**
+ * Holds the operations of open traces and says when a stretch of one is over. The rule reads event times only, so how the input was cut
+ * into batches, or when the watermark moved, changes nothing:
+ *
+ *   in order of ends, a trace is cut where the next end is more than `idleUs` later and no parent is missing so far (a parent ends, and so
+ *   arrives, after its children), or where it is more than `patienceUs` later whatever is missing.
+ *
+ * A cut stretch closes, in event time, that long after its last end.
+ */
+export interface ClosedTrace {
+  readonly traceId: string;
+  readonly operations: readonly Operation[];
+  readonly closesUs: number;
+}
+
+interface OpenTrace {
+  readonly traceId: string;
+  operations: Operation[];
+  minEndUs: number;
+  maxEndUs: number;
+  /** When to look at it next, or Infinity: it waits for its next operation. */
+  dueUs: number;
+}
+
+/** A trace that outgrows this is cut wherever it is: a broken context that puts everything into one trace must not fill memory. */
+const traceOperationsMax = 200_000;
+/** Width of the timetable's slots. */
+const slotUs = 1_000_000;
+
+export interface TraceBuffer {
+  add(operation: Operation): void;
+  /** Stretches that are over at `watermarkUs`, in order of closing. */
+  close(watermarkUs: number): readonly ClosedTrace[];
+  /** Drops the traces that `keep` refuses. */
+  narrow(keep: (traceId: string) => boolean): void;
+  readonly traces: number;
+  readonly buffered: number;
+  /** Start of the timetable: nothing waits for an earlier time. */
+  readonly oldestUs: number;
+}
+
+export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuffer {
+  const open = new Map<string, OpenTrace>();
+  const timetable = new Map<number, OpenTrace[]>();
+  let firstSlot = Number.POSITIVE_INFINITY;
+  let buffered = 0;
+  let last: OpenTrace | undefined;
+  const oversized: ClosedTrace[] = [];
+
+  const schedule = (trace: OpenTrace, dueUs: number): void => {
+    trace.dueUs = dueUs;
+    const slot = Math.floor(dueUs / slotUs);
+    const list = timetable.get(slot);
+    if (list === undefined) timetable.set(slot, [trace]);
+    else list.push(trace);
+    if (slot < firstSlot) firstSlot = slot;
+  };
+
+  const closeOne = (trace: OpenTrace, watermarkUs: number, closed: ClosedTrace[]): void => {
+    if (trace.maxEndUs - trace.minEndUs <= idleUs) {
+      // No cut can lie inside: the whole of it closes or waits.
+      const isWhole = hasAllParents(trace.operations);
+      const closesUs = trace.maxEndUs + (isWhole ? idleUs : patienceUs);
+      if (closesUs > watermarkUs) return schedule(trace, closesUs);
+      closed.push({ traceId: trace.traceId, operations: trace.operations, closesUs });
+      buffered -= trace.operations.length;
+      open.delete(trace.traceId);
+      if (last === trace) last = undefined;
+      return;
+    }
+    const byEnd = trace.operations.toSorted((a, b) => a.endUs - b.endUs);
+    const spans = new Set<string>();
+    const missing = new Set<string>();
+    let from = 0;
+    for (let i = 0; i < byEnd.length; i += 1) {
+      const operation = byEnd[i] as Operation;
+      spans.add(operation.spanId);
+      missing.delete(operation.spanId);
+      if (operation.parentSpanId !== '' && !spans.has(operation.parentSpanId)) missing.add(operation.parentSpanId);
+      const waitUs = missing.size === 0 ? idleUs : patienceUs;
+      const next = byEnd[i + 1];
+      const closesUs = operation.endUs + waitUs;
+      if (next !== undefined && next.endUs <= closesUs) continue;
+      if (closesUs > watermarkUs) {
+        trace.operations = byEnd.slice(from);
+        trace.minEndUs = trace.operations[0]?.endUs ?? 0;
+        buffered -= from;
+        return schedule(trace, closesUs);
+      }
+      closed.push({ traceId: trace.traceId, operations: byEnd.slice(from, i + 1), closesUs });
+      from = i + 1;
+      // Stretches are judged apart: a streaming run has let the earlier one go by now, and must come to the same cuts.
+      spans.clear();
+      missing.clear();
+    }
+    buffered -= byEnd.length;
+    open.delete(trace.traceId);
+    if (last === trace) last = undefined;
+  };
+
+  return {
+    add(operation) {
+      let trace = last;
+      if (trace === undefined || trace.traceId !== operation.traceId) {
+        trace = open.get(operation.traceId);
+        if (trace === undefined) {
+          trace = {
+            traceId: operation.traceId,
+            operations: [],
+            minEndUs: operation.endUs,
+            maxEndUs: operation.endUs,
+            dueUs: Number.POSITIVE_INFINITY,
+          };
+          open.set(operation.traceId, trace);
+        }
+        last = trace;
+      }
+      trace.operations.push(operation);
+      buffered += 1;
+      if (operation.endUs < trace.minEndUs) trace.minEndUs = operation.endUs;
+      if (operation.endUs > trace.maxEndUs) trace.maxEndUs = operation.endUs;
+      const dueUs = operation.endUs + idleUs;
+      // One appointment at or before the earliest possible close is enough; it is renewed when it finds that more has come.
+      if (dueUs < trace.dueUs) schedule(trace, dueUs);
+      if (trace.operations.length >= traceOperationsMax) {
+        oversized.push({ traceId: trace.traceId, operations: trace.operations, closesUs: trace.maxEndUs + idleUs });
+        buffered -= trace.operations.length;
+        open.delete(trace.traceId);
+        last = undefined;
+      }
+    },
+    close(watermarkUs) {
+      const closed: ClosedTrace[] = oversized.splice(0);
+      if (firstSlot !== Number.POSITIVE_INFINITY) {
+        // At the end of input the watermark is infinite; slots are then visited in order without walking the gaps between them.
+        const due = [...timetable.keys()].filter((slot) => slot * slotUs <= watermarkUs);
+        due.sort((a, b) => a - b);
+        for (const slot of due) {
+          const list = timetable.get(slot);
+          if (list === undefined) continue;
+          timetable.delete(slot);
+          const later: OpenTrace[] = [];
+          for (const trace of list) {
+            if (open.get(trace.traceId) !== trace || Math.floor(trace.dueUs / slotUs) !== slot) continue;
+            if (trace.dueUs > watermarkUs) later.push(trace);
+            else closeOne(trace, watermarkUs, closed);
+          }
+          if (later.length > 0) {
+            const again = timetable.get(slot);
+            if (again === undefined) timetable.set(slot, later);
+            else again.push(...later);
+          }
+        }
+        firstSlot = timetable.size === 0 ? Number.POSITIVE_INFINITY : Math.min(...timetable.keys());
+      }
+      return closed.sort((a, b) => a.closesUs - b.closesUs || (a.traceId < b.traceId ? -1 : a.traceId > b.traceId ? 1 : 0));
+    },
+    narrow(keep) {
+      for (const [traceId, trace] of open) {
+        if (keep(traceId)) continue;
+        buffered -= trace.operations.length;
+        open.delete(traceId);
+      }
+      last = undefined;
+    },
+    get traces() {
+      return open.size;
+    },
+    get buffered() {
+      return buffered;
+    },
+    get oldestUs() {
+      return firstSlot === Number.POSITIVE_INFINITY ? Number.NEGATIVE_INFINITY : firstSlot * slotUs - idleUs;
+    },
+  };
+}
+
+function hasAllParents(operations: readonly Operation[]): boolean {
+  const spans = new Set<string>();
+  for (const operation of operations) spans.add(operation.spanId);
+  for (const operation of operations) if (operation.parentSpanId !== '' && !spans.has(operation.parentSpanId)) return false;
+  return true;
+}

@@ -1,0 +1,306 @@
+import type { Operation } from '../domain/operation.ts';
+import { bareName } from './object-place.ts';
+
+/**
+ * One trace as detectors see it: operations without duplicates in order of start, cut into units. A unit is a local trace: what one
+ * service does for one request or message, in one process and so under one possible transaction. Built in O(n log n) of the trace's size.
+ *
+ * Parents may start after their children (their clocks differ) and may be missing (lost or not sampled): children of one missing
+ * parent stay together, because whatever the parent was, they shared it.
+ */
+export interface TraceView {
+  readonly traceId: string;
+  readonly operations: readonly Operation[];
+  /** No parent is missing. */
+  readonly complete: boolean;
+  readonly units: readonly Unit[];
+  /** Unit of each operation, by position. */
+  readonly unitOf: readonly Unit[];
+  readonly startUs: number;
+  readonly endUs: number;
+  /** Position of the parent of each operation, -1 where it has none here. */
+  readonly parentOf: Int32Array;
+  /** Dropped because their (span, index) was there already. */
+  readonly duplicates: number;
+  readonly hasWrites: boolean;
+  readonly hasMessages: boolean;
+  readonly hasCalls: boolean;
+  readonly hasFailures: boolean;
+}
+
+export interface Unit {
+  readonly number: number;
+  readonly service: string;
+  /** The request, message or root that the unit works for; its first operation where the entry is missing. */
+  readonly entry: Operation;
+  /** The unit in which the entry's parent lies, where it is here. */
+  readonly parent: Unit | undefined;
+  /** The entry's parent span, if it is here. */
+  readonly calledBy: Operation | undefined;
+  readonly complete: boolean;
+  /** Stores only, in order of start. */
+  readonly reads: readonly Operation[];
+  readonly writes: readonly Operation[];
+  readonly transactions: readonly Operation[];
+  readonly publishes: readonly Operation[];
+  readonly calls: readonly Operation[];
+  /** Hibernate and the like show a transaction's end as an internal span around its flush. */
+  readonly commits: readonly Operation[];
+  /** Messages that the unit works for: its entry, or `receive` spans without children beneath it. */
+  readonly consumes: readonly Operation[];
+  readonly sagaSteps: readonly Operation[];
+}
+
+interface MutableUnit extends Unit {
+  parent: Unit | undefined;
+  complete: boolean;
+  entry: Operation;
+  readonly reads: Operation[];
+  readonly writes: Operation[];
+  readonly transactions: Operation[];
+  readonly publishes: Operation[];
+  readonly calls: Operation[];
+  readonly commits: Operation[];
+  readonly consumes: Operation[];
+  readonly sagaSteps: Operation[];
+}
+
+/** What the lists hold where a unit has none of a kind; most units have most lists empty, so they share one frozen array. */
+const none: Operation[] = [];
+Object.freeze(none);
+
+export function byStart(a: Operation, b: Operation): number {
+  return a.startUs - b.startUs || a.endUs - b.endUs || (a.spanId < b.spanId ? -1 : a.spanId > b.spanId ? 1 : a.index - b.index);
+}
+
+export function viewTrace(traceId: string, unordered: readonly Operation[]): TraceView {
+  const sorted = unordered.length > 1 ? unordered.toSorted(byStart) : unordered;
+  const positionOf = new Map<string, number>();
+  const operations: Operation[] = [];
+  let duplicates = 0;
+  let startUs = Number.POSITIVE_INFINITY;
+  let endUs = 0;
+  let hasFailures = false;
+  let previous: Operation | undefined;
+  for (const operation of sorted) {
+    // A duplicate has the same times and so stands next to its original; a span's later operations (index > 0) share its place.
+    if (previous !== undefined && previous.spanId === operation.spanId && previous.index === operation.index) {
+      duplicates += 1;
+      continue;
+    }
+    previous = operation;
+    if (operation.index === 0 || !positionOf.has(operation.spanId)) {
+      if (positionOf.has(operation.spanId)) {
+        duplicates += 1;
+        continue;
+      }
+      positionOf.set(operation.spanId, operations.length);
+    }
+    operations.push(operation);
+    if (operation.startUs < startUs) startUs = operation.startUs;
+    if (operation.endUs > endUs) endUs = operation.endUs;
+    if (operation.failed) hasFailures = true;
+  }
+
+  const size = operations.length;
+  const parentOf = new Int32Array(size).fill(-1);
+  const hasChild = new Uint8Array(size);
+  let complete = true;
+  for (let i = 0; i < size; i += 1) {
+    const operation = operations[i] as Operation;
+    const own = positionOf.get(operation.spanId);
+    if (own !== undefined && own !== i) {
+      parentOf[i] = own;
+      continue;
+    }
+    if (operation.parentSpanId === '') continue;
+    const parent = positionOf.get(operation.parentSpanId);
+    if (parent === undefined) complete = false;
+    else if (parent !== i) {
+      parentOf[i] = parent;
+      hasChild[parent] = 1;
+    }
+  }
+
+  const units: MutableUnit[] = [];
+  const unitNumber = new Int32Array(size).fill(-1);
+  const orphanUnits = new Map<string, number>();
+  const path: number[] = [];
+  for (let i = 0; i < size; i += 1) {
+    let at = i;
+    path.length = 0;
+    // Climb to the unit's entry or to what is known already. Parent links that form a ring (broken input) stop at the trace's size.
+    while ((unitNumber[at] as number) < 0 && !startsUnit(operations, parentOf, at) && path.length < size) {
+      path.push(at);
+      at = parentOf[at] as number;
+    }
+    let number = unitNumber[at] as number;
+    if (number < 0) {
+      const entry = operations[at] as Operation;
+      const lost = parentOf[at] === -1 && entry.parentSpanId !== '' && entry.kind !== 'request' && entry.kind !== 'consume';
+      const orphanKey = lost ? `${entry.service}\0${entry.parentSpanId}` : '';
+      const shared = lost ? orphanUnits.get(orphanKey) : undefined;
+      if (shared === undefined) {
+        number = units.length;
+        const parent = parentOf[at] as number;
+        units.push({
+          number,
+          service: entry.service,
+          entry,
+          parent: undefined,
+          calledBy: parent < 0 ? undefined : operations[parent],
+          complete: !lost,
+          reads: none,
+          writes: none,
+          transactions: none,
+          publishes: none,
+          calls: none,
+          commits: none,
+          consumes: none,
+          sagaSteps: none,
+        } as MutableUnit);
+        if (lost) orphanUnits.set(orphanKey, number);
+      } else number = shared;
+      unitNumber[at] = number;
+    }
+    for (const climbed of path) unitNumber[climbed] = number;
+  }
+
+  let hasWrites = false;
+  let hasMessages = false;
+  let hasCalls = false;
+  const unitOf: Unit[] = new Array<Unit>(size);
+  for (let i = 0; i < size; i += 1) {
+    const operation = operations[i] as Operation;
+    const unit = units[unitNumber[i] as number] as MutableUnit;
+    unitOf[i] = unit;
+    const parent = parentOf[i] as number;
+    if (unit.entry === operation && parent >= 0) unit.parent = units[unitNumber[parent] as number];
+    switch (operation.kind) {
+      case 'read':
+        listed(unit, 'reads', operation);
+        break;
+      case 'write':
+      case 'append':
+      case 'delete':
+      case 'compensate':
+        listed(unit, 'writes', operation);
+        hasWrites = true;
+        break;
+      case 'transaction':
+        listed(unit, 'transactions', operation);
+        break;
+      case 'publish':
+        listed(unit, 'publishes', operation);
+        hasMessages = true;
+        break;
+      case 'consume':
+        hasMessages = true;
+        if (
+          hasChild[i] === 0 &&
+          parent >= 0 &&
+          operations[parent]?.service === operation.service &&
+          operations[parent]?.kind !== 'publish'
+        ) {
+          // A `receive` span that ended before the work began: the unit around it does the work.
+          const around = units[unitNumber[parent] as number] as MutableUnit;
+          listed(around, 'consumes', operation);
+        }
+        listed(unit, 'consumes', operation);
+        break;
+      case 'call':
+        listed(unit, 'calls', operation);
+        hasCalls = true;
+        break;
+      case 'saga-step':
+        listed(unit, 'sagaSteps', operation);
+        break;
+      case 'request':
+        break;
+      case 'internal':
+        if (operation.spanName.startsWith('Transaction.')) listed(unit, 'commits', operation);
+        break;
+    }
+  }
+  return {
+    traceId,
+    operations,
+    complete,
+    units,
+    unitOf,
+    startUs,
+    endUs,
+    parentOf,
+    duplicates,
+    hasWrites,
+    hasMessages,
+    hasCalls,
+    hasFailures,
+  };
+}
+
+function startsUnit(operations: readonly Operation[], parentOf: Int32Array, at: number): boolean {
+  const parent = parentOf[at] as number;
+  if (parent < 0) return true;
+  const operation = operations[at] as Operation;
+  if (operation.kind === 'request' || operation.kind === 'consume') return true;
+  return operation.service !== (operations[parent] as Operation).service;
+}
+
+function listed(
+  unit: MutableUnit,
+  list: 'reads' | 'writes' | 'transactions' | 'publishes' | 'calls' | 'commits' | 'consumes' | 'sagaSteps',
+  operation: Operation,
+): void {
+  if (unit[list].length === 0) (unit as { [key in typeof list]: Operation[] })[list] = [operation];
+  else unit[list].push(operation);
+}
+
+/** Whether `unit` is `ancestor` or works, directly or not, for it. */
+export function isWithin(unit: Unit, ancestor: Unit): boolean {
+  let at: Unit | undefined = unit;
+  // Bounded by the number of units: parents of entries cannot form a ring longer than that.
+  for (let i = 0; at !== undefined && i < 1000; i += 1) {
+    if (at === ancestor) return true;
+    at = at.parent;
+  }
+  return false;
+}
+
+/** One store: what a single local transaction could span. MySQL schemas of one server are one store, PostgreSQL databases are not. */
+export function storeOf(operation: Operation): string {
+  const system = operation.system;
+  if (operation.host !== '' && (system === 'mysql' || system === 'mariadb')) return `${system}\0${operation.host}`;
+  return `${system}\0${operation.host}\0${operation.namespace}`;
+}
+
+/** A store in words: `postgresql orders at db-1`. */
+export function storeWords(operation: Operation): string {
+  const parts = [operation.system === '' ? 'a store' : operation.system];
+  if (operation.namespace !== '') parts.push(operation.namespace);
+  if (operation.host !== '') parts.push(`at ${operation.host}`);
+  return parts.join(' ');
+}
+
+/** The table, or what stands for it. */
+export function targetOf(operation: Operation): string {
+  if (operation.target !== '') return operation.target;
+  return operation.facts?.objectType ?? '';
+}
+
+export function isSameTable(a: Operation, b: Operation): boolean {
+  return bareName(targetOf(a)) === bareName(targetOf(b)) && a.system === b.system;
+}
+
+/** The key of the touched row where the span shows it. */
+export function keyOf(operation: Operation): string {
+  if (operation.facts !== undefined && operation.facts.objectKey !== '') return operation.facts.objectKey;
+  return operation.key ?? '';
+}
+
+/** Operations of service `name`'s unit as `checkout (POST /orders)`. */
+export function unitWords(unit: Unit): string {
+  const entry = unit.entry;
+  const where = entry.kind === 'request' || entry.kind === 'consume' ? entry.target || entry.spanName : entry.spanName;
+  return where === '' || where === unit.service ? unit.service : `${unit.service} (${where})`;
+}

@@ -1,0 +1,69 @@
+import type { Operation, Version } from '../domain/operation.ts';
+
+/** What is known of the order of one object's versions. */
+export interface VersionOrder {
+  /** Takes the order from a write's base. Aborted writes say nothing. */
+  learn(operation: Operation): void;
+  /** Whether `a` is strictly older than `b`; undefined where the order is unknown, which is never taken for a yes. */
+  isOlder(a: Version, b: Version): boolean | undefined;
+}
+
+/** Bases remembered per object: a reader that is further behind than this is not judged. */
+const basesMax = 512;
+
+/** Integers order themselves; strings are opaque and ordered only by the chain of `version.base`; '' (absent) comes before all. */
+export function createVersionOrder(): VersionOrder {
+  let bases: Map<string, string> | undefined;
+  const descends = (from: string, to: string): boolean => {
+    let at: string | undefined = from;
+    for (let i = 0; i < basesMax && at !== undefined; i += 1) {
+      at = bases?.get(at);
+      if (at === to) return true;
+    }
+    return false;
+  };
+  return {
+    learn(operation) {
+      const facts = operation.facts;
+      if (facts === undefined || typeof facts.version !== 'string' || typeof facts.versionBase !== 'string') return;
+      if (!isCommittedWrite(operation) || facts.version === facts.versionBase) return;
+      bases ??= new Map();
+      if (bases.has(facts.version)) return;
+      if (bases.size >= basesMax) {
+        const oldest = bases.keys().next();
+        if (oldest.done !== true) bases.delete(oldest.value);
+      }
+      bases.set(facts.version, facts.versionBase);
+    },
+    isOlder(a, b) {
+      if (a === b) return false;
+      if (typeof a === 'bigint' && typeof b === 'bigint') return a < b;
+      if (a === '') return true;
+      if (b === '') return false;
+      if (typeof a === 'bigint' || typeof b === 'bigint') return undefined;
+      if (descends(b, a)) return true;
+      if (descends(a, b)) return false;
+      return undefined;
+    },
+  };
+}
+
+export function isWriteKind(operation: Operation): boolean {
+  return operation.kind === 'write' || operation.kind === 'append' || operation.kind === 'delete' || operation.kind === 'compensate';
+}
+
+export function isCommittedWrite(operation: Operation): boolean {
+  return isWriteKind(operation) && !operation.failed && operation.facts?.transactionOutcome === 'committed';
+}
+
+export function versionWords(version: Version | undefined): string {
+  if (version === undefined) return 'an unknown version';
+  return version === '' ? 'absent' : `version ${version}`;
+}
+
+/** `order 17 `: an object in words. */
+export function objectWords(operation: Operation): string {
+  const facts = operation.facts;
+  if (facts === undefined) return 'an object';
+  return facts.objectType === '' ? facts.objectKey : `${facts.objectType} ${facts.objectKey}`;
+}

@@ -1,0 +1,81 @@
+import type { Operation } from '../domain/operation.ts';
+import { storeOf, type Unit } from './trace-view.ts';
+
+/** What became of one write, as far as its unit's spans tell. */
+export interface WriteOutcome {
+  readonly write: Operation;
+  readonly is: 'committed' | 'aborted' | 'unknown';
+  /** When others could see it, or when it was lost. */
+  readonly settledUs: number;
+  /** The COMMIT, ROLLBACK or transaction span that settled it; undefined for a statement on its own. */
+  readonly settledBy: Operation | undefined;
+}
+
+/**
+ * Outcomes of a unit's writes, in their order. Spans rarely name their transaction; what shows are BEGIN, COMMIT and ROLLBACK statements
+ * on the same store, spans such as Hibernate's `Transaction.commit` around the flush, and the attributes. A statement without any of
+ * these that did not fail stands by itself: committed when it ended.
+ */
+export function writeOutcomes(unit: Unit): readonly WriteOutcome[] {
+  return unit.writes.map((write) => outcomeOf(unit, write));
+}
+
+function outcomeOf(unit: Unit, write: Operation): WriteOutcome {
+  if (write.facts !== undefined && write.facts.transactionId !== '' && write.facts.transactionOutcome !== 'committed') {
+    return { write, is: write.facts.transactionOutcome, settledUs: write.endUs, settledBy: undefined };
+  }
+  if (write.failed) return { write, is: 'aborted', settledUs: write.endUs, settledBy: write };
+  if (write.facts?.transactionOutcome === 'aborted') return { write, is: 'aborted', settledUs: write.endUs, settledBy: undefined };
+  if (write.facts?.transactionOutcome === 'unknown') return { write, is: 'unknown', settledUs: write.endUs, settledBy: undefined };
+  if (unit.transactions.length > 0) {
+    const store = storeOf(write);
+    let isOpen = false;
+    for (const step of unit.transactions) {
+      if (storeOf(step) !== store) continue;
+      const verb = verbOf(step);
+      if (step.startUs < write.startUs) {
+        if (verb === 'begin') isOpen = true;
+        else if (verb !== 'other') isOpen = false;
+        continue;
+      }
+      // An explicit COMMIT or ROLLBACK after the write settles it even where BEGIN was not seen (drivers that pipeline it).
+      if (verb === 'begin' && !isOpen) break;
+      if (verb === 'rollback') return { write, is: 'aborted', settledUs: step.endUs, settledBy: step };
+      if (verb === 'commit') {
+        if (!step.failed) return { write, is: 'committed', settledUs: step.endUs, settledBy: step };
+        // A COMMIT that the server refused is an abort; one whose answer was lost may have happened.
+        return {
+          write,
+          is: step.sqlState !== '' && !step.sqlState.startsWith('08') ? 'aborted' : 'unknown',
+          settledUs: step.endUs,
+          settledBy: step,
+        };
+      }
+    }
+    if (isOpen) return { write, is: 'unknown', settledUs: write.endUs, settledBy: undefined };
+  }
+  for (const span of unit.commits) {
+    if (span.startUs <= write.startUs && write.endUs <= span.endUs) {
+      const isRollback = span.spanName === 'Transaction.rollback';
+      return { write, is: isRollback || span.failed ? 'aborted' : 'committed', settledUs: span.endUs, settledBy: span };
+    }
+  }
+  return { write, is: 'committed', settledUs: write.endUs, settledBy: undefined };
+}
+
+export function verbOf(operation: Operation): 'begin' | 'commit' | 'rollback' | 'other' {
+  const verb = operation.statement?.verb;
+  if (verb === 'begin' || verb === 'commit' || verb === 'rollback') return verb;
+  const name = operation.spanName.toLowerCase();
+  if (name.includes('rollback')) return 'rollback';
+  if (name.includes('commit')) return 'commit';
+  if (name.includes('begin') || name.includes('start transaction')) return 'begin';
+  return 'other';
+}
+
+/** Whether the unit prepares a transaction on a store for two-phase commit. */
+export function hasTwoPhaseCommit(unit: Unit): boolean {
+  return unit.transactions.some((step) =>
+    /\b(prepare transaction|commit prepared|xa (start|begin|end|prepare|commit))\b/i.test(step.statement?.fingerprint ?? step.spanName),
+  );
+}
