@@ -19,7 +19,9 @@ export type ApprovalState =
   | { readonly is: 'waiting'; readonly have: number; readonly need: number }
   | { readonly is: 'approved'; readonly by: readonly string[] }
   | { readonly is: 'rejected'; readonly by: string; readonly reason: string }
-  | { readonly is: 'expired' };
+  | { readonly is: 'expired' }
+  /** The guard denies it: no number of approvals releases it. */
+  | { readonly is: 'denied'; readonly rule: string };
 
 /** Who wrote the proposal or a version that it was edited from. Nobody approves their own. */
 export interface Authorship {
@@ -50,12 +52,7 @@ export function weighApproval(input: {
   if (standing.is === 'approved') return refuse(409, 'already-approved', 'It already has the approvals that it needs.');
   if (!approval.isHuman) return refuse(403, 'human-approver', 'Only people approve or reject; this principal is not one.');
   if (approval.is === 'reject') return { is: 'accepted', state: { is: 'rejected', by: approval.by, reason: approval.comment ?? '' } };
-  if (verdict.is === 'deny')
-    return refuse(
-      403,
-      verdict.rules.find(({ effect }) => effect === 'denies')?.id ?? 'deny',
-      'The guard denies it: no approval can release it.',
-    );
+  if (standing.is === 'denied') return refuse(403, standing.rule, 'The guard denies it: no approval can release it.');
   if (!isEligible(proposal, approval.by, input)) {
     return refuse(403, 'not-own-proposal', `${approval.by} wrote or edited this proposal: somebody else must approve it.`);
   }
@@ -84,10 +81,15 @@ export function approvalState(
   const by = [
     ...new Set(valid.filter((each) => each.is === 'approve' && isEligible(proposal, each.by, authorship)).map((each) => each.by)),
   ].toSorted();
-  // A denied proposal waits for a person count that nobody can reach; an automatic one that is asked about needs one.
-  const need = verdict.is === 'review' ? Math.max(1, verdict.approvals) : verdict.is === 'deny' ? Number.POSITIVE_INFINITY : 1;
+  if (verdict.is === 'deny') return { is: 'denied', rule: denyingRule(verdict) };
+  // An automatic one that is asked about all the same needs one person.
+  const need = verdict.is === 'review' ? Math.max(1, verdict.approvals) : 1;
   if (by.length >= need) return { is: 'approved', by };
   return nowMs >= proposal.expiresAtMs ? { is: 'expired' } : { is: 'waiting', have: by.length, need };
+}
+
+function denyingRule(verdict: Verdict): string {
+  return verdict.rules.find(({ effect }) => effect === 'denies')?.id ?? 'deny';
 }
 
 function isEligible(proposal: Proposal, person: string, authorship: Authorship): boolean {

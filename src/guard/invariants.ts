@@ -1,6 +1,5 @@
 import type { Collection } from '../domain/collection.ts';
 import { type Effect, effectDigest } from '../domain/effect.ts';
-import type { MatchedRule } from '../domain/verdict.ts';
 import { weighBudget } from './budget.ts';
 import type { GuardFacts } from './facts.ts';
 

@@ -19,27 +19,21 @@ export function compareClocks(
   b: string,
 ): { readonly order: number; readonly gapMs: number | null } | null {
   const type = shape.columns.find((each) => each.name === column)?.type;
-  switch (type) {
-    case 'timestamp':
-    case 'timestamptz': {
-      const left = instantUs(a);
-      const right = instantUs(b);
-      if (left === null || right === null) return null;
-      return { order: left < right ? -1 : left > right ? 1 : 0, gapMs: Math.abs(Number(left - right)) / 1000 };
-    }
-    case 'int':
-    case 'numeric': {
-      const left = parseDecimal(a);
-      const right = parseDecimal(b);
-      if (left === null || right === null) return null;
-      return { order: compareDecimals(left, right), gapMs: epochGapMs(subtractDecimals(left, right), left) };
-    }
-    case 'text':
-      // A hybrid logical clock as text: fixed width, so that code unit order is its order.
-      return a.length === b.length ? { order: a < b ? -1 : a > b ? 1 : 0, gapMs: null } : null;
-    default:
-      return null;
+  if (type === 'timestamp' || type === 'timestamptz') {
+    const left = instantUs(a);
+    const right = instantUs(b);
+    if (left === null || right === null) return null;
+    return { order: left < right ? -1 : left > right ? 1 : 0, gapMs: Math.abs(Number(left - right)) / 1000 };
   }
+  if (type === 'int' || type === 'numeric') {
+    const left = parseDecimal(a);
+    const right = parseDecimal(b);
+    if (left === null || right === null) return null;
+    return { order: compareDecimals(left, right), gapMs: epochGapMs(subtractDecimals(left, right), left) };
+  }
+  // A hybrid logical clock as text: fixed width, so that code unit order is its order.
+  if (type === 'text' && a.length === b.length) return { order: a < b ? -1 : a > b ? 1 : 0, gapMs: null };
+  return null;
 }
 
 /** The replicas whose row has the newest clock; null where a value is NULL, unreadable or cannot be ordered. */
