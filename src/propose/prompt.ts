@@ -180,7 +180,13 @@ function differences(situation: Situation, keys: number, hmacKey: Uint8Array, al
 }
 
 /** `eu=A us=B ap=A`, and for clocks which replica is ahead: equality and order, not values. */
-function pattern(situation: Situation, divergence: Divergence, column: string, replicas: readonly string[], allowsRawValues: boolean): string {
+function pattern(
+  situation: Situation,
+  divergence: Divergence,
+  column: string,
+  replicas: readonly string[],
+  allowsRawValues: boolean,
+): string {
   const isRaw = allowsRawValues && situation.collection.columnClasses[column] !== 'pii';
   const letters = new Map<string, string>();
   const cells = replicas.map((replica) => {
@@ -193,7 +199,9 @@ function pattern(situation: Situation, divergence: Divergence, column: string, r
     letters.set(value, letter);
     return `${replica}=${letter}`;
   });
-  return cells.join(' ') + (situation.collection.columnClasses[column] === 'clock' ? clockOrder(situation, divergence, column, replicas) : '');
+  return (
+    cells.join(' ') + (situation.collection.columnClasses[column] === 'clock' ? clockOrder(situation, divergence, column, replicas) : '')
+  );
 }
 
 function clockOrder(situation: Situation, divergence: Divergence, column: string, replicas: readonly string[]): string {
@@ -201,7 +209,9 @@ function clockOrder(situation: Situation, divergence: Divergence, column: string
     const value = divergence.replicas[replica]?.[column] ?? null;
     return value === null ? [] : [{ replica, value }];
   });
-  const newest = clocks.find(({ value }) => clocks.every((other) => (compareClocks(situation.shape, column, value, other.value)?.order ?? -1) >= 0));
+  const newest = clocks.find(({ value }) =>
+    clocks.every((other) => (compareClocks(situation.shape, column, value, other.value)?.order ?? -1) >= 0),
+  );
   if (newest === undefined) return '';
   const holders = clocks.filter(({ value }) => value === newest.value).map(({ replica }) => replica);
   return holders.length === clocks.length ? ' (equal)' : ` (newest on ${holders.join(', ')})`;
@@ -210,10 +220,15 @@ function clockOrder(situation: Situation, divergence: Divergence, column: string
 function describe(situation: Situation, candidate: RankedCandidate, keys: number, hmacKey: Uint8Array): string {
   const counts = Map.groupBy(candidate.effects, ({ replica, kind }) => `${kind} on ${replica}`);
   const what = [...counts].map(([name, list]) => `${list.length} ${name}`).join(', ');
-  const covers = candidate.covers === undefined || candidate.covers.keys === candidate.covers.of ? '' : `; settles ${candidate.covers.keys} of ${candidate.covers.of} keys`;
+  const covers =
+    candidate.covers === undefined || candidate.covers.keys === candidate.covers.of
+      ? ''
+      : `; settles ${candidate.covers.keys} of ${candidate.covers.of} keys`;
   const sources = situation.divergences.slice(0, keys).map((divergence) => {
     const text = keyText(situation.shape.key, divergence.key);
-    const changed = new Set(candidate.effects.filter(({ key }) => keyText(situation.shape.key, key) === text).map(({ replica }) => replica));
+    const changed = new Set(
+      candidate.effects.filter(({ key }) => keyText(situation.shape.key, key) === text).map(({ replica }) => replica),
+    );
     if (changed.size === 0) return null;
     const kept = Object.keys(divergence.replicas).filter((replica) => !changed.has(replica));
     return `${pseudonym(hmacKey, situation, divergence)} becomes ${kept.length === 0 ? 'a merged row' : `what ${kept.toSorted().join(', ')} has`}`;
@@ -224,12 +239,22 @@ function describe(situation: Situation, candidate: RankedCandidate, keys: number
 
 /** Sentences that our own code wrote; a cause's title may hold an object key, so it goes in only where raw values may. */
 function shownEvidence(situation: Situation, ranked: readonly RankedCandidate[], allowsRawValues: boolean): readonly Evidence[] {
-  const all = [...ranked.flatMap(({ evidence }) => evidence)].filter((each, index, list) => list.findIndex(({ id }) => id === each.id) === index);
+  const all = [...ranked.flatMap(({ evidence }) => evidence)].filter(
+    (each, index, list) => list.findIndex(({ id }) => id === each.id) === index,
+  );
   const { cause } = situation;
   const found: readonly Evidence[] =
     cause === undefined
       ? []
-      : [{ id: 'cause', kind: 'span', says: allowsRawValues ? cause.title : `a ${cause.grade} finding "${cause.kind}"${cause.service === undefined ? '' : ` in ${cause.service}`}` }];
+      : [
+          {
+            id: 'cause',
+            kind: 'span',
+            says: allowsRawValues
+              ? cause.title
+              : `a ${cause.grade} finding "${cause.kind}"${cause.service === undefined ? '' : ` in ${cause.service}`}`,
+          },
+        ];
   return [...found, ...all].slice(0, maxShownEvidence);
 }
 

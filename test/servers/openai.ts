@@ -36,7 +36,9 @@ export interface ChatRequest {
  * An OpenAI-compatible endpoint on a free port of 127.0.0.1. `choose` is the model: it gets the prompt's choices (from the JSON
  * schema that was sent, else from the text) and answers with an index or `abstain`.
  */
-export async function startOpenAi(choose: (request: ChatRequest, choices: readonly string[]) => string = (_, choices) => choices[0] ?? 'abstain'): Promise<OpenAiServer> {
+export async function startOpenAi(
+  choose: (request: ChatRequest, choices: readonly string[]) => string = (_, choices) => choices[0] ?? 'abstain',
+): Promise<OpenAiServer> {
   let behaviour: Behaviour = 'honest';
   const requests: ChatRequest[] = [];
   const open = new Set<ServerResponse>();
@@ -44,7 +46,10 @@ export async function startOpenAi(choose: (request: ChatRequest, choices: readon
     open.add(response);
     response.on('close', () => open.delete(response));
     void read(request).then((body) => {
-      const chat: ChatRequest = { ...(JSON.parse(body) as Omit<ChatRequest, 'authorization'>), authorization: request.headers.authorization ?? '' };
+      const chat: ChatRequest = {
+        ...(JSON.parse(body) as Omit<ChatRequest, 'authorization'>),
+        authorization: request.headers.authorization ?? '',
+      };
       requests.push(chat);
       answer(chat, response, behaviour, choose);
     });
@@ -67,9 +72,21 @@ export async function startOpenAi(choose: (request: ChatRequest, choices: readon
   };
 }
 
-function answer(chat: ChatRequest, response: ServerResponse, behaviour: Behaviour, choose: (request: ChatRequest, choices: readonly string[]) => string): void {
+function answer(
+  chat: ChatRequest,
+  response: ServerResponse,
+  behaviour: Behaviour,
+  choose: (request: ChatRequest, choices: readonly string[]) => string,
+): void {
   const choices = choicesOf(chat);
-  const honest = JSON.stringify({ choice: choose(chat, choices.filter((choice) => choice !== 'abstain')), rootCause: 'lost-change-event', cited: [] });
+  const honest = JSON.stringify({
+    choice: choose(
+      chat,
+      choices.filter((choice) => choice !== 'abstain'),
+    ),
+    rootCause: 'lost-change-event',
+    cited: [],
+  });
   const send = (status: number, content: unknown): void => {
     response.writeHead(status, { 'content-type': 'application/json' });
     response.end(JSON.stringify(content));
@@ -92,7 +109,9 @@ function answer(chat: ChatRequest, response: ServerResponse, behaviour: Behaviou
     case 'lying':
       return complete(JSON.stringify({ choice: 'candidate-99', rootCause: 'gremlins', cited: ['span-of-nobody'] }));
     case 'inventing':
-      return complete(JSON.stringify({ ...(JSON.parse(honest) as object), effects: [{ replica: 'eu', after: { id: '1', balance: '0' } }] }));
+      return complete(
+        JSON.stringify({ ...(JSON.parse(honest) as object), effects: [{ replica: 'eu', after: { id: '1', balance: '0' } }] }),
+      );
     case 'malformed':
       return complete('I would say: the first one! {"choice":');
     case 'empty':

@@ -58,7 +58,8 @@ export async function chooseWithModel(input: {
     order: 0,
   });
   const estimate = estimateTokens(prompt);
-  if (estimate > input.tokensLeft) return heuristic(`the question may cost ${estimate} tokens, ${Math.max(0, input.tokensLeft)} are left today`);
+  if (estimate > input.tokensLeft)
+    return heuristic(`the question may cost ${estimate} tokens, ${Math.max(0, input.tokensLeft)} are left today`);
 
   const answer = await llm.ask(prompt, input.signal);
   if (answer.is === 'absent') return heuristic(answer.because, answer.tokens, prompt.hash);

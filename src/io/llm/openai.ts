@@ -62,7 +62,8 @@ export function openOpenAi(options: OpenAiOptions): Llm {
   return {
     ask: async (prompt, signal) => {
       signal.throwIfAborted();
-      if (options.clock.monotonicMs() < pausedUntilMs) return { is: 'absent', because: 'the endpoint failed several times in a row and is left alone', tokens: 0 };
+      if (options.clock.monotonicMs() < pausedUntilMs)
+        return { is: 'absent', because: 'the endpoint failed several times in a row and is left alone', tokens: 0 };
       for (;;) {
         try {
           const answer = await call(prompt, signal);
@@ -102,7 +103,8 @@ function isFormatRefusal(error: unknown): boolean {
 }
 
 function reasonOf(error: unknown, timeoutMs: number): string {
-  if (error instanceof APIConnectionTimeoutError || error instanceof APIUserAbortError) return `the endpoint did not answer within ${timeoutMs} ms`;
+  if (error instanceof APIConnectionTimeoutError || error instanceof APIUserAbortError)
+    return `the endpoint did not answer within ${timeoutMs} ms`;
   if (error instanceof APIError && typeof error.status === 'number') return `the endpoint answered ${error.status}`;
   if (error instanceof Error && error.name === 'TimeoutError') return `the endpoint did not answer within ${timeoutMs} ms`;
   return 'the endpoint could not be reached or did not answer as one';

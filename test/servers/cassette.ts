@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
-import { Failure } from '../../base/failure.ts';
-import type { Llm, LlmAnswer } from './llm.ts';
+import { Failure } from '../../src/base/failure.ts';
+import type { Llm, LlmAnswer } from '../../src/io/llm/llm.ts';
 
 const cassetteShape = z.object({
   about: z.string(),
