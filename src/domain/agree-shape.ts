@@ -26,14 +26,17 @@ export function agreeShape(collection: string, described: readonly DescribedRepl
       const holder = found.find((one) => one.column !== undefined);
       return {
         is: 'disagreed',
-        says: `Column ${name} of ${collection} is on ${holder?.replica ?? '?'} but not on ${lacking.replica}: add it there, map it under columnNames, or list it under exclude.`,
+        says: `Column ${name} of ${collection} is on ${holder?.replica ?? '?'} but not on ${lacking.replica}: add it there, map its name under the replica's columns, or set columns.${name}.compare: false.`,
       };
     }
     const held = found.flatMap((one) => (one.column === undefined ? [] : [{ replica: one.replica, column: one.column }]));
     const agreed = agreeColumn(held.map((one) => one.column));
     if (agreed === undefined) {
       const types = held.map((one) => `${one.column.engineType ?? one.column.type} on ${one.replica}`).join(', ');
-      return { is: 'disagreed', says: `Column ${name} of ${collection} cannot be compared exactly (${types}): list it under exclude.` };
+      return {
+        is: 'disagreed',
+        says: `Column ${name} of ${collection} cannot be compared exactly (${types}): set columns.${name}.compare: false.`,
+      };
     }
     columns.push(agreed);
   }
@@ -57,7 +60,6 @@ const meetings: readonly (readonly [CanonicalType, CanonicalType, CanonicalType]
   ['text', 'json', 'json'],
   ['text', 'inet', 'inet'],
   ['timestamp', 'timestamptz', 'timestamptz'],
-  ['int', 'bits', 'bits'],
 ];
 
 function agreeColumn(columns: readonly Column[]): Column | undefined {

@@ -49,7 +49,8 @@ function writeV6(groups: readonly number[]): string {
       bestLength = end - at;
     }
   }
-  const embedsV4 = bestAt === 0 && (bestLength === 6 || (bestLength === 5 && groups[5] === 0xffff) || (bestLength === 7 && groups[7] !== 1));
+  const embedsV4 =
+    bestAt === 0 && (bestLength === 6 || (bestLength === 5 && groups[5] === 0xffff) || (bestLength === 7 && groups[7] !== 1));
   if (embedsV4) {
     const [high = 0, low = 0] = groups.slice(6);
     return `${bestLength === 5 ? '::ffff:' : '::'}${[high >> 8, high & 255, low >> 8, low & 255].join('.')}`;

@@ -5,34 +5,37 @@
  *
  *   row    = "r1" tag field*             tag: 8 hexadecimal digits, from md5 of the shape's column names and types in order
  *   field  = "~"                         NULL
- *          | length letter text          length: decimal count of the UTF-8 bytes of text; letter: the type (below); text: canonical
+ *          | text ";"                    types whose canonical text holds no ";" (int numeric float bool bytes date time timestamp
+ *                                        timestamptz bits): an engine need not compute the text twice to know its length
+ *          | length ":" text             all others; length: decimal count of the UTF-8 bytes of text
  *   digest = md5(row), 32 hexadecimal digits: the one 128-bit hash that PostgreSQL, MySQL, MariaDB and Node all have built in.
  *            It guards against accidents, not against a writer who makes collisions on purpose.
  *   key    = the same over the key columns alone, with "k1" for "r1". Its first 64 bits place a key in a sketch.
  *
- * Injective: a length says where each text ends, so no separator can be forged, and "~" is no length, so NULL is not ''.
+ * Injective: the tag fixes each field's type, a field's own text says where it ends, no separator can be forged, and "~" begins neither
+ * a length nor a closed text, so NULL is not ''.
  *
- * Canonical text by type (letter):
- *   int i          decimal, no leading zeros, no plus sign, no -0
- *   numeric n      plain decimal, no exponent, no trailing zeros after the point (scale is presentation: 1.50 is 1.5), no -0;
+ * Canonical text by type:
+ *   int            decimal, no leading zeros, no plus sign, no -0
+ *   numeric        plain decimal, no exponent, no trailing zeros after the point (scale is presentation: 1.50 is 1.5), no -0;
  *                  NaN, Infinity, -Infinity
- *   float f        IEEE 754 double (a single is widened exactly): shortest digits that read back as the same double, as plain decimal;
+ *   float          IEEE 754 double (a single is widened exactly): shortest digits that read back as the same double, as plain decimal;
  *                  0 for -0; NaN, Infinity, -Infinity
- *   bool b         true, false
- *   text t         the characters as they are: no case folding, no Unicode normalisation, trailing spaces count. char(n) is padded by
+ *   bool           true, false
+ *   text           the characters as they are: no case folding, no Unicode normalisation, trailing spaces count. char(n) is padded by
  *                  its engine, so its trailing spaces are cut. Enumerations are their label
- *   bytes x        lower-case hexadecimal
- *   uuid u         8-4-4-4-12 lower-case hexadecimal
- *   date d         YYYY-MM-DD (more digits past 9999, " BC" before year 1); infinity, -infinity
- *   time h         HH:MM:SS, then "." and up to six digits without trailing zeros
- *   timestamp s    date " " time (" BC" last)
- *   timestamptz z  the same in UTC, with "+00" after the time
- *   interval v     ISO 8601 of (months, days, microseconds) as PostgreSQL writes it: one day is not 24 hours
- *   json j         PostgreSQL's jsonb text: keys once (the last wins), shorter keys first, then by bytes; ", " and ": "; numbers as
+ *   bytes          lower-case hexadecimal
+ *   uuid           8-4-4-4-12 lower-case hexadecimal
+ *   date           YYYY-MM-DD (more digits past 9999, " BC" before year 1); infinity, -infinity
+ *   time           HH:MM:SS, then "." and up to six digits without trailing zeros
+ *   timestamp      date " " time (" BC" last)
+ *   timestamptz    the same in UTC, with "+00" after the time
+ *   interval       ISO 8601 of (months, days, microseconds) as PostgreSQL writes it: one day is not 24 hours
+ *   json           PostgreSQL's jsonb text: keys once (the last wins), shorter keys first, then by bytes; ", " and ": "; numbers as
  *                  numeric above; strings with the escapes of RFC 8259 that are needed and no others
- *   array a        PostgreSQL's array text with canonical elements: {1,NULL,"a b"}
- *   bits k         0 and 1
- *   inet w         address, with /length unless it is a single host; IPv6 compressed, lower case
+ *   array          PostgreSQL's array text with canonical elements: {1,NULL,"a b"}
+ *   bits           0 and 1
+ *   inet           address, with /length unless it is a single host; IPv6 compressed, lower case
  */
 import { createHash } from 'node:crypto';
 import { canonicalJsonb } from './canonical-jsonb.ts';
@@ -41,24 +44,19 @@ import { plainDecimal } from './plain-decimal.ts';
 import { parseRowDigest, type RowDigest } from './digest.ts';
 import type { CanonicalType, Column, Key, Row, Shape } from './row.ts';
 
-export const typeLetters: Readonly<Record<CanonicalType, string>> = {
-  int: 'i',
-  numeric: 'n',
-  float: 'f',
-  bool: 'b',
-  text: 't',
-  bytes: 'x',
-  uuid: 'u',
-  date: 'd',
-  time: 'h',
-  timestamp: 's',
-  timestamptz: 'z',
-  interval: 'v',
-  json: 'j',
-  array: 'a',
-  bits: 'k',
-  inet: 'w',
-};
+/** Types whose canonical text never holds ";", so that ";" can end it. */
+export const closedTypes: ReadonlySet<CanonicalType> = new Set<CanonicalType>([
+  'int',
+  'numeric',
+  'float',
+  'bool',
+  'bytes',
+  'date',
+  'time',
+  'timestamp',
+  'timestamptz',
+  'bits',
+]);
 
 /** What stands before the fields of every row of this shape: a constant that connectors put into their SQL. */
 export function rowPrefix(shape: Shape): string {
@@ -94,12 +92,18 @@ export function encodeKey(shape: Shape, key: Key): Uint8Array {
 }
 
 export function rowDigest(shape: Shape, row: Row): RowDigest {
-  return parseRowDigest(createHash('md5').update(encodedText(rowPrefix(shape), shape.columns, row), 'utf8').digest('hex'));
+  return parseRowDigest(
+    createHash('md5')
+      .update(encodedText(rowPrefix(shape), shape.columns, row), 'utf8')
+      .digest('hex'),
+  );
 }
 
 /** 32 hexadecimal digits; the first 16 are the key's place in sketches. */
 export function keyDigest(shape: Shape, key: Key): string {
-  return createHash('md5').update(encodedText(keyPrefix(shape), keyColumns(shape), key), 'utf8').digest('hex');
+  return createHash('md5')
+    .update(encodedText(keyPrefix(shape), keyColumns(shape), key), 'utf8')
+    .digest('hex');
 }
 
 function encodedText(prefix: string, columns: readonly Column[], row: Row): string {
@@ -111,7 +115,9 @@ function encodedText(prefix: string, columns: readonly Column[], row: Row): stri
       continue;
     }
     if (!value.isWellFormed()) throw new RangeError(`column ${column.name} holds a lone surrogate`);
-    text += `${Buffer.byteLength(value, 'utf8')}${typeLetters[column.type]}${value}`;
+    if (!closedTypes.has(column.type)) text += `${Buffer.byteLength(value, 'utf8')}:${value}`;
+    else if (value.includes(';') || value.startsWith('~')) throw new RangeError(`column ${column.name} does not hold canonical text`);
+    else text += `${value};`;
   }
   return text;
 }
@@ -246,5 +252,7 @@ function fraction(digits: string | undefined): string {
 
 /** Names the type, not the value: values do not belong into messages. */
 function notA(type: CanonicalType, value: string): RangeError {
-  return new RangeError(`a value of ${value.length} characters is not ${type === 'int' || type === 'interval' || type === 'inet' || type === 'array' ? 'an' : 'a'} ${type}`);
+  return new RangeError(
+    `a value of ${value.length} characters is not ${type === 'int' || type === 'interval' || type === 'inet' || type === 'array' ? 'an' : 'a'} ${type}`,
+  );
 }

@@ -1,0 +1,166 @@
+/**
+ * Row encoding v1 (`domain/row-encoding.ts`) as PostgreSQL expressions, built-ins of PostgreSQL 13 and newer only, no functions of our
+ * own: a hot standby lets nobody create any. Sessions have the settings of `session.ts`.
+ */
+import { closedTypes, keyColumns, keyPrefix, rowPrefix } from '../../../domain/row-encoding.ts';
+import type { CanonicalType, Column, Shape } from '../../../domain/row.ts';
+import { InvariantError } from '../../../base/assert.ts';
+import type { Table, TableColumn } from './describe.ts';
+
+export function tableColumn(table: Table, name: string): TableColumn {
+  const column = table.columns.get(name);
+  if (column === undefined) throw new InvariantError('an agreed shape has only columns of the table', { name });
+  return column;
+}
+
+/** Canonical text of a column as the agreed type. `from` qualifies the column (`t.`). */
+export function canonicalExpression(column: TableColumn, type: CanonicalType, from = ''): string {
+  const e = `${from}${column.sql}`;
+  switch (type) {
+    case 'int':
+    case 'date':
+    case 'time':
+    case 'timestamp':
+    case 'interval':
+    case 'text':
+      return column.base === 'char' ? `${e}::text` : `${e}::text`;
+    case 'numeric':
+      if (column.base === 'money') return `trim_scale(${e}::numeric)::text`;
+      return column.base === 'numeric' ? `trim_scale(${e})::text` : `${e}::text`;
+    case 'float': {
+      const double = column.base === 'float4' ? `${e}::float8` : e;
+      // numeric holds no infinity before PostgreSQL 14; the cast through text keeps all digits, the direct one keeps 15.
+      return `(CASE WHEN ${e} IN ('Infinity', '-Infinity') THEN ${e}::text ELSE trim_scale((${double})::text::numeric)::text END)`;
+    }
+    case 'bool':
+      if (column.base === 'bool') return `${e}::text`;
+      if (column.type === 'bits') return `(CASE ${e}::text WHEN '1' THEN 'true' WHEN '0' THEN 'false' ELSE ${e}::text END)`;
+      return `(CASE ${e} WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE ${e}::text END)`;
+    case 'bytes':
+      return `encode(${e}, 'hex')`;
+    case 'uuid':
+      if (column.base === 'uuid') return `${e}::text`;
+      if (column.type === 'bytes')
+        return `(CASE WHEN octet_length(${e}) = 16 THEN encode(${e}, 'hex')::uuid::text ELSE encode(${e}, 'hex') END)`;
+      return `(CASE WHEN ${e}::text ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' THEN lower(${e}::text) ELSE ${e}::text END)`;
+    case 'timestamptz':
+      return column.base === 'timestamptz' ? `${e}::text` : `(${e} AT TIME ZONE 'UTC')::text`;
+    case 'json':
+      return canonicalJson(column, e);
+    case 'array':
+      return canonicalArray(column, e);
+    case 'bits':
+      return `${e}::text`;
+    case 'inet':
+      return column.type === 'inet' ? `abbrev(${e}::inet)` : `${e}::text`;
+    default: {
+      const never: never = type;
+      throw new InvariantError('every canonical type has an expression', { never });
+    }
+  }
+}
+
+/**
+ * Numbers in jsonb keep their scale (1.50), which is presentation. The pattern takes strings whole and puts them back, so that only
+ * numbers outside strings lose their zeros; documents without such a number skip it. The json type keeps what jsonb cannot hold
+ * (\u0000, lone surrogates): such a document is compared as its text.
+ */
+function canonicalJson(column: TableColumn, e: string): string {
+  const trimmed = (text: string): string =>
+    `(CASE WHEN ${text} ~ '[.][0-9]*0([^0-9]|$)' THEN regexp_replace(${text}, '("(?:[^"\\\\]|\\\\.)*")|([.][0-9]*[1-9])0+(?![0-9])|[.]0+(?![0-9])', '\\1\\2', 'g') ELSE ${text} END)`;
+  if (column.base === 'jsonb') return trimmed(`${e}::text`);
+  return `(CASE WHEN ${e}::text ~* '\\\\u(0000|d[89a-f])' THEN ${e}::text ELSE ${trimmed(`${e}::jsonb::text`)} END)`;
+}
+
+function canonicalArray(column: TableColumn, e: string): string {
+  switch (column.base) {
+    case '_numeric':
+      return `regexp_replace(regexp_replace(${e}::text, '([.][0-9]*[1-9])0+(?![0-9])', '\\1', 'g'), '[.]0+(?![0-9])', '', 'g')`;
+    case '_float4':
+      return `regexp_replace(${e}::float8[]::text, '-0(?=[,}])', '0', 'g')`;
+    case '_float8':
+      return `regexp_replace(${e}::text, '-0(?=[,}])', '0', 'g')`;
+    case '_bpchar':
+      return `${e}::text[]::text`;
+    default:
+      return `${e}::text`;
+  }
+}
+
+/** The encoding of the given columns as one text expression. Columns are taken from `from`, a relation with the canonical texts. */
+function encoding(prefix: string, columns: readonly Column[], from: (column: Column) => string, table: Table): string {
+  const fields = columns.map((column) => {
+    const text = from(column);
+    const length = table.isUtf8 ? `octet_length(${text})` : `octet_length(convert_to(${text}, 'UTF8'))`;
+    const field = closedTypes.has(column.type) ? `${text} || ';'` : `${length} || ':' || ${text}`;
+    return tableColumn(table, column.name).nullable ? `coalesce(${field}, '~')` : field;
+  });
+  return [`'${prefix}'`, ...fields].join(' || ');
+}
+
+function md5(table: Table, text: string): string {
+  return table.isUtf8 ? `md5(${text})` : `md5(convert_to(${text}, 'UTF8'))`;
+}
+
+/** 64 bits of a hexadecimal digest: lane 0 is the high one. */
+function lane(table: Table, digest: string, index: 0 | 1): string {
+  if (table.serverVersion >= 180_000) return `substring(decode(${digest}, 'hex') FROM ${index * 8 + 1} FOR 8)::bigint`;
+  return `('x' || substr(${digest}, ${index * 16 + 1}, 16))::bit(64)::bigint`;
+}
+
+/**
+ * SELECT lists and FROM clause that give each row's canonical texts as c0, c1 ... (shape order) from one pass over the table; OFFSET 0
+ * keeps the planner from computing a text twice where it is used twice.
+ */
+export function textsFrom(table: Table, shape: Shape, where: string): string {
+  const texts = shape.columns.map((column, at) => `${canonicalExpression(tableColumn(table, column.name), column.type, 't.')} AS c${at}`);
+  return `(SELECT ${texts.join(', ')} FROM ${table.sql} t ${where} OFFSET 0) s`;
+}
+
+export function rowDigestExpression(table: Table, shape: Shape): string {
+  return md5(
+    table,
+    encoding(rowPrefix(shape), shape.columns, (column) => `c${shape.columns.indexOf(column)}`, table),
+  );
+}
+
+export function keyDigestExpression(table: Table, shape: Shape): string {
+  const at = (column: Column): number => shape.columns.findIndex((candidate) => candidate.name === column.name);
+  return md5(
+    table,
+    encoding(keyPrefix(shape), keyColumns(shape), (column) => `c${at(column)}`, table),
+  );
+}
+
+export function lanes(table: Table, digest: string): readonly [string, string] {
+  return [lane(table, digest, 0), lane(table, digest, 1)];
+}
+
+/**
+ * A parameter in canonical text as a value of the column's own type, or undefined where none of its values has that text. `asKey`:
+ * for lookup, so text that the type cannot hold gives NULL rather than an error.
+ */
+export function nativeExpression(column: TableColumn, type: CanonicalType, parameter: string, asKey = false): string {
+  const p = parameter;
+  if (asKey) {
+    const bounds: Readonly<Record<string, string>> = {
+      int2: 'BETWEEN -32768 AND 32767',
+      int4: 'BETWEEN -2147483648 AND 2147483647',
+      int8: 'BETWEEN -9223372036854775808 AND 9223372036854775807',
+    };
+    const bound = bounds[column.base];
+    if (bound !== undefined && type !== 'bool') {
+      return `(CASE WHEN ${p} ~ '^-?[0-9]{1,19}$' AND ${p}::numeric ${bound} THEN ${p}::${column.base} END)`;
+    }
+    if (column.base === 'enum') return `(CASE WHEN ${p} = ANY (enum_range(NULL::${column.cast})::text[]) THEN ${p}::${column.cast} END)`;
+  }
+  if (type === 'bool' && column.base !== 'bool') {
+    return column.type === 'bits'
+      ? `(CASE ${p} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)::bit(1)`
+      : `(CASE ${p} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)::${column.cast}`;
+  }
+  if (column.type === 'bytes') return type === 'uuid' ? `decode(replace(${p}, '-', ''), 'hex')` : `decode(${p}, 'hex')`;
+  if (type === 'timestamptz' && column.type === 'timestamp') return `(${p}::timestamptz AT TIME ZONE 'UTC')::${column.cast}`;
+  if (column.base === 'money') return `${p}::numeric::money`;
+  return `${p}::${asKey && column.base === 'bpchar' ? 'bpchar' : column.cast}`;
+}

@@ -1,0 +1,131 @@
+/** PostgreSQL 13 and newer as a replica. */
+import { systemClock } from '../../../base/clock.ts';
+import type { Collection, Replica } from '../../../domain/collection.ts';
+import type { Position } from '../../../domain/divergence.ts';
+import type { Shape } from '../../../domain/row.ts';
+import { handOver } from '../hand-over.ts';
+import type { ReplicaConnection, ReplicaCounters } from '../replica.ts';
+import { applyEffects, ChangedSinceRead } from './apply.ts';
+import { describeTable, type Table } from './describe.ts';
+import { readRows } from './read-rows.ts';
+import { digestBuckets, digestRange, readEntries } from './scan.ts';
+import { openSessionPool, type Session } from './session.ts';
+
+const READ_ONLY = 'ISOLATION LEVEL REPEATABLE READ READ ONLY';
+
+/** Connects at the first call. */
+export function openPostgresReplica(collection: Collection, replica: Replica): ReplicaConnection {
+  const counters: ReplicaCounters = { rowsScanned: 0, bytesMoved: 0, rowsFetched: 0 };
+  const pool = openSessionPool(collection.name, replica, counters);
+  let known: Table | undefined;
+  const tableOf = async (session: Session): Promise<Table> => {
+    known ??= await describeTable(collection, replica, session);
+    return known;
+  };
+  const who = `Replica ${replica.id} of ${collection.name}`;
+
+  return {
+    replica,
+    counters,
+
+    describe: (signal) =>
+      pool.use(signal, async (session) => {
+        known = await describeTable(collection, replica, session);
+        return known.shape;
+      }),
+
+    position: (signal) => pool.use(signal, (session) => readPosition(session)),
+
+    hasPassed: (position, stalenessMs, signal) =>
+      pool.use(signal, async (session) => {
+        if (position.is === 'lsn') {
+          const other = split(position.text);
+          const own = await readPosition(session);
+          const mine = split(own.text);
+          // A physical follower and the leader that it follows have one history. Anything else has only time in common.
+          if (own.is === 'lsn' && other.stream === mine.stream && (other.follows || mine.follows)) return mine.lsn >= other.lsn;
+        }
+        return systemClock.nowMs() - position.atMs >= stalenessMs;
+      }),
+
+    digest: (shape, ranges, signal) =>
+      pool.transaction(signal, READ_ONLY, async (session) => {
+        const table = await tableOf(session);
+        const digests = [];
+        for (const range of ranges) digests.push(await digestRange(session, table, shape, range));
+        for (const digest of digests) counters.rowsScanned += digest.count;
+        return digests;
+      }),
+
+    digestBuckets: (shape, range, buckets, signal) =>
+      pool.use(signal, async (session) => {
+        const digests = await digestBuckets(session, await tableOf(session), shape, range, buckets);
+        for (const digest of digests) counters.rowsScanned += digest.count;
+        return digests;
+      }),
+
+    async *entries(shape, range, choice, signal) {
+      // A generator cannot live inside a callback: batches pass through a hand-over of one.
+      yield* handOver(async (give) => {
+        await pool.transaction(signal, READ_ONLY, async (session) => {
+          for await (const batch of readEntries(session, await tableOf(session), shape, range, choice)) {
+            await give(batch);
+          }
+        });
+      });
+    },
+
+    readRows: (shape, keys, signal) =>
+      keys.length === 0
+        ? Promise.resolve([])
+        : pool.use(signal, async (session) => {
+            const rows = await readRows(session, await tableOf(session), shape, keys);
+            counters.rowsFetched += rows.length;
+            return rows;
+          }),
+
+    apply: async (shape: Shape, effects, signal) => {
+      if (effects.length === 0) return { is: 'already-applied', rows: 0 };
+      try {
+        return await pool.transaction(signal, 'ISOLATION LEVEL READ COMMITTED READ WRITE', async (session) => {
+          const result = await applyEffects(session, await tableOf(session), shape, effects, who);
+          return result;
+        });
+      } catch (error) {
+        if (error instanceof ChangedSinceRead) return { is: 'changed-since-read', keys: error.keys };
+        throw error;
+      }
+    },
+
+    close: () => pool.close(),
+  };
+}
+
+/**
+ * `system/database:lsn:role`. An LSN is comparable only between a leader and its physical followers; two tables of one server that
+ * are kept equal by an application share the stream, and it says nothing about them: hence the role.
+ */
+async function readPosition(session: Session): Promise<Position> {
+  const [row] = await session.query(
+    `SELECT pg_is_in_recovery() AS follows, current_database() AS name,
+            (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0'::pg_lsn)::text AS lsn`,
+  );
+  const atMs = systemClock.nowMs();
+  let system: string;
+  try {
+    const [control] = await session.query('SELECT system_identifier::text AS id FROM pg_control_system()');
+    system = String(control?.['id']);
+  } catch {
+    return { is: 'wall-clock', text: new Date(atMs).toISOString(), atMs };
+  }
+  return {
+    is: 'lsn',
+    text: `${system}/${String(row?.['name'])}:${String(row?.['lsn'])}:${row?.['follows'] === true ? 'follower' : 'leader'}`,
+    atMs,
+  };
+}
+
+function split(text: string): { readonly stream: string; readonly lsn: bigint; readonly follows: boolean } {
+  const match = /^(.*):(\d+):(leader|follower)$/s.exec(text);
+  return { stream: match?.[1] ?? '', lsn: BigInt(match?.[2] ?? 0), follows: match?.[3] === 'follower' };
+}

@@ -1,0 +1,53 @@
+/** Rows by key from a PostgreSQL table, in canonical text, optionally locked for a change in the same transaction. */
+import { parseRowDigest } from '../../../domain/digest.ts';
+import type { Key, Row, Shape } from '../../../domain/row.ts';
+import type { ReadRow } from '../replica.ts';
+import { canonicalExpression, nativeExpression, rowDigestExpression, tableColumn, textsFrom } from './canonical-sql.ts';
+import type { Table } from './describe.ts';
+import { keyOf } from './scan.ts';
+import type { Session } from './session.ts';
+
+const BATCH_KEYS = 5_000;
+
+export async function readRows(session: Session, table: Table, shape: Shape, keys: readonly Key[], lock = ''): Promise<readonly ReadRow[]> {
+  const read: ReadRow[] = [];
+  for (let at = 0; at < keys.length; at += BATCH_KEYS) {
+    const batch = keys.slice(at, at + BATCH_KEYS);
+    const columns = shape.columns.map((_column, index) => `c${index}`);
+    const keyTexts = shape.key.map((name, index) => `c${shape.columns.findIndex((column) => column.name === name)} AS k${index}`);
+    const rows = await session.query(
+      `SELECT ${[...columns, ...keyTexts].join(', ')}, ${rowDigestExpression(table, shape)} AS digest FROM ${textsFrom(table, shape, `, ${wanted(shape.key.length)} WHERE ${keyMatch(table, shape)} ${lock}`)}`,
+      keyParameters(shape, batch),
+    );
+    for (const row of rows) {
+      const values: Record<string, string | null> = {};
+      for (const [index, column] of shape.columns.entries()) values[column.name] = row[`c${index}`] as string | null;
+      read.push({ key: keyOf(shape, row), row: values as Row, digest: parseRowDigest(String(row['digest'])) });
+    }
+  }
+  return read;
+}
+
+/** One array of canonical texts a key column. */
+export function keyParameters(shape: Shape, keys: readonly Key[]): readonly (readonly string[])[] {
+  return shape.key.map((name) => keys.map((key) => key[name] ?? ''));
+}
+
+/** The wanted keys as relation `w(w0, w1 ...)`, from parameters $1, $2 ... */
+export function wanted(width: number): string {
+  const numbers = Array.from({ length: width }, (_unused, at) => at);
+  return `unnest(${numbers.map((at) => `$${at + 1}::text[]`).join(', ')}) AS w(${numbers.map((at) => `w${at}`).join(', ')})`;
+}
+
+/** Joins `t` with `w`: by the column's own equality, so that the key's index serves, and by text where that equality is coarser. */
+export function keyMatch(table: Table, shape: Shape): string {
+  const conditions = shape.key.map((name, at) => {
+    const column = tableColumn(table, name);
+    const type = shape.columns.find((candidate) => candidate.name === name)?.type ?? column.type;
+    const text = `${canonicalExpression(column, type, 't.')} = w.w${at} COLLATE "C"`;
+    if (type !== column.type && type === 'uuid' && column.type === 'text') return text;
+    const native = `t.${column.sql} = ${nativeExpression(column, type, `w.w${at}`, true)}`;
+    return column.isFolded ? `${native} AND ${text}` : native;
+  });
+  return conditions.join(' AND ');
+}

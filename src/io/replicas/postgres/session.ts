@@ -1,0 +1,200 @@
+/**
+ * Sessions on a PostgreSQL replica: settings under which every value prints canonically, cancellation by AbortSignal, failures in one
+ * sentence that holds no value and no part of the URL, bytes counted on the socket.
+ */
+import { Socket } from 'node:net';
+import pg from 'pg';
+import { Failure } from '../../../base/failure.ts';
+import type { Replica } from '../../../domain/collection.ts';
+import type { ReplicaCounters } from '../replica.ts';
+
+/** Canonical text depends on these; the search path is cut so that an operator of the estate cannot stand in for a built-in one. */
+const settings = `
+  SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET intervalstyle = 'iso_8601'; SET extra_float_digits = 1;
+  SET bytea_output = 'hex'; SET search_path = pg_catalog, public; SET client_encoding = 'UTF8'; SET xmloption = 'content'`;
+
+const MAX_CONNECTIONS = 3; // One that scans, one that reads or writes, one that cancels.
+const CONNECT_TIMEOUT_MS = 10_000;
+
+export interface Session {
+  query(text: string, values?: readonly unknown[]): Promise<readonly Record<string, unknown>[]>;
+}
+
+export interface SessionPool {
+  /** Runs `work` on one connection. An abort cancels the running statement on the server. */
+  use<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T>;
+  /** The same inside one transaction, rolled back if `work` throws. */
+  transaction<T>(signal: AbortSignal, mode: string, work: (session: Session) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+export function openSessionPool(collection: string, replica: Replica, counters: ReplicaCounters): SessionPool {
+  const toFailure = (error: unknown): Error => failureOf(collection, replica, error);
+  let pool: pg.Pool | undefined;
+  const open = (): pg.Pool => {
+    if (pool !== undefined) return pool;
+    try {
+      pool = new pg.Pool({
+        connectionString: replica.url,
+        max: MAX_CONNECTIONS,
+        connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+        idleTimeoutMillis: 30_000,
+        allowExitOnIdle: true,
+        application_name: 'homeostat',
+        stream: () => countedSocket(counters),
+      });
+    } catch (error) {
+      throw new Failure(
+        'bad-url',
+        `The url of replica ${replica.id} of ${collection} is not a PostgreSQL URL: correct it.`,
+        'never',
+        error,
+      );
+    }
+    // An idle connection that breaks is replaced at the next use; without a listener Node would end the process.
+    pool.on('error', () => undefined);
+    return pool;
+  };
+  const ready = new WeakSet<pg.PoolClient>();
+
+  async function use<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T> {
+    signal.throwIfAborted();
+    let client: pg.PoolClient;
+    try {
+      client = await open().connect();
+    } catch (error) {
+      throw toFailure(error);
+    }
+    let isBroken = false;
+    const cancel = (): void => {
+      isBroken = true;
+      const pid = (client as unknown as { readonly processID: number }).processID;
+      // Best effort: if the server cannot be asked to stop, destroying the connection still frees us.
+      open()
+        .query('SELECT pg_cancel_backend($1)', [pid])
+        .catch(() => undefined);
+    };
+    signal.addEventListener('abort', cancel, { once: true });
+    const onError = (): void => {
+      isBroken = true;
+    };
+    client.on('error', onError);
+    try {
+      if (!ready.has(client)) {
+        await client.query(settings);
+        ready.add(client);
+      }
+      return await work({
+        query: async (text, values) => {
+          signal.throwIfAborted();
+          return (await client.query(text, values === undefined ? undefined : [...values])).rows as Record<string, unknown>[];
+        },
+      });
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      if (error instanceof pg.DatabaseError) isBroken ||= error.code?.startsWith('08') === true || error.code === '57P01';
+      throw toFailure(error);
+    } finally {
+      signal.removeEventListener('abort', cancel);
+      client.off('error', onError);
+      client.release(isBroken);
+    }
+  }
+
+  return {
+    use,
+    transaction: (signal, mode, work) =>
+      use(signal, async (session) => {
+        await session.query(`BEGIN ${mode}`);
+        try {
+          const result = await work(session);
+          await session.query('COMMIT');
+          return result;
+        } catch (error) {
+          if (!signal.aborted) await session.query('ROLLBACK').catch(() => undefined);
+          throw error;
+        }
+      }),
+    close: async () => {
+      await pool?.end();
+    },
+  };
+}
+
+function countedSocket(counters: ReplicaCounters): Socket {
+  const socket = new Socket();
+  // Seen before TLS is taken off: what really crossed the wire.
+  const emit = socket.emit.bind(socket);
+  let seen = 0;
+  socket.emit = (event: string | symbol, ...args: unknown[]): boolean => {
+    if (socket.bytesRead > seen) {
+      counters.bytesMoved += socket.bytesRead - seen;
+      seen = socket.bytesRead;
+    }
+    return emit(event, ...args);
+  };
+  return socket;
+}
+
+function failureOf(collection: string, replica: Replica, error: unknown): Error {
+  if (error instanceof Failure) return error;
+  if (!(error instanceof Error)) return new Failure('replica-failed', `Replica ${replica.id} of ${collection} failed.`, 'later', error);
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  const who = `Replica ${replica.id} of ${collection}`;
+  if (!(error instanceof pg.DatabaseError)) {
+    if (error.name === 'AbortError') return error;
+    const because =
+      reasons[code] ?? (/timeout/i.test(error.message) ? 'no answer in time' : /password/i.test(error.message) ? 'password' : '');
+    if (because === 'password')
+      return new Failure('wrong-password', `${who} asks for a password that its url does not hold: add it.`, 'never', error);
+    if (because !== '' || /terminated|closed|ended/i.test(error.message)) {
+      return new Failure(
+        'replica-down',
+        `${who} cannot be reached (${because === '' ? 'connection lost' : because}): check that it runs and that host and port in its url are right.`,
+        'later',
+        error,
+      );
+    }
+    // Not of the world: our own error passes as it is.
+    if (code === '') return error;
+    return new Failure('replica-failed', `${who} failed (${code}): see the cause in the log.`, 'later', error);
+  }
+  if (code === '28P01' || code === '28000')
+    return new Failure('wrong-password', `${who} refused the user name or password: correct its url.`, 'never', error);
+  if (code === '3D000') return new Failure('no-database', `${who} has no such database: correct its url.`, 'never', error);
+  if (code === '42501')
+    return new Failure(
+      'permission-denied',
+      `${who} does not let this user do that: grant SELECT (and INSERT, UPDATE, DELETE for repair) on its table.`,
+      'never',
+      error,
+    );
+  if (code === '42P01') return new Failure('no-table', `${who} has lost its table: check the table's name.`, 'never', error);
+  if (code === '25006') return new Failure('read-only', `${who} is read-only: repair its leader instead.`, 'never', error);
+  if (code === '53300')
+    return new Failure('replica-down', `${who} has no free connection: raise max_connections or close some.`, 'later', error);
+  if (code.startsWith('57P') || code.startsWith('08'))
+    return new Failure('replica-down', `${who} is not taking connections now: check that it runs.`, 'later', error);
+  if (code.startsWith('40') || code === '55P03' || code === '57014')
+    return new Failure('replica-busy', `${who} gave way to other work (SQLSTATE ${code}): try again.`, 'later', error);
+  if (code.startsWith('23'))
+    return new Failure(
+      'constraint',
+      `${who} refuses the change: constraint ${error.constraint ?? error.column ?? ''} would not hold (SQLSTATE ${code}).`,
+      'never',
+      error,
+    );
+  return new Failure('replica-failed', `${who} answered SQLSTATE ${code}: see the cause in the log.`, 'never', error);
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ENOTFOUND: 'host not found',
+  EAI_AGAIN: 'host not found',
+  ETIMEDOUT: 'no answer in time',
+  ECONNRESET: 'connection reset',
+  EHOSTUNREACH: 'no route to the host',
+  ENETUNREACH: 'no route to the network',
+  ENOENT: 'no such socket',
+  EPIPE: 'connection lost',
+};

@@ -1,0 +1,39 @@
+import { Failure } from '../../base/failure.ts';
+import type { Collection, Engine, Replica } from '../../domain/collection.ts';
+import { openPostgresReplica } from './postgres/postgres.ts';
+import type { ReplicaConnection } from './replica.ts';
+
+/** What a connector says about itself. A new engine is one entry here and one folder beside it. */
+export interface Connector {
+  readonly engine: Engine;
+  readonly title: string;
+  readonly sentence: string;
+  /** URL schemes that it takes. */
+  readonly schemes: readonly string[];
+  open(collection: Collection, replica: Replica): ReplicaConnection;
+}
+
+export const connectors: readonly Connector[] = [
+  {
+    engine: 'postgres',
+    title: 'PostgreSQL',
+    sentence: 'Tables of PostgreSQL 13 and newer, leaders and hot standbys; digests are computed inside the server.',
+    schemes: ['postgres', 'postgresql'],
+    open: openPostgresReplica,
+  },
+];
+
+/** Opens lazily: the first call connects. */
+export function openReplica(collection: Collection, replica: Replica): Promise<ReplicaConnection> {
+  const connector = connectors.find((one) => one.engine === replica.engine);
+  if (connector === undefined) {
+    return Promise.reject(
+      new Failure(
+        'no-connector',
+        `Replica ${replica.id} of ${collection.name} is of a kind that has no connector (${replica.engine}).`,
+        'never',
+      ),
+    );
+  }
+  return Promise.resolve(connector.open(collection, replica));
+}

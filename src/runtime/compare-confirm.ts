@@ -1,0 +1,108 @@
+/**
+ * Lag is not divergence. A difference is confirmed only if it is still there, unchanged on every replica, after each of them has
+ * passed the positions at which it was seen (LSN where two share a history, else the staleness budget).
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Clock } from '../base/clock.ts';
+import { rowDigest } from '../domain/row-encoding.ts';
+import type { Collection } from '../domain/collection.ts';
+import type { Divergence, Position } from '../domain/divergence.ts';
+import { type Key, keyText, type Shape } from '../domain/row.ts';
+import type { ReplicaConnection } from '../io/replicas/replica.ts';
+import { agreedShape } from './compare-shape.ts';
+import { readDivergences } from './compare-keys.ts';
+
+export interface Confirmation {
+  readonly confirmed: readonly Divergence[];
+  /** Keys that agree by now. */
+  readonly healed: readonly Key[];
+  /** Still different, but not as they were: in motion, or a replica did not pass the position in time. */
+  readonly flapping: readonly Divergence[];
+}
+
+export interface ConfirmOptions {
+  readonly collection: Collection;
+  readonly connections: readonly ReplicaConnection[];
+  readonly divergences: readonly Divergence[];
+  readonly shape?: Shape;
+  /** undefined: do not wait, look once more now; then only what is unchanged counts. */
+  readonly stalenessMs: number | undefined;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+/** A follower that is further behind than this beyond the budget is reported as such, not waited for. */
+const EXTRA_WAIT_MS = 30_000;
+/** How often a key that changes is looked at again. */
+const MAX_LOOKS = 3;
+const KEYS_PER_READ = 1_000;
+
+export async function confirmDivergences(options: ConfirmOptions): Promise<Confirmation> {
+  const { collection, connections, clock, signal, stalenessMs } = options;
+  const shape = options.shape ?? (await agreedShape(collection, connections, signal));
+  const confirmed: Divergence[] = [];
+  const healed: Key[] = [];
+  const flapping: Divergence[] = [];
+  let pending = options.divergences;
+  for (let look = 0; look < MAX_LOOKS && pending.length > 0; look += 1) {
+    const hasPassed = stalenessMs === undefined || (await waitForPositions(latestPositions(pending), options, stalenessMs));
+    const changed: Divergence[] = [];
+    for (let at = 0; at < pending.length; at += KEYS_PER_READ) {
+      const batch = pending.slice(at, at + KEYS_PER_READ);
+      const now = await readDivergences({ collection, connections, keys: batch.map((one) => one.key), shape, clock, signal });
+      const differing = new Map(now.divergences.map((one) => [keyText(shape.key, one.key), one]));
+      for (const seen of batch) {
+        const again = differing.get(keyText(shape.key, seen.key));
+        if (again === undefined) healed.push(seen.key);
+        else if (isUnchanged(shape, seen, again)) {
+          const status = hasPassed && stalenessMs !== undefined ? 'confirmed' : 'suspected';
+          (hasPassed ? confirmed : flapping).push({ ...again, status, seenAt: seen.seenAt, firstSeenMs: seen.firstSeenMs });
+        } else changed.push({ ...again, firstSeenMs: seen.firstSeenMs });
+      }
+    }
+    pending = changed;
+    signal.throwIfAborted();
+  }
+  return { confirmed, healed, flapping: [...flapping, ...pending] };
+}
+
+function isUnchanged(shape: Shape, before: Divergence, after: Divergence): boolean {
+  return Object.keys({ ...before.replicas, ...after.replicas }).every((replica) => {
+    const one = before.replicas[replica] ?? null;
+    const two = after.replicas[replica] ?? null;
+    if (one === null || two === null) return one === two;
+    return rowDigest(shape, one) === rowDigest(shape, two);
+  });
+}
+
+/** The furthest position of each replica among the divergences: the last read, because positions only grow. */
+function latestPositions(divergences: readonly Divergence[]): Readonly<Record<string, Position>> {
+  const latest: Record<string, Position> = {};
+  for (const divergence of divergences) {
+    for (const [replica, position] of Object.entries(divergence.seenAt)) {
+      const known = latest[replica];
+      if (known === undefined || known.atMs < position.atMs) latest[replica] = position;
+    }
+  }
+  return latest;
+}
+
+/** False where a replica has not passed in time. */
+async function waitForPositions(
+  positions: Readonly<Record<string, Position>>,
+  options: ConfirmOptions,
+  stalenessMs: number,
+): Promise<boolean> {
+  const { connections, clock, signal } = options;
+  const deadlineMs = clock.monotonicMs() + stalenessMs + EXTRA_WAIT_MS;
+  let outstanding = connections.flatMap((connection) =>
+    Object.entries(positions).flatMap(([replica, position]) => (replica === connection.replica.id ? [] : [{ connection, position }])),
+  );
+  for (let wait = 20; ; wait = Math.min(wait * 2, 500)) {
+    const passed = await Promise.all(outstanding.map(({ connection, position }) => connection.hasPassed(position, stalenessMs, signal)));
+    outstanding = outstanding.filter((_one, at) => passed[at] !== true);
+    if (outstanding.length === 0) return true;
+    if (clock.monotonicMs() > deadlineMs) return false;
+    await sleep(wait, undefined, { signal });
+  }
+}

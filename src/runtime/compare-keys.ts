@@ -1,0 +1,62 @@
+/** Given keys, read now on every replica and judged: what the comparison, its second look and verification share. */
+import type { Clock } from '../base/clock.ts';
+import { judgeRows, type ReplicaFacts } from '../detect/localize.ts';
+import type { Collection } from '../domain/collection.ts';
+import type { RowDigest } from '../domain/digest.ts';
+import type { Divergence, Position } from '../domain/divergence.ts';
+import { type Key, keyText, type Row, type Shape } from '../domain/row.ts';
+import type { ReplicaConnection } from '../io/replicas/replica.ts';
+import { agreedShape } from './compare-shape.ts';
+
+export interface KeysOptions {
+  readonly collection: Collection;
+  readonly connections: readonly ReplicaConnection[];
+  readonly keys: readonly Key[];
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+export interface ReadDivergences {
+  readonly divergences: readonly Divergence[];
+  readonly equalKeys: readonly Key[];
+  /** Key text -> replica id -> digest, null where the row is absent. */
+  readonly digests: ReadonlyMap<string, Readonly<Record<string, RowDigest | null>>>;
+}
+
+/** Compares just these keys, now. Divergences come as suspected. */
+export async function compareKeys(options: KeysOptions & { readonly shape?: Shape }): Promise<ReadDivergences & { readonly shape: Shape }> {
+  const shape = options.shape ?? (await agreedShape(options.collection, options.connections, options.signal));
+  return { shape, ...(await readDivergences({ ...options, shape })) };
+}
+
+export async function readDivergences(options: KeysOptions & { readonly shape: Shape }): Promise<ReadDivergences> {
+  const { collection, connections, keys, shape, clock, signal } = options;
+  const reads = await Promise.all(
+    connections.map(async (connection) => {
+      const rows = await connection.readRows(shape, keys, signal);
+      // After the rows: what these rows hold, the position includes.
+      const position = await connection.position(signal);
+      return { id: connection.replica.id, position, rows: new Map(rows.map((row) => [keyText(shape.key, row.key), row])) };
+    }),
+  );
+  const seenAt: Readonly<Record<string, Position>> = Object.fromEntries(reads.map((read) => [read.id, read.position]));
+  const facts = factsOf(collection, connections);
+  const divergences: Divergence[] = [];
+  const equalKeys: Key[] = [];
+  const digests = new Map<string, Readonly<Record<string, RowDigest | null>>>();
+  for (const key of keys) {
+    const text = keyText(shape.key, key);
+    const rows: Readonly<Record<string, Row | null>> = Object.fromEntries(reads.map((read) => [read.id, read.rows.get(text)?.row ?? null]));
+    const divergence = judgeRows(collection.name, shape, key, rows, facts, seenAt, clock.nowMs());
+    if (divergence === undefined) equalKeys.push(key);
+    else divergences.push(divergence);
+    digests.set(text, Object.fromEntries(reads.map((read) => [read.id, read.rows.get(text)?.digest ?? null])));
+  }
+  return { divergences, equalKeys, digests };
+}
+
+function factsOf(collection: Collection, connections: readonly ReplicaConnection[]): readonly ReplicaFacts[] {
+  const replicas = connections.map((connection) => connection.replica);
+  const reference = collection.authority ?? replicas.find((replica) => replica.role === 'leader')?.id;
+  return replicas.map((replica) => ({ id: replica.id, isReference: replica.id === reference, mayLack: replica.role === 'cache' }));
+}
