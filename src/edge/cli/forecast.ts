@@ -1,0 +1,247 @@
+import { readFile } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Command, InvalidArgumentError } from 'commander';
+import { Failure } from '../../base/failure.ts';
+import { meanScores, partsOf, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
+import { levels } from '../../forecast/contender.ts';
+import { type Member, memberOf } from '../../forecast/examples.ts';
+import type { SeriesForecast } from '../../forecast/round.ts';
+import { type Grid, gridOf, inferStepMs } from '../../forecast/time-grid.ts';
+import { horizons } from '../../forecast/window.ts';
+import { loadCheckpoint } from '../../io/model/checkpoint.ts';
+import { defaultTraining, type ModelThread, openModelThread } from '../../io/model/model-thread.ts';
+import { trainStartModel } from '../../io/model/start-model.ts';
+import type { CliContext } from './program.ts';
+import { parseSeriesCsv } from './series-csv.ts';
+
+/** The model that comes with the package. */
+export const startModelDir = fileURLToPath(new URL('../../../models/contention/v1', import.meta.url));
+
+interface ForecastFlags {
+  readonly horizon: number;
+  readonly backtest?: boolean;
+  readonly stepSeconds?: number;
+  readonly model: string;
+  readonly train?: string;
+  readonly seed: number;
+  readonly signed?: boolean;
+  readonly json?: boolean;
+}
+
+export function registerForecast(program: Command, context: CliContext): void {
+  program
+    .command('forecast')
+    .argument('[files...]', 'CSV files: timestamp,value or series,timestamp,value')
+    .description('Forecast series from CSV with quantiles; says whether the model or a baseline is served, and why.')
+    .option('--horizon <steps>', `steps ahead, 1 to ${horizons}`, parseCount(1, horizons), horizons)
+    .option(
+      '--backtest',
+      'score the model and the baselines on the last quarter of each series: MASE, WQL, coverage; says who would be served',
+    )
+    .option('--step-seconds <seconds>', 'width of a step; by default the usual distance between points', parseCount(1, 86_400))
+    .option('--model <folder>', 'the model to use', startModelDir)
+    .option('--train <folder>', 'train a start model on generated load (and on the files, if any), and write it to this folder')
+    .option('--seed <number>', 'seed of the training', parseCount(0, 4_294_967_295), 1)
+    .option('--signed', 'forecasts may be negative; by default series that never were stay at or above 0')
+    .option('--config <file>', 'not used by this command')
+    .option('--json', 'one JSON object a series')
+    .addHelpText(
+      'after',
+      '\nAny regular step is fine (the model has seen five minutes; a daily season is used where the step divides a day). Points may be missing or out of order.\nA backtest fits on the first 60 % of each series, chooses who is served on the next 15 %, and scores on the last 25 %.',
+    )
+    .action(async (files: readonly string[], flags: ForecastFlags) => {
+      if (flags.train !== undefined) {
+        await trainStartModel({
+          folder: resolve(context.cwd, flags.train),
+          seed: flags.seed,
+          extra: await readGrids(files, flags, context),
+          log: (line) => context.err(line),
+        });
+        return;
+      }
+      if (files.length === 0) throw new Failure('no-file', 'give a CSV file with timestamp,value or series,timestamp,value', 'never');
+      const grids = await readGrids(files, flags, context);
+      const checkpoint = await loadCheckpoint(resolve(context.cwd, flags.model));
+      const thread = await openModelThread();
+      try {
+        await thread.use(checkpoint);
+        if (flags.backtest === true) await backtest(grids, thread, checkpoint, flags, context);
+        else await forecast(grids, thread, flags, context);
+      } finally {
+        await thread.close();
+      }
+    });
+}
+
+interface NamedGrid {
+  readonly name: string;
+  readonly grid: Grid;
+}
+
+async function readGrids(files: readonly string[], flags: ForecastFlags, context: CliContext): Promise<readonly NamedGrid[]> {
+  const grids: NamedGrid[] = [];
+  for (const file of files) {
+    let text: string;
+    try {
+      text = await readFile(resolve(context.cwd, file), 'utf8');
+    } catch (cause) {
+      throw new Failure('no-file', `cannot read ${file}: ${cause instanceof Error ? cause.message : String(cause)}`, 'never', cause);
+    }
+    for (const [name, points] of parseSeriesCsv(text, file)) {
+      // One point has no step of its own; any will do, and five minutes is what the model knows.
+      const stepMs = flags.stepSeconds === undefined ? (inferStepMs(points) ?? 300_000) : flags.stepSeconds * 1000;
+      try {
+        grids.push({ name: name === '' ? basename(file).replace(/\.csv$/i, '') : name, grid: gridOf(points, stepMs) });
+      } catch (cause) {
+        if (cause instanceof RangeError) throw new Failure('bad-csv', `${file}: ${cause.message}`, 'never', cause);
+        throw cause;
+      }
+    }
+  }
+  return grids;
+}
+
+async function forecast(grids: readonly NamedGrid[], thread: ModelThread, flags: ForecastFlags, context: CliContext): Promise<void> {
+  const made = await forecastAll(grids, thread, flags);
+  made.forEach(({ forecast, grid }) => {
+    const rows = forecast.values.slice(0, flags.horizon);
+    const at = (h: number): string => new Date(grid.startMs + (grid.values.length + h) * grid.stepMs).toISOString();
+    if (flags.json === true) {
+      context.out(
+        JSON.stringify({
+          series: forecast.name,
+          stepMs: grid.stepMs,
+          points: grid.values.length - grid.missing.reduce((sum, one) => sum + one, 0),
+          missing: grid.missing.reduce((sum, one) => sum + one, 0),
+          servedBy: forecast.choice.servedBy,
+          because: forecast.choice.because,
+          mase: Object.fromEntries(Object.entries(forecast.scores).map(([id, scores]) => [id, round(scores.mase)])),
+          levels,
+          forecast: rows.map((values, h) => ({ timestamp: at(h), quantiles: values.map(round) })),
+          ...(flags.horizon === horizons ? { maximum: forecast.maximum.map(round) } : {}),
+          backend: thread.backend,
+        }),
+      );
+      return;
+    }
+    context.out(`${forecast.name}: served by ${forecast.choice.servedBy} (${forecast.choice.because})`);
+    const shown = [0, 2, 4, 6, 8];
+    context.out(`  ${'time'.padEnd(24)} ${shown.map((q) => `${(levels[q] ?? 0) * 100} %`.padStart(11)).join(' ')}`);
+    rows.forEach((values, h) =>
+      context.out(`  ${at(h).padEnd(24)} ${shown.map((q) => String(round(values[q] ?? 0)).padStart(11)).join(' ')}`),
+    );
+    if (flags.horizon === horizons)
+      context.out(`  ${'highest of these'.padEnd(24)} ${shown.map((q) => String(round(forecast.maximum[q] ?? 0)).padStart(11)).join(' ')}`);
+  });
+}
+
+/** Series that were never negative stay so, each kind in one round. */
+async function forecastAll(
+  grids: readonly NamedGrid[],
+  thread: ModelThread,
+  flags: ForecastFlags,
+): Promise<readonly { readonly forecast: SeriesForecast; readonly grid: Grid }[]> {
+  const isSigned = ({ grid }: NamedGrid): boolean => flags.signed === true || grid.values.some((value) => value < 0);
+  const answers = new Map<NamedGrid, SeriesForecast>();
+  for (const signed of [false, true]) {
+    const group = grids.filter((one) => isSigned(one) === signed);
+    if (group.length === 0) continue;
+    const { forecasts } = await thread.round(
+      group.map(({ name, grid }) => memberOf(name, grid)),
+      { windowBudget: 60_000, isNonNegative: !signed },
+      true,
+    );
+    group.forEach((one, i) => {
+      const forecast = forecasts[i];
+      if (forecast !== undefined) answers.set(one, forecast);
+    });
+  }
+  return grids.flatMap((one) => {
+    const forecast = answers.get(one);
+    return forecast === undefined ? [] : [{ forecast, grid: one.grid }];
+  });
+}
+
+/** Windows over the whole panel that are scored one by one; more are thinned evenly. */
+const backtestBudget = 60_000;
+/** With fewer training windows than this the start model is scored as it is. */
+const leastTrainWindows = 500;
+
+async function backtest(
+  grids: readonly NamedGrid[],
+  thread: ModelThread,
+  checkpoint: Awaited<ReturnType<typeof loadCheckpoint>>,
+  flags: ForecastFlags,
+  context: CliContext,
+): Promise<void> {
+  const members: Member[] = grids.map(({ name, grid }) => memberOf(name, grid, Math.max(1, partsOf(grid.values.length).trainEnd)));
+  const windows = members.reduce((sum, member) => sum + member.upTo, 0);
+  let model = `${checkpoint.id} as shipped`;
+  if (windows >= leastTrainWindows) {
+    const trained = await thread.train({
+      members,
+      seed: flags.seed,
+      start: checkpoint.weights,
+      hidden: checkpoint.shape.hidden,
+      options: defaultTraining,
+    });
+    await thread.use(trained);
+    model = `${checkpoint.id}, trained on with ${trained.windows} windows of these series in ${trained.seconds.toFixed(1)} s on ${thread.backend}`;
+  }
+  const scored = grids.reduce((sum, { grid }) => sum + grid.values.length * 0.4, 0);
+  const results = await thread.backtest(members, Math.max(1, Math.ceil(scored / backtestBudget)));
+  printBacktest(results, model, flags, context);
+}
+
+function printBacktest(results: readonly SeriesBacktest[], model: string, flags: ForecastFlags, context: CliContext): void {
+  const ids = [...new Set(results.flatMap((result) => Object.keys(result.scores)))];
+  if (flags.json === true) {
+    for (const { name, windows, scores, choice } of results)
+      context.out(JSON.stringify({ series: name, windows, servedBy: choice.servedBy, because: choice.because, scores }));
+    const summary = Object.fromEntries([...ids, 'served'].map((id) => [id, meanScores(results, id)]));
+    context.out(
+      JSON.stringify({
+        summary: { series: results.length, windows: results.reduce((sum, { windows }) => sum + windows, 0), model, scores: summary },
+      }),
+    );
+    return;
+  }
+  const table = (
+    title: string,
+    rows: readonly (readonly [string, { mase: number; wql: number; coverage80: number; coverage90: number; coverage95: number }])[],
+  ): void => {
+    context.out(title);
+    context.out(`  ${''.padEnd(22)} ${['MASE', 'WQL', 'in 80 %', 'in 90 %', 'in 95 %'].map((head) => head.padStart(8)).join(' ')}`);
+    for (const [id, score] of rows) {
+      const cells = [
+        score.mase.toFixed(3),
+        score.wql.toFixed(4),
+        ...[score.coverage80, score.coverage90, score.coverage95].map((share) => `${(100 * share).toFixed(1)} %`),
+      ];
+      context.out(`  ${id.padEnd(22)} ${cells.map((cell) => cell.padStart(8)).join(' ')}`);
+    }
+  };
+  for (const { name, windows, scores, choice } of results) {
+    if (windows === 0) context.out(`${name}: too short to score; ${choice.bestBaseline} is served`);
+    else table(`${name}: ${windows} windows, served by ${choice.servedBy} (${choice.because})`, Object.entries(scores));
+  }
+  if (results.length > 1)
+    table(
+      `mean of ${results.length} series (model: ${model})`,
+      [...ids, 'served'].map((id) => [id, meanScores(results, id)]),
+    );
+  else context.out(`model: ${model}`);
+}
+
+const round = (value: number): number => Number(value.toPrecision(6));
+
+/** An option that is a whole number within bounds. */
+export function parseCount(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < least || value > most)
+      throw new InvalidArgumentError(`give a whole number from ${least} to ${most}`);
+    return value;
+  };
+}

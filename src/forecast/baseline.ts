@@ -1,0 +1,106 @@
+import { stepsPerDay, type Grid } from './time-grid.ts';
+import { horizons, outputs } from './window.ts';
+
+/**
+ * The forecasters that always run beside the model, because they are hard to beat and cannot break: the last value, the value a
+ * day ago, and exponential smoothing with a damped trend; ridge regression is in `ridge.ts`. Each learns from one series alone,
+ * from the steps before `upTo` only.
+ */
+export interface Baseline {
+  readonly id: string;
+  readonly title: string;
+  /** Fits on grid[0, upTo). */
+  fit(grid: Grid, upTo: number): Fitted;
+}
+
+export interface Fitted {
+  /** Writes the point forecasts made at index `at` (known up to and including it): 12 horizons, then their maximum. */
+  readonly predict: (at: number, out: Float64Array) => void;
+}
+
+function withMaximum(out: Float64Array): void {
+  let most = Number.NEGATIVE_INFINITY;
+  for (let h = 0; h < horizons; h += 1) most = Math.max(most, out[h] ?? 0);
+  out[horizons] = most;
+}
+
+export const naive: Baseline = {
+  id: 'naive',
+  title: 'the last value',
+  fit: (grid) => ({
+    predict: (at, out) => {
+      out.fill(grid.values[at] ?? 0, 0, outputs);
+    },
+  }),
+};
+
+export const seasonalNaive: Baseline = {
+  id: 'seasonal-naive',
+  title: 'the value a day ago',
+  fit: (grid) => {
+    const perDay = stepsPerDay(grid.stepMs);
+    return {
+      predict: (at, out) => {
+        for (let h = 1; h <= horizons; h += 1) {
+          const dayAgo = perDay > 0 ? at + h - perDay * Math.ceil(h / perDay) : -1;
+          out[h - 1] = grid.values[dayAgo >= 0 ? dayAgo : at] ?? 0;
+        }
+        withMaximum(out);
+      },
+    };
+  },
+};
+
+/** Simple and damped-trend exponential smoothing; smoothing constants by one-step error on a small grid (Gardner and McKenzie 1985). */
+export const exponentialSmoothing: Baseline = {
+  id: 'exponential-smoothing',
+  title: 'exponential smoothing with a damped trend',
+  fit: (grid, upTo) => {
+    const { values } = grid;
+    const damping = 0.9;
+    let best = { alpha: 0.5, beta: 0, error: Number.POSITIVE_INFINITY };
+    // The last few thousand steps say what today needs, and bound the cost.
+    const from = Math.max(0, upTo - 4_000);
+    for (const alpha of [0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9]) {
+      for (const beta of [0, 0.05, 0.2]) {
+        let level = values[from] ?? 0;
+        let trend = 0;
+        let error = 0;
+        for (let i = from + 1; i < upTo; i += 1) {
+          const value = values[i] ?? 0;
+          const expected = level + damping * trend;
+          error += Math.abs(value - expected);
+          const next = expected + alpha * (value - expected);
+          trend = beta * (next - level) + (1 - beta) * damping * trend;
+          level = next;
+        }
+        if (error < best.error) best = { alpha, beta, error };
+      }
+    }
+    const { alpha, beta } = best;
+    // States are kept a step so that a rolling backtest costs one pass, not one a forecast.
+    const levelAt = new Float64Array(values.length);
+    const trendAt = new Float64Array(values.length);
+    levelAt[0] = values[0] ?? 0;
+    for (let i = 1; i < values.length; i += 1) {
+      const before = levelAt[i - 1] ?? 0;
+      const expected = before + damping * (trendAt[i - 1] ?? 0);
+      levelAt[i] = expected + alpha * ((values[i] ?? 0) - expected);
+      trendAt[i] = beta * ((levelAt[i] ?? 0) - before) + (1 - beta) * damping * (trendAt[i - 1] ?? 0);
+    }
+    return {
+      predict: (at, out) => {
+        let ahead = levelAt[at] ?? 0;
+        let trend = trendAt[at] ?? 0;
+        for (let h = 0; h < horizons; h += 1) {
+          trend *= damping;
+          ahead += trend;
+          out[h] = ahead;
+        }
+        withMaximum(out);
+      },
+    };
+  },
+};
+
+export const baselines: readonly Baseline[] = [naive, seasonalNaive, exponentialSmoothing];

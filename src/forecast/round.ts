@@ -1,0 +1,117 @@
+import { errorsOf, originsIn, scoresOf, type Scores } from './backtest.ts';
+import { baselines } from './baseline.ts';
+import { calibrate } from './calibrate.ts';
+import { baselineContender, type Contender, levels, modelQuantiles, type Predict, ridgeContender } from './contender.ts';
+import { type Member, memberOf } from './examples.ts';
+import type { Ridge } from './ridge.ts';
+import { chooseServed, type ServeChoice } from './serve.ts';
+import { horizons, outputs } from './window.ts';
+
+/**
+ * One forecasting round over many series: every contender is scored on the last windows of each series, the choice of who is
+ * served is made by test, and the served one forecasts the coming hour. Nothing is remembered between rounds, so a restart or a
+ * lost message changes no forecast.
+ */
+export interface SeriesForecast {
+  readonly name: string;
+  /** horizons x levels */
+  readonly values: readonly (readonly number[])[];
+  readonly maximum: readonly number[];
+  readonly choice: ServeChoice;
+  readonly scores: Readonly<Record<string, Scores>>;
+}
+
+export interface RoundOptions {
+  /** Calibration windows over the whole panel; shared evenly, at least 16 and at most 288 a series. Bounds the time of a round. */
+  readonly windowBudget: number;
+  /** No forecast of a rate or a count is negative; a general series may be. */
+  readonly isNonNegative: boolean;
+}
+
+export const defaultRound: RoundOptions = { windowBudget: 60_000, isNonNegative: true };
+
+export const modelId = 'model';
+/** Series whose windows go through the network together. */
+const blockSize = 64;
+
+export function forecastRound(
+  members: readonly Member[],
+  predict: Predict,
+  ridge: Ridge | null,
+  options: RoundOptions = defaultRound,
+): readonly SeriesForecast[] {
+  const perSeries = Math.max(16, Math.min(288, Math.floor(options.windowBudget / Math.max(1, members.length))));
+  const others = [...baselines.map(baselineContender), ...(ridge === null ? [] : [ridgeContender(ridge)])];
+  const results: SeriesForecast[] = [];
+  for (let from = 0; from < members.length; from += blockSize) {
+    const block = members.slice(from, from + blockSize).map((member) => ({ member, origins: calibrationOrigins(member, perSeries) }));
+    // The last origin is now: its forecast is the one that is served.
+    const asked = block.map(({ member, origins }) => ({ member, origins: [...origins, member.upTo - 1] }));
+    const answered = modelQuantiles(predict, asked);
+    block.forEach(({ member, origins }, i) => {
+      results.push(forecastOne(member, origins, answered[i] ?? new Float64Array(0), others, options));
+    });
+  }
+  return results;
+}
+
+/** The last origins whose hour is complete, at most `count` over the newest half of what is known. */
+function calibrationOrigins(member: Member, count: number): readonly number[] {
+  const from = Math.max(1, Math.floor(member.upTo / 2));
+  const all = originsIn(member, from, member.upTo, 1);
+  const stride = Math.max(1, Math.ceil(all.length / count));
+  return all.filter((_, i) => (all.length - 1 - i) % stride === 0);
+}
+
+function forecastOne(
+  member: Member,
+  origins: readonly number[],
+  raw: Float64Array,
+  others: readonly Contender[],
+  options: RoundOptions,
+): SeriesForecast {
+  const now = member.upTo - 1;
+  const width = outputs * levels.length;
+  const corrected = calibrate(member, [...origins, now], raw);
+  // Baselines learn their residuals before the calibration windows begin, so that nobody is scored on what it has seen.
+  const before = memberOf(member.name, member.grid, Math.max(1, origins[0] ?? member.upTo));
+  const scored = origins.length > 0;
+  const errors = new Map<string, Float64Array>();
+  const scores: Record<string, Scores> = {};
+  const modelPart = corrected.subarray(0, origins.length * width);
+  if (scored) {
+    errors.set(modelId, errorsOf(member, origins, modelPart));
+    scores[modelId] = scoresOf(member, origins, modelPart);
+    for (const contender of others) {
+      const quantiles = contender.quantiles({ ...before, unit: member.unit }, origins);
+      errors.set(contender.id, errorsOf(member, origins, quantiles));
+      scores[contender.id] = scoresOf(member, origins, quantiles);
+    }
+  }
+  const spacing = origins.length > 1 ? ((origins.at(-1) ?? 0) - (origins[0] ?? 0)) / (origins.length - 1) : 1;
+  const choice = chooseServed(errors, modelId, Math.ceil(horizons / Math.max(1, spacing)));
+  const modelNow = corrected.subarray(origins.length * width);
+  const served = others.find((contender) => contender.id === choice.servedBy);
+  let quantiles = served === undefined ? modelNow : served.quantiles(member, [now]);
+  if (served !== undefined && origins.length < coldStart) quantiles = envelope(quantiles, modelNow);
+  const row = (h: number): number[] =>
+    Array.from(quantiles.subarray(h * levels.length, (h + 1) * levels.length), (value) =>
+      options.isNonNegative ? Math.max(0, value) : value,
+    );
+  return { name: member.name, values: Array.from({ length: horizons }, (_, h) => row(h)), maximum: row(horizons), choice, scores };
+}
+
+/** With fewer windows than this a baseline's own residuals are too few for a band: it is never narrower than the network's. */
+const coldStart = 40;
+
+/** The baseline's median with the wider of both bands around it. */
+function envelope(quantiles: Float64Array, model: Float64Array): Float64Array {
+  const q = levels.length;
+  const middle = q >> 1;
+  return quantiles.map((value, i) => {
+    const k = i % q;
+    const centre = quantiles[i - k + middle] ?? 0;
+    const reach = (model[i] ?? 0) - (model[i - k + middle] ?? 0);
+    return k < middle ? Math.min(value, centre + reach) : k > middle ? Math.max(value, centre + reach) : value;
+  });
+}

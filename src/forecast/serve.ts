@@ -1,0 +1,73 @@
+/**
+ * Who is served. The model must win on the calibration window by a margin that a test calls real; otherwise the best baseline is
+ * served. The test is Diebold and Mariano's (1995) on paired errors of the same windows, with a variance that allows for windows
+ * that overlap (Newey and West's weights up to `overlap` origins), one-sided.
+ */
+export interface ServeChoice {
+  readonly servedBy: string;
+  readonly bestBaseline: string;
+  /** How many standard errors the model's mean error lies below the best baseline's; 0 without enough windows. */
+  readonly margin: number;
+  readonly because: string;
+}
+
+/** One-sided 10 %: the loss from serving the model wrongly is small, and the choice is made again every round. */
+const leastMargin = 1.28;
+/** Fewer windows than this say nothing. */
+const leastWindows = 12;
+
+/** `errors` holds one array a contender over the same origins. `overlap`: how many neighbouring origins share outcomes. */
+export function chooseServed(errors: ReadonlyMap<string, Float64Array>, modelId: string, overlap: number): ServeChoice {
+  let bestBaseline = 'naive';
+  let best = Number.POSITIVE_INFINITY;
+  for (const [id, list] of errors) {
+    if (id === modelId || list.length === 0) continue;
+    const mean = meanOf(list);
+    if (mean < best) {
+      best = mean;
+      bestBaseline = id;
+    }
+  }
+  const model = errors.get(modelId);
+  const rival = errors.get(bestBaseline);
+  if (model === undefined || rival === undefined || model.length < leastWindows) {
+    return {
+      servedBy: bestBaseline,
+      bestBaseline,
+      margin: 0,
+      because: `fewer than ${leastWindows} windows to compare on: the best baseline is served`,
+    };
+  }
+  const gains = Float64Array.from(model, (error, i) => (rival[i] ?? 0) - error);
+  const mean = meanOf(gains);
+  const deviation = Math.sqrt(longRunVariance(gains, mean, overlap) / gains.length);
+  const margin = deviation > 0 ? mean / deviation : mean > 0 ? Number.POSITIVE_INFINITY : 0;
+  const wins = margin >= leastMargin;
+  const percent = best > 0 ? Math.abs((100 * mean) / best).toFixed(1) : '0.0';
+  return {
+    servedBy: wins ? modelId : bestBaseline,
+    bestBaseline,
+    margin,
+    because: wins
+      ? `the model's error is ${percent} % below ${bestBaseline}'s on ${gains.length} windows, ${margin.toFixed(1)} standard errors`
+      : `the model does not beat ${bestBaseline} by a sure margin on ${gains.length} windows (${mean >= 0 ? '' : '-'}${percent} %)`,
+  };
+}
+
+function meanOf(list: Float64Array): number {
+  let sum = 0;
+  for (const value of list) sum += value;
+  return sum / Math.max(1, list.length);
+}
+
+function longRunVariance(list: Float64Array, mean: number, overlap: number): number {
+  const n = list.length;
+  const reach = Math.min(overlap, n - 1);
+  let variance = 0;
+  for (let lag = 0; lag <= reach; lag += 1) {
+    let sum = 0;
+    for (let i = lag; i < n; i += 1) sum += ((list[i] ?? 0) - mean) * ((list[i - lag] ?? 0) - mean);
+    variance += (lag === 0 ? 1 : 2 * (1 - lag / (reach + 1))) * (sum / n);
+  }
+  return Math.max(variance, 0);
+}

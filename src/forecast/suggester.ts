@@ -1,0 +1,42 @@
+import type { Rng } from '../base/rng.ts';
+import type { Collection } from '../domain/collection.ts';
+import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
+import type { Forecast } from '../domain/forecast.ts';
+import type { Suggestion } from '../domain/suggestion.ts';
+
+/** What is recorded of one bucket, one number a step, oldest first; all buckets of a subject cover the same steps. */
+export interface BucketHistory {
+  readonly bucket: number;
+  readonly region: string;
+  readonly operations: readonly number[];
+  readonly writes: readonly number[];
+  /** Share of the bucket's hottest key in its operations, 0 where unknown. */
+  readonly hottestKeyShare: readonly number[];
+}
+
+/** Everything a suggester may look at about one collection. */
+export interface Subject {
+  readonly collection: Collection;
+  readonly domain: ConsistencyDomain;
+  readonly stepMs: number;
+  readonly nowMs: number;
+  readonly buckets: number;
+  readonly history: readonly BucketHistory[];
+  /** Of the whole collection, all regions. */
+  readonly latencyP95Ms: readonly number[];
+  readonly conflicts: readonly number[];
+  /** Latest forecasts of this collection's series. */
+  readonly forecasts: readonly Forecast[];
+  /** For the bootstrap; the same seed gives the same suggestion. */
+  readonly rng: Rng;
+}
+
+/** A suggestion kind: says everything about itself. `suggest` is pure and answers nothing where it has nothing sure to say. */
+export interface Suggester {
+  readonly id: Suggestion['kind'];
+  readonly title: string;
+  readonly sentence: string;
+  suggest(subject: Subject): readonly Suggestion[];
+  /** A subject on which it suggests, for the conformance suite and the documentation. */
+  readonly example: Subject;
+}

@@ -1,0 +1,104 @@
+import { Worker } from 'node:worker_threads';
+import { Failure } from '../../base/failure.ts';
+import type { SeriesBacktest } from '../../forecast/backtest-panel.ts';
+import type { Member } from '../../forecast/examples.ts';
+import { defaultRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
+import type { BackendName } from './backend.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import type { TrainOptions, Weights } from './network.ts';
+import type { Trained, WorkerAnswer, WorkerRequest } from './worker.ts';
+
+/** The settings that the calibration windows of the bench chose; see `test/bench/forecast.ts` for those that lost. */
+export const defaultTraining: TrainOptions = { epochs: 15, batch: 512, learningRate: 2e-3, weightDecay: 1e-3, inputNoise: 0 };
+export const defaultHidden: readonly [number, number] = [128, 64];
+export const defaultExamples = 30_000;
+
+export interface TrainRequest {
+  readonly members: readonly Member[];
+  readonly examples?: number;
+  readonly hidden?: readonly [number, number];
+  readonly options?: TrainOptions;
+  readonly seed: number;
+  /** Weights to go on from: a start model on a user's own history. */
+  readonly start?: Weights;
+}
+
+/** A worker thread that trains and forecasts. Hold one; `close` ends it. Calls after `close`, or when the thread died, fail. */
+export interface ModelThread {
+  readonly backend: BackendName;
+  train(request: TrainRequest): Promise<Trained>;
+  /** The model that the following rounds use. */
+  use(checkpoint: Pick<Checkpoint, 'shape' | 'weights'>): Promise<void>;
+  round(
+    members: readonly Member[],
+    options?: RoundOptions,
+    refit?: boolean,
+  ): Promise<{ readonly forecasts: readonly SeriesForecast[]; readonly seconds: number }>;
+  /** Rolling-origin scores of the model in use and all baselines; members' `upTo` is the end of their training part. */
+  backtest(members: readonly Member[], stride: number): Promise<readonly SeriesBacktest[]>;
+  close(): Promise<void>;
+}
+
+/** Requests that may wait for the thread; a caller that does not wait for its answers is stopped here. */
+const maxPending = 64;
+
+export async function openModelThread(backend?: BackendName): Promise<ModelThread> {
+  const worker = new Worker(new URL('./worker.ts', import.meta.url));
+  const pending = new Map<number, { resolve: (answer: WorkerAnswer) => void; reject: (error: Error) => void }>();
+  let lastId = 0;
+  let dead: Error | undefined;
+  const die = (error: Error): void => {
+    dead ??= error;
+    for (const { reject } of pending.values()) reject(error);
+    pending.clear();
+  };
+  worker.on('message', (answer: WorkerAnswer) => {
+    const waiting = pending.get(answer.id);
+    pending.delete(answer.id);
+    if (answer.is === 'failed')
+      waiting?.reject(new Failure('model-failed', `the model thread could not answer: ${answer.message}`, 'later'));
+    else waiting?.resolve(answer);
+  });
+  worker.on('error', (error) =>
+    die(new Failure('model-thread-died', 'the model thread died; forecasts stop until the service is started again', 'later', error)),
+  );
+  worker.on('exit', () => die(new Failure('model-thread-closed', 'the model thread has ended', 'never')));
+  const ask = (request: WorkerRequest): Promise<WorkerAnswer> => {
+    if (dead !== undefined) return Promise.reject(dead);
+    if (pending.size >= maxPending)
+      return Promise.reject(new Failure('model-busy', 'the model thread has too many requests waiting', 'later'));
+    lastId += 1;
+    const id = lastId;
+    return new Promise((resolve, reject) => {
+      pending.set(id, { resolve, reject });
+      worker.postMessage({ id, request });
+    });
+  };
+  const opened = await ask({ is: 'open', backend: backend ?? null });
+  if (opened.is !== 'opened') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
+  return {
+    backend: opened.backend,
+    train: async ({ members, examples = defaultExamples, hidden = defaultHidden, options = defaultTraining, seed, start }) => {
+      const answer = await ask({ is: 'train', members, examples, hidden, options, seed, start: start ?? null });
+      if (answer.is !== 'trained') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
+      return answer;
+    },
+    use: async ({ shape, weights }) => {
+      await ask({ is: 'use', shape, weights });
+    },
+    round: async (members, options = defaultRound, refit = false) => {
+      const answer = await ask({ is: 'round', members, options, refit });
+      if (answer.is !== 'forecast') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
+      return answer;
+    },
+    backtest: async (members, stride) => {
+      const answer = await ask({ is: 'backtest', members, stride });
+      if (answer.is !== 'backtested') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
+      return answer.results;
+    },
+    close: async () => {
+      dead ??= new Failure('model-thread-closed', 'the model thread has ended', 'never');
+      await worker.terminate();
+    },
+  };
+}

@@ -1,0 +1,112 @@
+import { parentPort } from 'node:worker_threads';
+import { createRng } from '../../base/rng.ts';
+import { backtestPanel, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
+import { levels } from '../../forecast/contender.ts';
+import { examplesOf, type Member } from '../../forecast/examples.ts';
+import { fitRidge, type Ridge } from '../../forecast/ridge.ts';
+import { forecastRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
+import { inputs, outputs } from '../../forecast/window.ts';
+import { type BackendName, openBackend } from './backend.ts';
+import {
+  initialWeights,
+  type NetworkShape,
+  openPredictor,
+  type Predictor,
+  type TrainOptions,
+  trainNetwork,
+  type Weights,
+} from './network.ts';
+
+/**
+ * The thread in which numbers are crunched: training and forecasting rounds, so that ingest and the API never wait for them. One
+ * request at a time, answered in order; a request that fails answers with its error and the thread goes on.
+ */
+export type WorkerRequest =
+  | { readonly is: 'open'; readonly backend: BackendName | null }
+  | {
+      readonly is: 'train';
+      readonly members: readonly Member[];
+      readonly examples: number;
+      readonly hidden: readonly [number, number];
+      readonly options: TrainOptions;
+      readonly seed: number;
+      readonly start: Weights | null;
+    }
+  | { readonly is: 'use'; readonly shape: NetworkShape; readonly weights: Weights }
+  | { readonly is: 'round'; readonly members: readonly Member[]; readonly options: RoundOptions; readonly refit: boolean }
+  | { readonly is: 'backtest'; readonly members: readonly Member[]; readonly stride: number };
+
+export interface Trained {
+  readonly shape: NetworkShape;
+  readonly weights: Weights;
+  readonly windows: number;
+  readonly seconds: number;
+  readonly losses: readonly number[];
+}
+
+export type WorkerAnswer =
+  | { readonly id: number; readonly is: 'opened'; readonly backend: BackendName }
+  | ({ readonly id: number; readonly is: 'trained' } & Trained)
+  | { readonly id: number; readonly is: 'used' }
+  | { readonly id: number; readonly is: 'forecast'; readonly forecasts: readonly SeriesForecast[]; readonly seconds: number }
+  | { readonly id: number; readonly is: 'backtested'; readonly results: readonly SeriesBacktest[] }
+  | { readonly id: number; readonly is: 'failed'; readonly message: string };
+
+/** Windows that the pooled ridge is fitted on between rounds: a fifth of a second's work. */
+const ridgeExamples = 6_000;
+/** In a backtest the ridge learns from as many windows as the network. */
+const backtestRidgeExamples = 30_000;
+
+let predictor: Predictor | undefined;
+let ridge: Ridge | null = null;
+
+async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer> {
+  switch (request.is) {
+    case 'open':
+      return { id, is: 'opened', backend: await openBackend(request.backend ?? undefined) };
+    case 'train': {
+      await openBackend();
+      const shape: NetworkShape = { inputs, hidden: request.hidden, outputs, levels };
+      const examples = examplesOf(request.members, request.examples);
+      const rng = createRng(request.seed);
+      const startedMs = performance.now();
+      const losses: number[] = [];
+      const start = request.start ?? initialWeights(shape, rng.fork('init'));
+      const weights = trainNetwork(shape, start, examples, request.options, rng.fork('train'), ({ loss }) => losses.push(loss));
+      return { id, is: 'trained', shape, weights, windows: examples.count, seconds: (performance.now() - startedMs) / 1000, losses };
+    }
+    case 'use':
+      await openBackend();
+      predictor?.dispose();
+      predictor = openPredictor(request.shape, request.weights);
+      return { id, is: 'used' };
+    case 'round': {
+      if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
+      const startedMs = performance.now();
+      if (request.refit || ridge === null) ridge = fitRidge(examplesOf(request.members, ridgeExamples));
+      const forecasts = forecastRound(request.members, predictor.predict, ridge, request.options);
+      return { id, is: 'forecast', forecasts, seconds: (performance.now() - startedMs) / 1000 };
+    }
+    case 'backtest': {
+      if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
+      const pooled = fitRidge(examplesOf(request.members, backtestRidgeExamples));
+      return { id, is: 'backtested', results: backtestPanel(request.members, predictor.predict, pooled, request.stride) };
+    }
+  }
+}
+
+const port = parentPort;
+if (port !== null) {
+  let queue = Promise.resolve();
+  port.on('message', ({ id, request }: { readonly id: number; readonly request: WorkerRequest }) => {
+    queue = queue.then(async () => {
+      let said: WorkerAnswer;
+      try {
+        said = await answer(id, request);
+      } catch (error) {
+        said = { id, is: 'failed', message: error instanceof Error ? error.message : String(error) };
+      }
+      port.postMessage(said);
+    });
+  });
+}

@@ -1,0 +1,334 @@
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { createRng } from '../base/rng.ts';
+import type { Collection } from '../domain/collection.ts';
+import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
+import type { Forecast, SeriesId } from '../domain/forecast.ts';
+import type { Operation } from '../domain/operation.ts';
+import type { Suggestion } from '../domain/suggestion.ts';
+import { levels } from '../forecast/contender.ts';
+import { type Member, memberOf } from '../forecast/examples.ts';
+import { createFeatures, fittingBuckets, seriesName } from '../forecast/features.ts';
+import { createHistory } from '../forecast/history.ts';
+import { suggesters } from '../forecast/registry.ts';
+import { modelId, type SeriesForecast } from '../forecast/round.ts';
+import type { BucketHistory, Subject } from '../forecast/suggester.ts';
+import { type Checkpoint, loadCheckpoint, saveCheckpoint } from '../io/model/checkpoint.ts';
+import { type ModelThread, openModelThread } from '../io/model/model-thread.ts';
+import { forecastSources } from './forecast-sources.ts';
+
+export interface SeriesPoint {
+  readonly series: SeriesId;
+  readonly stepMs: number;
+  readonly atMs: number;
+  readonly value: number;
+}
+
+/** What the loop needs of the store. */
+export interface ForecastStore {
+  /** Upsert by series, step and time. */
+  saveSeriesPoints(points: readonly SeriesPoint[]): Promise<void>;
+  loadSeriesPoints(stepMs: number, sinceMs: number): Promise<readonly SeriesPoint[]>;
+  pruneSeriesPoints(stepMs: number, beforeMs: number): Promise<void>;
+  /** Upsert: the latest of each series. */
+  saveForecasts(forecasts: readonly Forecast[]): Promise<void>;
+  /** Upsert by id; open ones of these collections that are not in the list expire; decided ones keep their state. */
+  saveSuggestions(suggestions: readonly Suggestion[], collections: readonly string[]): Promise<void>;
+}
+
+export interface ForecastRoundReport {
+  readonly series: number;
+  readonly forecasts: number;
+  readonly suggestions: number;
+  /** Contender -> series that it is served for. */
+  readonly servedBy: Readonly<Record<string, number>>;
+  /** `tfjs-node`, `wasm` or `cpu`; `none` before the first series. */
+  readonly backend: string;
+}
+
+export interface ForecastLoop {
+  /** Synchronous and cheap: takes every batch of operations, as the detectors get it. */
+  observe(operations: readonly Operation[]): void;
+  /** One round now; the loop's own rounds wait for it. */
+  runOnce(signal: AbortSignal): Promise<ForecastRoundReport>;
+  close(): Promise<void>;
+}
+
+export interface ForecastLoopOptions {
+  readonly store: ForecastStore;
+  readonly clock: Clock;
+  readonly collections: readonly Collection[];
+  readonly domains: Readonly<Record<string, ConsistencyDomain>>;
+  /** Width of a series point, milliseconds. */
+  readonly stepMs?: number;
+  /** Time between rounds; at least the width of a step and 5 s. */
+  readonly everyMs?: number;
+  /** The start model: `models/contention/v1`. */
+  readonly modelDir: string;
+  /** Where a model that was trained on the own history is kept; without it, it is gone with the process. */
+  readonly ownModelDir?: string;
+  /** Whether to train on the own history, once a day. */
+  readonly retrain?: boolean;
+  readonly onError?: (error: unknown) => void;
+  readonly log?: (line: string) => void;
+}
+
+/** Seven days of five-minute steps: what the model looks back on at most. */
+const historySteps = 2_016;
+/** Series held; 10,000 of them are 80 MB of history. */
+const maxSeries = 12_000;
+const maxOpenCells = 60_000;
+const wantedBuckets = 64;
+/** Points are kept this many times as long as the model looks back, for replays. */
+const retentionSpans = 4;
+const retrainEveryMs = 86_400_000;
+/** Windows of history under which training would learn noise. */
+const leastTrainWindows = 3_000;
+const ownEpochs = 6;
+
+/**
+ * Feeds operations into series, and every interval stores what was closed, forecasts each series and asks the suggesters. The only
+ * clock, the only thread and the only store calls of forecasting are here. A round that fails is reported and the next one runs.
+ */
+export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
+  const { store, clock, collections } = options;
+  const stepMs = options.stepMs ?? 300_000;
+  const everyMs = Math.max(5_000, options.everyMs ?? stepMs);
+  const log = options.log ?? (() => {});
+  const onError = options.onError ?? (() => {});
+  const sources = forecastSources(collections);
+  const lateSteps = 1;
+  const buckets = fittingBuckets(
+    wantedBuckets,
+    collections.length,
+    sources.regions.length,
+    lateSteps + 2,
+    Math.min(maxOpenCells, maxSeries * 3),
+  );
+  const features = createFeatures({ stepMs, buckets, lateSteps, maxCells: maxOpenCells, ...sources });
+  const history = createHistory(stepMs, historySteps, maxSeries);
+  const abort = new AbortController();
+  let thread: ModelThread | undefined;
+  let current: Checkpoint | undefined;
+  let isLoaded = false;
+  let trainedAtMs = Number.NEGATIVE_INFINITY;
+  /** Steps that ended before the loop began were watched only where the store has points of them. */
+  let watchedUpTo = Math.floor(clock.nowMs() / stepMs);
+  let prunedAtMs = Number.NEGATIVE_INFINITY;
+  let round: Promise<ForecastRoundReport> = Promise.resolve({ series: 0, forecasts: 0, suggestions: 0, servedBy: {}, backend: 'none' });
+
+  const openModel = async (): Promise<ModelThread> => {
+    if (thread !== undefined) return thread;
+    const opened = await openModelThread();
+    const own = options.ownModelDir;
+    const folder = own !== undefined && (await exists(join(own, 'model.json'))) ? own : options.modelDir;
+    try {
+      current = await loadCheckpoint(folder);
+      await opened.use(current);
+    } catch (error) {
+      await opened.close();
+      throw error;
+    }
+    log(`forecasting with ${current.id} from ${folder} on ${opened.backend}`);
+    thread = opened;
+    return opened;
+  };
+
+  const runRound = async (signal: AbortSignal): Promise<ForecastRoundReport> => {
+    const nowMs = clock.nowMs();
+    if (!isLoaded) {
+      history.put(await store.loadSeriesPoints(stepMs, nowMs - historySteps * stepMs));
+      isLoaded = true;
+    }
+    const lastStep = Math.floor(nowMs / stepMs) - 1 - lateSteps;
+    const points = features.drain(nowMs);
+    history.put(points);
+    if (watchedUpTo < lastStep) history.watched(watchedUpTo + 1, lastStep);
+    watchedUpTo = Math.max(watchedUpTo, lastStep);
+    if (points.length > 0) await store.saveSeriesPoints(points.map((point) => ({ ...point, stepMs })));
+    if (nowMs - prunedAtMs > historySteps * stepMs * 0.1) {
+      await store.pruneSeriesPoints(stepMs, nowMs - retentionSpans * historySteps * stepMs);
+      prunedAtMs = nowMs;
+    }
+    const subjects = membersOf(history.series(), (series) => history.gridOf(series, lastStep));
+    if (subjects.length === 0 || signal.aborted)
+      return { series: subjects.length, forecasts: 0, suggestions: 0, servedBy: {}, backend: thread?.backend ?? 'none' };
+
+    const model = await openModel();
+    const members = subjects.map(({ member }) => member);
+    const { forecasts: made } = await model.round(members, undefined, true);
+    const madeAtMs = (lastStep + 1) * stepMs;
+    const forecasts = made
+      .map((forecast, i) => toForecast(subjects[i]?.series, forecast, madeAtMs, stepMs))
+      .filter((forecast) => forecast !== null);
+    await store.saveForecasts(forecasts);
+    const suggestions = collections.flatMap((collection) => {
+      const subject = subjectOf(collection, options.domains, history, lastStep, stepMs, nowMs, buckets, forecasts);
+      return subject === null ? [] : suggesters.flatMap((suggester) => suggester.suggest(subject));
+    });
+    await store.saveSuggestions(
+      suggestions,
+      collections.map(({ name }) => name),
+    );
+    if ((options.retrain ?? true) && nowMs - trainedAtMs > retrainEveryMs) await retrain(model, members, nowMs);
+    const servedBy: Record<string, number> = {};
+    for (const { choice } of made) servedBy[choice.servedBy] = (servedBy[choice.servedBy] ?? 0) + 1;
+    return { series: members.length, forecasts: forecasts.length, suggestions: suggestions.length, servedBy, backend: model.backend };
+  };
+
+  /** Goes on from the current weights on the older part of the history; kept only where it beats them on the newer part. */
+  const retrain = async (model: ModelThread, members: readonly Member[], nowMs: number): Promise<void> => {
+    const learned = members.map((member) => memberOf(member.name, member.grid, Math.floor(member.upTo * 0.8)));
+    if (current === undefined || learned.reduce((sum, member) => sum + member.upTo, 0) < leastTrainWindows) return;
+    trainedAtMs = nowMs;
+    const seed = Math.floor(nowMs / retrainEveryMs);
+    const settings = { epochs: ownEpochs, batch: 256, learningRate: 1e-3, weightDecay: 1e-3, inputNoise: 0 };
+    const trained = await model.train({ members: learned, seed, start: current.weights, hidden: current.shape.hidden, options: settings });
+    const before = meanModelMase((await model.round(members)).forecasts);
+    const own: Checkpoint = { id: `${current.id.split('+')[0]}+own`, shape: trained.shape, weights: trained.weights };
+    await model.use(own);
+    const after = meanModelMase((await model.round(members)).forecasts);
+    if (!(after < before)) {
+      await model.use(current);
+      log(`retrained in ${trained.seconds.toFixed(1)} s; kept the old model (MASE ${before.toFixed(3)} against ${after.toFixed(3)})`);
+      return;
+    }
+    current = own;
+    log(`retrained in ${trained.seconds.toFixed(1)} s on ${trained.windows} windows: MASE ${before.toFixed(3)} to ${after.toFixed(3)}`);
+    if (options.ownModelDir !== undefined) {
+      const record = {
+        seed,
+        settings,
+        windows: trained.windows,
+        seconds: trained.seconds,
+        backend: model.backend,
+        maseBefore: before,
+        maseAfter: after,
+      };
+      await saveCheckpoint(
+        options.ownModelDir,
+        own,
+        record,
+        `# ${own.id}\n\nThe start model, trained on with this installation's own history.\n`,
+      );
+    }
+  };
+
+  const runOnce = (signal: AbortSignal): Promise<ForecastRoundReport> => {
+    const next = round.catch(() => undefined).then(() => runRound(signal));
+    round = next;
+    return next;
+  };
+
+  const timer = setInterval(() => {
+    // A round that outlasts the interval is not queued behind itself.
+    if (isRunning) return;
+    isRunning = true;
+    runOnce(abort.signal)
+      .catch(onError)
+      .finally(() => {
+        isRunning = false;
+      });
+  }, everyMs);
+  let isRunning = false;
+  timer.unref();
+
+  return {
+    observe: (operations) => features.fold(operations),
+    runOnce,
+    close: async () => {
+      clearInterval(timer);
+      abort.abort();
+      await round.catch(() => undefined);
+      await thread?.close();
+    },
+  };
+}
+
+/** Every rate of every bucket is forecast; of the rest, the whole collection's: nobody acts on one bucket's latency an hour ahead. */
+function membersOf(
+  all: readonly SeriesId[],
+  gridOf: (series: SeriesId) => ReturnType<ReturnType<typeof createHistory>['gridOf']>,
+): readonly { readonly series: SeriesId; readonly member: Member }[] {
+  const found: { series: SeriesId; member: Member }[] = [];
+  for (const series of all) {
+    if (series.metric === 'hottest-key-share' || (series.bucket >= 0 && series.metric !== 'operations')) continue;
+    const grid = gridOf(series);
+    if (grid !== null) found.push({ series, member: memberOf(seriesName(series), grid) });
+  }
+  return found;
+}
+
+function toForecast(series: SeriesId | undefined, made: SeriesForecast, madeAtMs: number, stepMs: number): Forecast | null {
+  if (series === undefined) return null;
+  const scores = Object.fromEntries(Object.entries(made.scores).map(([id, score]) => [id, score.mase]));
+  return { series, madeAtMs, stepMs, levels, values: made.values, maximum: made.maximum, servedBy: made.choice.servedBy, scores };
+}
+
+function subjectOf(
+  collection: Collection,
+  domains: Readonly<Record<string, ConsistencyDomain>>,
+  history: ReturnType<typeof createHistory>,
+  lastStep: number,
+  stepMs: number,
+  nowMs: number,
+  buckets: number,
+  forecasts: readonly Forecast[],
+): Subject | null {
+  const domain = domains[collection.domain];
+  const own = history.series().filter((series) => series.collection === collection.name);
+  const wholes = own
+    .filter((series) => series.bucket === -1 && series.metric === 'operations')
+    .map((series) => history.gridOf(series, lastStep));
+  const steps = Math.max(0, ...wholes.map((grid) => grid?.values.length ?? 0));
+  if (domain === undefined || steps === 0) return null;
+  const list = (series: SeriesId): number[] => {
+    const values = history.gridOf(series, lastStep)?.values ?? new Float64Array(0);
+    // Series that began later were silent before.
+    return Array.from({ length: steps }, (_, i) => values[i - (steps - values.length)] ?? 0);
+  };
+  const sum = (metric: SeriesId['metric'], join: (a: number, b: number) => number): number[] =>
+    own
+      .filter((series) => series.bucket === -1 && series.metric === metric)
+      .map(list)
+      .reduce(
+        (total, values) => total.map((value, i) => join(value, values[i] ?? 0)),
+        Array.from({ length: steps }, () => 0),
+      );
+  const rows: BucketHistory[] = own
+    .filter((series) => series.bucket >= 0 && series.metric === 'operations')
+    .map((series) => ({
+      bucket: series.bucket,
+      region: series.region,
+      operations: list(series),
+      writes: list({ ...series, metric: 'writes' }),
+      hottestKeyShare: list({ ...series, metric: 'hottest-key-share' }),
+    }));
+  return {
+    collection,
+    domain,
+    stepMs,
+    nowMs,
+    buckets,
+    history: rows,
+    latencyP95Ms: sum('latency-p95-ms', Math.max),
+    conflicts: sum('conflicts', (a, b) => a + b),
+    forecasts: forecasts.filter(({ series }) => series.collection === collection.name),
+    rng: createRng(`${collection.name}/${Math.floor(nowMs / stepMs)}`),
+  };
+}
+
+function meanModelMase(forecasts: readonly SeriesForecast[]): number {
+  const scored = forecasts.map((forecast) => forecast.scores[modelId]?.mase).filter((mase) => mase !== undefined);
+  return scored.reduce((sum, mase) => sum + mase, 0) / Math.max(1, scored.length);
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch {
+    return false;
+  }
+}

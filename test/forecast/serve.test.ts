@@ -1,0 +1,58 @@
+import { describe, expect, it } from 'vitest';
+import { createRng } from '../../src/base/rng.ts';
+import { chooseServed } from '../../src/forecast/serve.ts';
+
+const noisy = (mean: number, count: number, name: string): Float64Array => {
+  const rng = createRng(name);
+  return Float64Array.from({ length: count }, () => mean + 0.3 * rng.normal());
+};
+
+describe('who is served', () => {
+  it('is the model where it surely wins', () => {
+    const errors = new Map([
+      ['model', noisy(0.7, 200, 'm')],
+      ['naive', noisy(1, 200, 'n')],
+      ['ridge', noisy(0.9, 200, 'r')],
+    ]);
+    expect(chooseServed(errors, 'model', 1)).toMatchObject({ servedBy: 'model', bestBaseline: 'ridge' });
+  });
+
+  it('is the best baseline where the difference may be luck', () => {
+    const errors = new Map([
+      ['model', noisy(0.99, 60, 'm')],
+      ['naive', noisy(1, 60, 'n')],
+    ]);
+    expect(chooseServed(errors, 'model', 1).servedBy).toBe('naive');
+  });
+
+  it('asks for more where windows overlap and so say less', () => {
+    const rng = createRng('walk');
+    let drift = 0;
+    const model = Float64Array.from({ length: 120 }, () => {
+      drift = 0.95 * drift + 0.1 * rng.normal();
+      return 0.95 + drift;
+    });
+    const naive = new Float64Array(120).fill(1);
+    const errors = new Map([
+      ['model', model],
+      ['naive', naive],
+    ]);
+    const alone = chooseServed(errors, 'model', 0).margin;
+    const overlapping = chooseServed(errors, 'model', 12).margin;
+    expect(Math.abs(overlapping)).toBeLessThan(Math.abs(alone));
+  });
+
+  it('is a baseline without enough windows, and naive without any', () => {
+    expect(
+      chooseServed(
+        new Map([
+          ['model', noisy(0.1, 5, 'm')],
+          ['naive', noisy(1, 5, 'n')],
+        ]),
+        'model',
+        1,
+      ).servedBy,
+    ).toBe('naive');
+    expect(chooseServed(new Map(), 'model', 1).servedBy).toBe('naive');
+  });
+});
