@@ -11,6 +11,8 @@ import { checkMeaning, type ConfigChecks, engineOf, meansOtherwise, sayIssue } f
 import { type ConfigFile, configSchema, type replicaSchema } from './config-schema.ts';
 import type { Collection, Replica } from './domain/collection.ts';
 import type { ConsistencyDomain, Risk } from './domain/consistency-domain.ts';
+import { parseDeclaredInvariant } from './propose/declared-invariant.ts';
+import { strategies } from './propose/registry.ts';
 
 export interface Person {
   readonly name: string;
@@ -43,10 +45,19 @@ export interface ConfigProblem {
   readonly says: string;
 }
 
+/** Ids and sentences that the repair stages know. */
+const standardChecks: ConfigChecks = {
+  strategies: strategies.map((strategy) => strategy.id),
+  invariant: (sentence) => {
+    const parsed = parseDeclaredInvariant(sentence);
+    return parsed.is === 'unknown' ? parsed.says : null;
+  },
+};
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Reads and checks a file. Throws `Failure('config')` whose message holds one line a problem. */
-export function loadConfig(path: string, env: Environment, checks: ConfigChecks = {}): Config {
+export function loadConfig(path: string, env: Environment, checks: ConfigChecks = standardChecks): Config {
   const file = resolve(path);
   let text: string;
   try {
@@ -80,7 +91,7 @@ export function parseConfig(
   text: string,
   file: string,
   env: Environment,
-  checks: ConfigChecks = {},
+  checks: ConfigChecks = standardChecks,
 ): { readonly is: 'config'; readonly config: Config } | { readonly is: 'problems'; readonly problems: readonly ConfigProblem[] } {
   const lines = new LineCounter();
   const document = parseDocument(hideVariables(text), { lineCounter: lines, prettyErrors: false });

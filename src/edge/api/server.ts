@@ -68,14 +68,12 @@ export async function startApi(options: ApiOptions): Promise<Api> {
 
   server.setErrorHandler((error, _request, reply) => answerError(error, reply, context));
   server.setNotFoundHandler((request, reply) =>
-    reply
-      .code(404)
-      .send({
-        error: {
-          code: 'not-found',
-          message: `there is no ${request.method} ${request.url.split('?')[0]}; /openapi.json lists what there is`,
-        },
-      }),
+    reply.code(404).send({
+      error: {
+        code: 'not-found',
+        message: `there is no ${request.method} ${request.url.split('?')[0]}; /openapi.json lists what there is`,
+      },
+    }),
   );
   server.addHook('onRequest', async (request, reply) => {
     reply.headers(securityHeaders);

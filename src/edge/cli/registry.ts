@@ -1,4 +1,23 @@
+import { registerAudit } from './audit.ts';
+import { registerCheck } from './check.ts';
+import { registerDebt } from './debt.ts';
+import { registerDiff } from './diff.ts';
+import { registerDoctor } from './doctor.ts';
+import { registerForecast } from './forecast.ts';
+import { registerOutcomes } from './outcomes.ts';
 import type { RegisterCommand } from './program.ts';
+import { registerProposals } from './proposals.ts';
+import { registerRepairs } from './repairs.ts';
 
 /** The commands that live under edge, in the order that --help lists them. `start` and `demo` are registered by root files. */
-export const commands: readonly RegisterCommand[] = [];
+export const commands: readonly RegisterCommand[] = [
+  registerDoctor,
+  registerCheck,
+  registerDiff,
+  registerProposals,
+  registerRepairs,
+  registerForecast,
+  registerAudit,
+  registerDebt,
+  registerOutcomes,
+];
