@@ -31,7 +31,7 @@ export class EntrySubtraction {
   add(replica: number, key: Key, digest: RowDigest): void {
     const text = keyText(this.#shapeKey, key);
     const known = this.#seen.get(text);
-    const entry = known ?? { key, digests: new Array<RowDigest | undefined>(this.#replicas).fill(undefined) };
+    const entry = known ?? { key, digests: Array.from({ length: this.#replicas }, (): RowDigest | undefined => undefined) };
     entry.digests[replica] = digest;
     // Rows on which all agree are most of what comes: they go as soon as the last replica has spoken.
     if (known !== undefined && entry.digests.every((other) => other === digest)) this.#seen.delete(text);

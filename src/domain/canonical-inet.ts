@@ -26,7 +26,7 @@ function readV6(text: string): readonly number[] {
   const [head = [], tail = []] = groups;
   const gap = 8 - head.length - tail.length;
   if (halves.length === 1 ? gap !== 0 : gap < 1) throw refused();
-  return [...head, ...new Array<number>(gap).fill(0), ...tail];
+  return [...head, ...Array.from({ length: gap }, () => 0), ...tail];
 }
 
 function readGroup(text: string): readonly number[] {

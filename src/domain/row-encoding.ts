@@ -170,7 +170,7 @@ export function canonicalText(type: CanonicalType, value: string): string {
     case 'timestamptz':
       return canonicalTimestamp(type, value);
     case 'interval':
-      if (!/^P/.test(value) && !/^-?infinity$/.test(value)) throw notA(type, value);
+      if (!value.startsWith('P') && !/^-?infinity$/.test(value)) throw notA(type, value);
       return value;
     case 'json':
       return canonicalJsonb(value);

@@ -95,10 +95,10 @@ const canonicalTypes: Readonly<Record<string, CanonicalType>> = {
 };
 
 /** Elements whose text inside an array is canonical as PostgreSQL prints it, or is made so (`canonical-sql.ts`). */
-const arrayElements = new Set([
-  ...['int2', 'int4', 'int8', 'oid', 'numeric', 'float4', 'float8', 'bool', 'text', 'varchar', 'bpchar', 'name', 'citext', 'enum', 'uuid'],
-  ...['date', 'time', 'timestamp', 'timestamptz', 'interval', 'bytea', 'inet', 'cidr', 'bit', 'varbit', 'macaddr'],
-]);
+const arrayElements = new Set(
+  `int2 int4 int8 oid numeric float4 float8 bool text varchar bpchar name citext enum uuid
+   date time timestamp timestamptz interval bytea inet cidr bit varbit macaddr`.split(/\s+/),
+);
 
 const findTable = `
   SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS sql, c.relkind, greatest(c.reltuples, 0)::float8 AS rows,

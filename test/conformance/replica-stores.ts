@@ -1,0 +1,83 @@
+/** The stores that the replica conformance suite runs on: each gives an empty copy of one collection and a way to write beside us. */
+import pg from 'pg';
+import type { Collection, Replica } from '../../src/domain/collection.ts';
+import type { Row } from '../../src/domain/row.ts';
+import { startPostgres } from '../servers/postgres.ts';
+
+export interface ReplicaStore {
+  readonly replica: Replica;
+  /** Writes rows as the estate would, past our connector. */
+  put(row: Row): Promise<void>;
+  remove(id: string): Promise<void>;
+  clear(): Promise<void>;
+  close(): Promise<void>;
+  /** Replicas that cannot work, with the code and a word of the sentence that must come. */
+  readonly broken: readonly { readonly replica: Replica; readonly code: string; readonly says: RegExp }[];
+}
+
+/** id int key; name, note text; amount numeric; at timestamptz; ok bool. */
+export const collection: Collection = {
+  name: 'things',
+  domain: 'd',
+  key: ['id'],
+  columnClasses: {},
+  excludedColumns: [],
+  invariants: [],
+  replicas: [],
+  scanEveryMs: 1000,
+};
+
+export const rowOf = (id: number, changes: Row = {}): Row => ({
+  id: String(id),
+  amount: `${id}.5`,
+  at: '2026-01-02 03:04:05.678+00',
+  name: `name ${id}`,
+  note: id % 3 === 0 ? null : '',
+  ok: id % 2 === 0 ? 'true' : 'false',
+  ...changes,
+});
+
+const base = { region: 'eu', role: 'peer', columnNames: {} } as const;
+
+export async function startPostgresStore(): Promise<ReplicaStore> {
+  const server = await startPostgres();
+  const url = await server.createDatabase('things');
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  await client.query(
+    `CREATE TABLE things (id int PRIMARY KEY, name text, note text, amount numeric(12,2), at timestamptz, ok boolean);
+     CREATE TABLE keyless (id int, name text); CREATE TABLE odd (id int PRIMARY KEY, odd pg_class)`,
+  );
+  const replica: Replica = { ...base, id: 'pg', engine: 'postgres', url, table: 'public.things' };
+  const wrong = new URL(url);
+  wrong.password = 'wrong-secret';
+  const closed = new URL(url);
+  closed.port = '1';
+  return {
+    replica,
+    put: async (row) => {
+      await client.query(
+        `INSERT INTO things (id, name, note, amount, at, ok) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name, note = excluded.note, amount = excluded.amount, at = excluded.at, ok = excluded.ok`,
+        ['id', 'name', 'note', 'amount', 'at', 'ok'].map((column) => row[column] ?? null),
+      );
+    },
+    remove: async (id) => {
+      await client.query('DELETE FROM things WHERE id = $1', [id]);
+    },
+    clear: async () => {
+      await client.query('TRUNCATE things');
+    },
+    close: async () => {
+      await client.end();
+      await server.close();
+    },
+    broken: [
+      { replica: { ...replica, url: closed.href }, code: 'replica-down', says: /cannot be reached/ },
+      { replica: { ...replica, url: wrong.href }, code: 'wrong-password', says: /password/ },
+      { replica: { ...replica, table: 'public.nowhere' }, code: 'no-table', says: /no table public.nowhere/ },
+      { replica: { ...replica, table: 'keyless' }, code: 'no-key', says: /no primary key or unique constraint on \(id\)/ },
+      { replica: { ...replica, table: 'odd' }, code: 'unsupported-column', says: /columns\.odd\.compare: false/ },
+    ],
+  };
+}

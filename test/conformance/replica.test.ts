@@ -1,0 +1,200 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { Failure } from '../../src/base/failure.ts';
+import type { RowDigest } from '../../src/domain/digest.ts';
+import { type Effect, invertEffects } from '../../src/domain/effect.ts';
+import { everyKey } from '../../src/domain/key-range.ts';
+import { isCanonical, keyDigest, rowDigest } from '../../src/domain/row-encoding.ts';
+import type { Row, Shape } from '../../src/domain/row.ts';
+import { DigestSum, laneSum } from '../../src/io/replicas/lane-sum.ts';
+import { openReplica } from '../../src/io/replicas/registry.ts';
+import type { ReplicaConnection } from '../../src/io/replicas/replica.ts';
+import { collection, type ReplicaStore, rowOf, startPostgresStore } from './replica-stores.ts';
+
+const stores = [{ name: 'postgres', isAvailable: true, start: startPostgresStore }];
+
+const signal = AbortSignal.timeout(120_000);
+
+for (const { name, isAvailable, start } of stores) {
+  describe.skipIf(!isAvailable)(`replica connector (${name})`, () => {
+    let store: ReplicaStore;
+    let replica: ReplicaConnection;
+    let shape: Shape;
+
+    beforeAll(async () => {
+      store = await start();
+      replica = await openReplica(collection, store.replica);
+      const described = await replica.describe(signal);
+      shape = described.open === true ? typedShape : described;
+    }, 60_000);
+    afterAll(async () => {
+      await replica?.close();
+      await store?.close();
+    });
+    beforeEach(async () => {
+      await store.clear();
+      for (let id = 1; id <= 40; id += 1) await store.put(rowOf(id));
+    });
+
+    const effect = (id: number, before: Row | null, after: Row | null): Effect => ({
+      replica: store.replica.id,
+      collection: collection.name,
+      key: { id: String(id) },
+      kind: before === null ? 'insert' : after === null ? 'delete' : 'update',
+      expects: before === null ? null : rowDigest(shape, before),
+      before,
+      after,
+      leaves: after === null ? null : rowDigest(shape, after),
+    });
+    const readAll = async (ids: readonly number[]): Promise<readonly (Row | null)[]> => {
+      const rows = await replica.readRows(
+        shape,
+        ids.map((id) => ({ id: String(id) })),
+        signal,
+      );
+      return ids.map((id) => rows.find((row) => row.key['id'] === String(id))?.row ?? null);
+    };
+
+    test('describes the key first, then the other columns by name', () => {
+      expect(shape.columns.map((column) => column.name)).toEqual(['id', 'amount', 'at', 'name', 'note', 'ok']);
+    });
+
+    test('reads rows as canonical text, NULL apart from empty, and digests them as the specification does', async () => {
+      const rows = await replica.readRows(shape, [{ id: '3' }, { id: '4' }, { id: '999' }, { id: '99999999999999999999' }], signal);
+      expect(rows.map((row) => row.row).toSorted((a, b) => Number(a['id']) - Number(b['id']))).toEqual([rowOf(3), rowOf(4)]);
+      for (const row of rows) {
+        expect(row.digest).toBe(rowDigest(shape, row.row));
+        for (const column of shape.columns) {
+          const value = row.row[column.name];
+          if (value !== null && value !== undefined) expect(isCanonical(column.type, value)).toBe(true);
+        }
+      }
+    });
+
+    test('the digest of everything is the count and the lane-wise sum of the row digests', async () => {
+      const sum = new DigestSum();
+      for (let id = 1; id <= 40; id += 1) sum.add(rowDigest(shape, rowOf(id)));
+      const [digest] = await replica.digest(shape, [everyKey], signal);
+      expect(digest).toEqual(sum.result());
+    });
+
+    test('ranges that cover everything add up, and a bound belongs to the range below it', async () => {
+      const ranges = [
+        { after: null, upTo: { id: '9' } },
+        { after: { id: '9' }, upTo: { id: '10' } },
+        { after: { id: '10' }, upTo: null },
+      ];
+      const digests = await replica.digest(shape, ranges, signal);
+      expect(digests.map((digest) => digest.count)).toEqual([9, 1, 30]);
+      const [all] = await replica.digest(shape, [everyKey], signal);
+      const lane = (from: number, to: number): string =>
+        digests.reduce((sum, digest) => sum + BigInt(`0x${digest.sum.slice(from, to)}`), 0n).toString();
+      expect(laneSum(lane(0, 16), lane(16, 32))).toBe(all?.sum);
+    });
+
+    test('buckets hold the rows whose key digest falls into them, entries give exactly those', async () => {
+      const buckets = await replica.digestBuckets(shape, everyKey, 8, signal);
+      const expected = Array.from({ length: 8 }, () => new DigestSum());
+      for (let id = 1; id <= 40; id += 1) {
+        const key = { id: String(id) };
+        expected[Number(BigInt(`0x${keyDigest(shape, key).slice(0, 16)}`) & 7n)]?.add(rowDigest(shape, rowOf(id)));
+      }
+      expect(buckets).toEqual(expected.map((sum) => sum.result()));
+      const found = new Map<string, RowDigest>();
+      for await (const batch of replica.entries(shape, everyKey, { buckets: 8, only: [2, 5] }, signal)) {
+        for (const entry of batch) found.set(entry.key['id'] ?? '', entry.digest);
+      }
+      expect(found.size).toBe((buckets[2]?.count ?? 0) + (buckets[5]?.count ?? 0));
+      for (const [id, digest] of found) expect(digest).toBe(rowDigest(shape, rowOf(Number(id))));
+    });
+
+    test('a reader that leaves early leaves a usable connection', async () => {
+      for await (const _batch of replica.entries(shape, everyKey, { buckets: 1 }, signal)) break;
+      expect((await replica.readRows(shape, [{ id: '1' }], signal)).length).toBe(1);
+    });
+
+    test('applies insert, update and delete together, and their inverse restores', async () => {
+      const effects = [
+        effect(50, null, rowOf(50, { name: '' })),
+        effect(2, rowOf(2), rowOf(2, { name: null, amount: '7.25' })),
+        effect(3, rowOf(3), null),
+      ];
+      expect(await replica.apply(shape, effects, signal)).toEqual({ is: 'applied', rows: 3 });
+      expect(await readAll([50, 2, 3])).toEqual([rowOf(50, { name: '' }), rowOf(2, { name: null, amount: '7.25' }), null]);
+      expect(await replica.apply(shape, effects, signal)).toEqual({ is: 'already-applied', rows: 3 });
+      expect(await replica.apply(shape, invertEffects(effects), signal)).toEqual({ is: 'applied', rows: 3 });
+      expect(await readAll([50, 2, 3])).toEqual([null, rowOf(2), rowOf(3)]);
+    });
+
+    test('one row that changed since it was read stops the whole batch and is named', async () => {
+      await store.put(rowOf(5, { name: 'changed meanwhile' }));
+      await store.put(rowOf(60));
+      const effects = [effect(4, rowOf(4), null), effect(5, rowOf(5), rowOf(5, { name: 'x' })), effect(60, null, rowOf(60, { name: 'y' }))];
+      const result = await replica.apply(shape, effects, signal);
+      expect(result).toEqual({ is: 'changed-since-read', keys: [{ id: '5' }, { id: '60' }] });
+      expect(await readAll([4, 5])).toEqual([rowOf(4), rowOf(5, { name: 'changed meanwhile' })]);
+    });
+
+    test('a row that is gone is changed, not inserted again', async () => {
+      await store.remove('6');
+      const result = await replica.apply(shape, [effect(6, rowOf(6), rowOf(6, { name: 'x' }))], signal);
+      expect(result.is).toBe('changed-since-read');
+      expect(await readAll([6])).toEqual([null]);
+    });
+
+    test('of two repairs that race for a row one is applied', async () => {
+      const rivals = await Promise.all([openReplica(collection, store.replica), openReplica(collection, store.replica)]);
+      try {
+        const results = await Promise.all(
+          rivals.map((rival, at) =>
+            rival.apply(shape, [effect(7, rowOf(7), rowOf(7, { name: `rival ${at}` }))], signal).catch((error: unknown) => error),
+          ),
+        );
+        const kinds = results.map((result) => (result instanceof Failure ? result.retry : (result as { is: string }).is));
+        expect(kinds.filter((kind) => kind === 'applied').length).toBe(1);
+        expect(kinds.every((kind) => ['applied', 'changed-since-read', 'later'].includes(kind))).toBe(true);
+      } finally {
+        await Promise.all(rivals.map((rival) => rival.close()));
+      }
+    });
+
+    test('a position passes on its own store at the latest when the staleness budget is over', async () => {
+      const position = await replica.position(signal);
+      expect(await replica.hasPassed(position, 0, signal)).toBe(true);
+      expect(await replica.hasPassed({ is: 'wall-clock', text: 'x', atMs: Date.now() }, 60_000, signal)).toBe(false);
+    });
+
+    test('an aborted call throws the reason and leaves a usable connection', async () => {
+      const aborted = AbortSignal.abort(new Error('stopped by the test'));
+      await expect(replica.digest(shape, [everyKey], aborted)).rejects.toThrow('stopped by the test');
+      expect((await replica.readRows(shape, [{ id: '1' }], signal)).length).toBe(1);
+    });
+
+    test('a store that cannot serve says so in one sentence without its secrets', async () => {
+      for (const broken of store.broken) {
+        const connection = await openReplica(collection, broken.replica);
+        const failure: unknown = await connection.describe(signal).catch((error: unknown) => error);
+        await connection.close();
+        expect(failure, broken.code).toBeInstanceOf(Failure);
+        if (!(failure instanceof Failure)) continue;
+        expect(failure.code).toBe(broken.code);
+        expect(failure.message).toMatch(broken.says);
+        expect(failure.message).not.toContain('wrong-secret');
+        expect(failure.message).not.toContain(broken.replica.url);
+        expect(failure.message.split('\n').length).toBe(1);
+      }
+    });
+  });
+}
+
+/** What peers with types would agree on, for stores that have none. */
+const typedShape: Shape = {
+  key: ['id'],
+  columns: [
+    { name: 'id', type: 'int', nullable: false },
+    { name: 'amount', type: 'numeric', nullable: true },
+    { name: 'at', type: 'timestamptz', nullable: true },
+    { name: 'name', type: 'text', nullable: true },
+    { name: 'note', type: 'text', nullable: true },
+    { name: 'ok', type: 'bool', nullable: true },
+  ],
+};
