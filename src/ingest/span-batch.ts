@@ -1,0 +1,198 @@
+/**
+ * Spans as columns: what one export request holds, without an object a span. Rows are numbered in the order in which they came.
+ * Attributes, events and links of row `i` are at `[start[i], start[i + 1])` of their columns. Strings are numbers into `strings`.
+ * A batch is reused: `reset` keeps the arrays.
+ */
+export class SpanBatch {
+  count = 0;
+  /** 32 bytes a row: trace id (16), span id (8), parent span id (8, zero for a root). */
+  ids: Uint8Array = new Uint8Array(initialRows * 32);
+  startUs: Float64Array = new Float64Array(initialRows);
+  endUs: Float64Array = new Float64Array(initialRows);
+  /** OTLP span kind, 0 to 5. */
+  kind: Uint8Array = new Uint8Array(initialRows);
+  /** OTLP status code: 0 unset, 1 ok, 2 error. */
+  status: Uint8Array = new Uint8Array(initialRows);
+  name: Int32Array = new Int32Array(initialRows);
+  statusMessage: Int32Array = new Int32Array(initialRows);
+  resource: Int32Array = new Int32Array(initialRows);
+  attributeStart: Int32Array = new Int32Array(initialRows + 1);
+  eventStart: Int32Array = new Int32Array(initialRows + 1);
+  linkStart: Int32Array = new Int32Array(initialRows + 1);
+
+  readonly attributes: AttributeColumns = new AttributeColumns(initialRows * 8);
+
+  /** Only events that mean something: `exception` and `consistency.operation`. */
+  eventCount = 0;
+  eventKind: Uint8Array = new Uint8Array(initialRows);
+  eventUs: Float64Array = new Float64Array(initialRows);
+  eventAttributeStart: Int32Array = new Int32Array(initialRows + 1);
+  readonly eventAttributes: AttributeColumns = new AttributeColumns(initialRows);
+
+  linkCount = 0;
+  /** 24 bytes a link: trace id, span id. */
+  linkIds: Uint8Array = new Uint8Array(initialRows * 24);
+
+  resourceCount = 0;
+  resourceAttributeStart: Int32Array = new Int32Array(17);
+  readonly resourceAttributes: AttributeColumns = new AttributeColumns(64);
+
+  strings: readonly string[] = [''];
+  /** Spans that were refused, by reason; the rest of the request is taken. */
+  readonly rejected: Map<RejectReason, number> = new Map();
+
+  reset(strings: readonly string[]): void {
+    this.count = 0;
+    this.eventCount = 0;
+    this.linkCount = 0;
+    this.resourceCount = 0;
+    this.attributes.count = 0;
+    this.eventAttributes.count = 0;
+    this.resourceAttributes.count = 0;
+    this.strings = strings;
+    if (this.rejected.size > 0) this.rejected.clear();
+  }
+
+  /** Opens the next row, zeroed; it counts once `keepRow` is called. */
+  openRow(): number {
+    const row = this.count;
+    if (row === this.kind.length) this.#growRows();
+    this.ids.fill(0, row * 32, row * 32 + 32);
+    this.startUs[row] = 0;
+    this.endUs[row] = 0;
+    this.kind[row] = 0;
+    this.status[row] = 0;
+    this.name[row] = 0;
+    this.statusMessage[row] = 0;
+    this.resource[row] = this.resourceCount - 1;
+    this.attributeStart[row] = this.attributes.count;
+    this.eventStart[row] = this.eventCount;
+    this.linkStart[row] = this.linkCount;
+    return row;
+  }
+
+  keepRow(): void {
+    this.count += 1;
+    this.attributeStart[this.count] = this.attributes.count;
+    this.eventStart[this.count] = this.eventCount;
+    this.linkStart[this.count] = this.linkCount;
+  }
+
+  /** Forgets the open row and what was added to it. */
+  rejectRow(reason: RejectReason): void {
+    const row = this.count;
+    this.attributes.count = this.attributeStart[row] as number;
+    this.eventCount = this.eventStart[row] as number;
+    this.eventAttributes.count = this.eventCount === 0 ? 0 : (this.eventAttributeStart[this.eventCount] as number);
+    this.linkCount = this.linkStart[row] as number;
+    this.rejected.set(reason, (this.rejected.get(reason) ?? 0) + 1);
+  }
+
+  openResource(): void {
+    this.resourceCount += 1;
+    if (this.resourceCount === this.resourceAttributeStart.length) this.resourceAttributeStart = grown(this.resourceAttributeStart);
+    this.resourceAttributeStart[this.resourceCount - 1] = this.resourceAttributes.count;
+    this.resourceAttributeStart[this.resourceCount] = this.resourceAttributes.count;
+  }
+
+  closeResource(): void {
+    this.resourceAttributeStart[this.resourceCount] = this.resourceAttributes.count;
+  }
+
+  /** Adds an event to the open row; its attributes follow, then `closeEvent`. */
+  openEvent(kind: EventKind, us: number): void {
+    const event = this.eventCount;
+    if (event + 1 >= this.eventAttributeStart.length) {
+      this.eventKind = grown(this.eventKind);
+      this.eventUs = grown(this.eventUs);
+      this.eventAttributeStart = grown(this.eventAttributeStart);
+    }
+    this.eventKind[event] = kind;
+    this.eventUs[event] = us;
+    this.eventAttributeStart[event] = this.eventAttributes.count;
+    this.eventAttributeStart[event + 1] = this.eventAttributes.count;
+    this.eventCount = event + 1;
+  }
+
+  closeEvent(): void {
+    this.eventAttributeStart[this.eventCount] = this.eventAttributes.count;
+  }
+
+  /** Byte offset in `linkIds` of a new link of the open row. */
+  openLink(): number {
+    const at = this.linkCount * 24;
+    if (at + 24 > this.linkIds.length) this.linkIds = grown(this.linkIds);
+    this.linkIds.fill(0, at, at + 24);
+    this.linkCount += 1;
+    return at;
+  }
+
+  /** Bytes held by the arrays, for the memory bound of whoever pools batches. */
+  get heldBytes(): number {
+    return (
+      this.kind.length * 73 + this.attributes.heldBytes + this.eventAttributes.heldBytes + this.eventUs.length * 13 + this.linkIds.length
+    );
+  }
+
+  #growRows(): void {
+    this.ids = grown(this.ids);
+    this.startUs = grown(this.startUs);
+    this.endUs = grown(this.endUs);
+    this.kind = grown(this.kind);
+    this.status = grown(this.status);
+    this.name = grown(this.name);
+    this.statusMessage = grown(this.statusMessage);
+    this.resource = grown(this.resource);
+    this.attributeStart = grown(this.attributeStart);
+    this.eventStart = grown(this.eventStart);
+    this.linkStart = grown(this.linkStart);
+  }
+}
+
+/** Attributes as columns: code of the key, kind of the value, value. */
+export class AttributeColumns {
+  count = 0;
+  code: Uint8Array;
+  kind: Uint8Array;
+  /** A string's number, or the number itself; booleans are 0 and 1. */
+  value: Float64Array;
+
+  constructor(capacity: number) {
+    this.code = new Uint8Array(capacity);
+    this.kind = new Uint8Array(capacity);
+    this.value = new Float64Array(capacity);
+  }
+
+  add(code: number, kind: ValueKind, value: number): void {
+    const at = this.count;
+    if (at === this.code.length) {
+      this.code = grown(this.code);
+      this.kind = grown(this.kind);
+      this.value = grown(this.value);
+    }
+    this.code[at] = code;
+    this.kind[at] = kind;
+    this.value[at] = value;
+    this.count = at + 1;
+  }
+
+  get heldBytes(): number {
+    return this.code.length * 10;
+  }
+}
+
+/** 1 text; 2 integer; 3 double; 4 boolean; 5 integer beyond 2^53, as its decimal text; 6 array, map or bytes, as JSON text. */
+export type ValueKind = 1 | 2 | 3 | 4 | 5 | 6;
+/** 1 `exception`, 2 `consistency.operation`. */
+export type EventKind = 1 | 2;
+export type RejectReason = 'bad-trace-id' | 'bad-span-id';
+
+export const eventKindOf = (name: string): EventKind | 0 => (name === 'exception' ? 1 : name === 'consistency.operation' ? 2 : 0);
+
+const initialRows = 256;
+
+function grown<T extends Uint8Array | Int32Array | Float64Array>(array: T): T {
+  const larger = new (array.constructor as new (length: number) => T)(array.length * 2);
+  larger.set(array);
+  return larger;
+}
