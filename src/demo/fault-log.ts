@@ -1,0 +1,48 @@
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
+
+/** What the injector can do wrong. */
+export type FaultKind = 'dropped-change' | 'late-change' | 'dual-write' | 'lost-update' | 'stale-read';
+
+/** One fault as it was done, written apart from the service, which never sees this file. */
+export interface Fault {
+  readonly id: string;
+  /** Start of the run that injected it, ISO 8601. */
+  readonly run: string;
+  readonly kind: FaultKind;
+  readonly collection: string;
+  readonly keys: readonly string[];
+  /** Replicas that went without, where some did. */
+  readonly regions: readonly string[];
+  /** Traces in which it happened, where the shop told. */
+  readonly traces: readonly string[];
+  readonly at: string;
+  readonly what: string;
+  /** Columns of the rows as they have to be everywhere in the end, by key. */
+  readonly rows: Readonly<Record<string, Readonly<Record<string, string>>>>;
+}
+
+export interface FaultLog {
+  /** Oldest first, earlier runs on the same data included. */
+  readonly faults: readonly Fault[];
+  append(fault: Fault): void;
+}
+
+export function openFaultLog(path: string): FaultLog {
+  const faults: Fault[] = [];
+  if (existsSync(path))
+    for (const line of readFileSync(path, 'utf8').split('\n')) {
+      if (line === '') continue;
+      try {
+        faults.push(JSON.parse(line) as Fault);
+      } catch {
+        // A run that was killed while it wrote: the line is not whole, so the fault was not announced either.
+      }
+    }
+  return {
+    faults,
+    append(fault) {
+      faults.push(fault);
+      appendFileSync(path, `${JSON.stringify(fault)}\n`);
+    },
+  };
+}

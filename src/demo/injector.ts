@@ -1,0 +1,240 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Rng } from '../base/rng.ts';
+import type { Shop } from './estate.ts';
+import type { Fault, FaultKind, FaultLog } from './fault-log.ts';
+import { type Chaos, otherRegions, type Region, regions } from './regions.ts';
+import { sendRequest, type ShopReply } from './shop-http.ts';
+import { homeOf, quietEvery, seededAccounts, seededProfiles } from './tables.ts';
+import type { Numbers } from './traffic.ts';
+
+/** One way of doing something wrong: a request that any customer could send, with an order for the shop to fail in one place. */
+type Injection = () => Promise<Omit<Fault, 'id' | 'run' | 'at'>>;
+
+export interface Injector {
+  /** One of each way, in an order that the seed decides: what `--until-converged` injects, `rounds` times over. */
+  plan(rounds: number): readonly string[];
+  /** Injects one fault and logs it. The name is one of the plan's. */
+  inject(name: string): Promise<Fault>;
+}
+
+/** Longer than an ordinary delay, shorter than the domain's staleness budget: late, but no divergence. */
+const lateMs = { least: 2_000, most: 4_000 };
+/** What a careless client needs to make up its mind. */
+const thinkMs = 400;
+const staleHoldMs = 2_500;
+
+export function createInjector(options: {
+  readonly shop: Shop;
+  readonly numbers: Numbers;
+  readonly rng: Rng;
+  readonly log: FaultLog;
+  readonly run: string;
+  /** A row that ordinary traffic leaves alone is used once, and again only when all have been. */
+  readonly nowIso: () => string;
+}): Injector {
+  const { shop, numbers, rng, log } = options;
+  const { accounts, profiles, orders } = shop.addresses;
+  const quietProfile = quietRows(seededProfiles, rng.fork('profiles'), log.faults, 'profiles');
+  const quietAccount = quietRows(seededAccounts, rng.fork('accounts'), log.faults, 'accounts');
+  const cities = ['Nairobi', 'Lima', 'Hanoi', 'Gdansk', 'Cork', 'Perth', 'Malmo', 'Izmir'];
+
+  const chaosOf = (chaos: Chaos): Record<string, string> => ({ 'x-chaos': JSON.stringify(chaos) });
+  const tracesOf = (...replies: readonly ShopReply[]): readonly string[] =>
+    replies.flatMap((reply) => (reply.traceId === undefined ? [] : [reply.traceId]));
+  const done = (reply: ShopReply, what: string): ShopReply => {
+    if (reply.status >= 300) throw new Error(`${what}: the shop answered ${reply.status} ${JSON.stringify(reply.body)}`);
+    return reply;
+  };
+  const setCity = async (id: number, city: string, chaos: Chaos, session?: string): Promise<ShopReply> =>
+    done(
+      await sendRequest(
+        'PATCH',
+        `${profiles}/profiles/${id}`,
+        { city },
+        { ...chaosOf(chaos), ...(session === undefined ? {} : { 'x-session': session }) },
+      ),
+      'set the city',
+    );
+  const profileRow = (reply: ShopReply): Readonly<Record<string, string>> => ({
+    city: String(reply.body['city']),
+    version: String(reply.body['version']),
+  });
+  /** One or both of the regions that should hear of a write made in `home`. */
+  const someOthers = (home: Region): readonly Region[] => (rng.next() < 0.75 ? [rng.pick(otherRegions(home))] : otherRegions(home));
+
+  const ways: Readonly<Record<string, Injection>> = {
+    async 'dropped-update'() {
+      const id = quietProfile();
+      const lose = someOthers(homeOf(id));
+      const reply = await setCity(id, rng.pick(cities), { lose });
+      return {
+        kind: 'dropped-change',
+        collection: 'profiles',
+        keys: [String(id)],
+        regions: lose,
+        traces: tracesOf(reply),
+        what: `the change of profile ${id} did not reach ${lose.join(' and ')}: an old row stays there`,
+        rows: { [id]: profileRow(reply) },
+      };
+    },
+    async 'dropped-insert'() {
+      const id = numbers.nextProfile();
+      const lose = someOthers(homeOf(id));
+      const body = { id, name: `Customer ${id}`, email: `customer${id}@example.com`, city: rng.pick(cities) };
+      const reply = done(await sendRequest('POST', `${profiles}/profiles`, body, chaosOf({ lose })), 'create a profile');
+      return {
+        kind: 'dropped-change',
+        collection: 'profiles',
+        keys: [String(id)],
+        regions: lose,
+        traces: tracesOf(reply),
+        what: `the new profile ${id} did not reach ${lose.join(' and ')}: the row is missing there`,
+        rows: { [id]: profileRow(reply) },
+      };
+    },
+    async 'dropped-transfer'() {
+      const from = quietAccount();
+      const to = quietAccount();
+      const lose: readonly Region[] = [rng.pick(['us', 'ap'] as const)];
+      const body = { from, to, amount: 5 + rng.int(60), idempotencyKey: `f-${options.run}-${numbers.nextOrder()}` };
+      const reply = done(await sendRequest('POST', `${accounts}/transfers`, body, chaosOf({ lose })), 'transfer');
+      const rows: Record<string, Readonly<Record<string, string>>> = {};
+      for (const id of [from, to]) {
+        const row = await sendRequest('GET', `${accounts}/accounts/${id}?region=eu`);
+        rows[id] = { balance: String(row.body['balance']), version: String(row.body['version']) };
+      }
+      return {
+        kind: 'dropped-change',
+        collection: 'accounts',
+        keys: [String(from), String(to)],
+        regions: lose,
+        traces: tracesOf(reply),
+        what: `a transfer between accounts ${from} and ${to} did not reach ${lose.join(' and ')}: two old balances stay there`,
+        rows,
+      };
+    },
+    async 'dropped-order'() {
+      const id = `F-${rng.pick(regions)}-${numbers.nextOrder()}`;
+      const home = regions.find((region) => id.includes(`-${region}-`)) ?? 'eu';
+      const lose = [rng.pick(otherRegions(home))];
+      const body = { id, profileId: 1 + quietEvery * rng.int(300), accountId: 2, total: 1 + rng.int(5) };
+      const reply = done(await sendRequest('POST', `${orders}/orders`, body, chaosOf({ lose })), 'order');
+      return {
+        kind: 'dropped-change',
+        collection: 'orders',
+        keys: [id],
+        regions: lose,
+        traces: tracesOf(reply),
+        what: `order ${id} did not reach ${lose.join(' and ')}: the row is missing there`,
+        rows: { [id]: { status: 'placed', version: '1' } },
+      };
+    },
+    async 'late-change'() {
+      const id = quietProfile();
+      const holdMs = lateMs.least + rng.int(lateMs.most - lateMs.least);
+      const reply = await setCity(id, rng.pick(cities), { holdMs });
+      return {
+        kind: 'late-change',
+        collection: 'profiles',
+        keys: [String(id)],
+        regions: otherRegions(homeOf(id)),
+        traces: tracesOf(reply),
+        what: `the change of profile ${id} is ${holdMs} ms late: no divergence`,
+        rows: { [id]: profileRow(reply) },
+      };
+    },
+    async 'dual-write'() {
+      const id = `G-${rng.pick(regions)}-${numbers.nextOrder()}`;
+      const body = { id, profileId: 1, accountId: 1, total: 25 };
+      const reply = done(await sendRequest('POST', `${orders}/giftcards`, body, chaosOf({ loseMessage: true })), 'issue a gift card');
+      return {
+        kind: 'dual-write',
+        collection: 'orders',
+        keys: [id],
+        regions: [],
+        traces: tracesOf(reply),
+        what: `gift card ${id} was recorded, its message was lost`,
+        rows: {},
+      };
+    },
+    async 'lost-update'() {
+      const id = quietProfile();
+      const [first, second] = await Promise.all([
+        setCity(id, rng.pick(cities), { blindMs: thinkMs }),
+        setCity(id, rng.pick(cities), { blindMs: thinkMs }),
+      ]);
+      const last = Number(first.body['version']) > Number(second.body['version']) ? first : second;
+      return {
+        kind: 'lost-update',
+        collection: 'profiles',
+        keys: [String(id)],
+        regions: [homeOf(id)],
+        traces: tracesOf(first, second),
+        what: `two clients wrote profile ${id} from the same version: one city is lost`,
+        rows: { [id]: profileRow(last) },
+      };
+    },
+    async 'stale-read'() {
+      const id = quietProfile();
+      const session = `visit-${options.run}-${id}`;
+      const elsewhere = rng.pick(otherRegions(homeOf(id)));
+      const written = await setCity(id, rng.pick(cities), { holdMs: staleHoldMs }, session);
+      await delay(20);
+      const read = await sendRequest('GET', `${profiles}/profiles/${id}?region=${elsewhere}`, undefined, { 'x-session': session });
+      if (Number(read.body['version']) >= Number(written.body['version'])) throw new Error(`profile ${id} was not stale in ${elsewhere}`);
+      return {
+        kind: 'stale-read',
+        collection: 'profiles',
+        keys: [String(id)],
+        regions: [elsewhere],
+        traces: tracesOf(written, read),
+        what: `a customer changed profile ${id} and then read the old one in ${elsewhere}`,
+        rows: { [id]: profileRow(written) },
+      };
+    },
+  };
+
+  let injected = 0;
+  return {
+    plan(rounds) {
+      const order: string[] = [];
+      for (let round = 0; round < rounds; round += 1) {
+        // Lost profile changes are the daily bread: more of them than of the rest.
+        const names = [...Object.keys(ways), 'dropped-update', 'dropped-insert', 'late-change'];
+        while (names.length > 0) order.push(...names.splice(rng.int(names.length), 1));
+      }
+      return order;
+    },
+    async inject(name) {
+      const way = ways[name];
+      if (way === undefined) throw new RangeError(`no fault ${name}`);
+      const at = options.nowIso();
+      const fault: Fault = { id: `${options.run}/${(injected += 1)}`, run: options.run, at, ...(await way()) };
+      log.append(fault);
+      return fault;
+    },
+  };
+}
+
+/** Hands out seeded rows that traffic leaves alone, in shuffled order, those last that earlier faults have used. */
+function quietRows(seeded: number, rng: Rng, earlier: readonly Fault[], collection: string): () => number {
+  const all = Array.from({ length: Math.floor(seeded / quietEvery) }, (_, index) => (index + 1) * quietEvery);
+  for (let i = all.length - 1; i > 0; i -= 1) {
+    const j = rng.int(i + 1);
+    [all[i], all[j]] = [all[j] ?? 0, all[i] ?? 0];
+  }
+  const used = new Map<number, number>();
+  for (const [age, fault] of earlier.entries())
+    if (fault.collection === collection) for (const key of fault.keys) used.set(Number(key), age);
+  const order = all.toSorted((a, b) => (used.get(a) ?? -1) - (used.get(b) ?? -1));
+  let next = 0;
+  return () => {
+    const row = order[next % order.length];
+    next += 1;
+    if (row === undefined) throw new RangeError('no quiet rows');
+    return row;
+  };
+}
+
+/** Faults that leave rows different between regions until somebody repairs them. */
+export const divergingKinds: readonly FaultKind[] = ['dropped-change'];

@@ -1,0 +1,219 @@
+// The orders service. An order is a saga: take the money, then record the order; where that fails, give the money back. What
+// others must hear goes through an outbox, except for gift cards, whose old code path publishes by itself after the commit.
+import { setTimeout as delay } from 'node:timers/promises';
+import { context as active, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode } from '@opentelemetry/api';
+import { isRegion, type Region, regions } from './regions.ts';
+import { type ChildContext, runShopChild } from './shop-child.ts';
+import { callShop, linkFrom, type Route, sendRequest, type ShopAnswer, type ShopRequest } from './shop-http.ts';
+import { currentTraceparent, recordChange, type Row, versionOf } from './shop-store.ts';
+import { withFacts } from './tracing.ts';
+
+/** The account that is paid into. */
+const tillAccount = '1';
+const relayEveryMs = 100;
+
+function regionOf(id: string): Region {
+  const region = id.split('-')[1] ?? '';
+  return isRegion(region) ? region : 'eu';
+}
+
+async function insertOrder(context: ChildContext, request: ShopRequest, topic: string | undefined): Promise<Row> {
+  const id = String(request.body['id']);
+  const region = regionOf(id);
+  return context.store.transaction(region, async (client, transaction) => {
+    const facts = {
+      objectType: 'orders',
+      objectKey: id,
+      operation: 'write',
+      replica: region,
+      session: request.session,
+      transaction,
+      version: versionOf,
+      base: '',
+    } as const;
+    const { rows } = await withFacts(facts, () =>
+      client.query<Row>(
+        `insert into orders (id, profile_id, account_id, total, status, updated_at) values ($1, $2, $3, $4, 'placed', clock_timestamp()) returning *`,
+        [id, request.body['profileId'], request.body['accountId'], Number(request.body['total']).toFixed(2)],
+      ),
+    );
+    const row = rows[0] ?? {};
+    await recordChange(client, region, { collection: 'orders', key: id, version: 1, row }, request.chaos);
+    if (topic !== undefined)
+      await client.query('insert into outbox (topic, key, body, traceparent) values ($1, $2, $3, $4)', [
+        topic,
+        id,
+        JSON.stringify({ profileId: request.body['profileId'], points: 10 }),
+        currentTraceparent(),
+      ]);
+    return row;
+  });
+}
+
+/** One step of the saga in a span that says so. */
+async function sagaStep<T>(
+  context: ChildContext,
+  saga: string,
+  step: string,
+  operation: 'write' | 'compensate',
+  run: (span: Span) => Promise<{ readonly ok: boolean; readonly value: T }>,
+): Promise<{ readonly ok: boolean; readonly value: T }> {
+  const attributes = {
+    'consistency.saga.id': saga,
+    'consistency.saga.name': 'place-order',
+    'consistency.saga.step': step,
+    ...(operation === 'compensate' ? { 'consistency.operation': 'compensate' } : {}),
+  };
+  return context.tracing.tracer.startActiveSpan(`saga ${step}`, { kind: SpanKind.INTERNAL, attributes }, async (span) => {
+    try {
+      const result = await run(span);
+      span.setAttribute('consistency.saga.outcome', result.ok ? 'succeeded' : 'failed');
+      if (!result.ok) span.setStatus({ code: SpanStatusCode.ERROR });
+      return result;
+    } finally {
+      span.end();
+    }
+  });
+}
+
+async function placeOrder(context: ChildContext, request: ShopRequest): Promise<ShopAnswer> {
+  const id = String(request.body['id']);
+  const accounts = context.settings.peers['accounts'] ?? '';
+  const account = String(request.body['accountId']);
+  const move = (from: string, to: string, reason: string) => async () => {
+    const reply = await callShop(context.tracing.tracer, 'POST', `${accounts}/transfers`, {
+      from,
+      to,
+      amount: request.body['total'],
+      idempotencyKey: `${reason}:${id}`,
+    });
+    return { ok: reply.status < 300, value: reply.body };
+  };
+  const paid = await sagaStep(context, id, 'take-payment', 'write', move(account, tillAccount, 'pay'));
+  if (!paid.ok) return { status: 402, body: { error: 'not paid' } };
+  const recorded = await sagaStep(context, id, 'record-order', 'write', async () =>
+    request.body['outOfStock'] === true
+      ? { ok: false, value: {} }
+      : { ok: true, value: await insertOrder(context, request, 'orders.placed') },
+  );
+  if (recorded.ok) return { status: 201, body: recorded.value };
+  await sagaStep(context, id, 'take-payment', 'compensate', move(tillAccount, account, 'refund'));
+  return { status: 409, body: { error: 'out of stock, money returned' } };
+}
+
+/** Sends a message to whoever takes `topic`: a producer span, the message's id and context in the request. */
+async function publish(
+  context: ChildContext,
+  topic: string,
+  messageId: string,
+  body: Readonly<Record<string, unknown>>,
+  options: { readonly isRefused?: boolean; readonly traceparent?: string | null; readonly root?: boolean },
+): Promise<void> {
+  const origin =
+    options.traceparent === undefined || options.traceparent === null ? undefined : linkFrom({ traceparent: options.traceparent }).context;
+  await context.tracing.tracer.startActiveSpan(
+    `send ${topic}`,
+    {
+      kind: SpanKind.PRODUCER,
+      attributes: {
+        'messaging.system': 'shopbus',
+        'messaging.destination.name': topic,
+        'messaging.operation.type': 'send',
+        'messaging.operation.name': 'send',
+        'messaging.message.id': messageId,
+      },
+      links: origin === undefined ? [] : [{ context: origin }],
+    },
+    options.root === true ? ROOT_CONTEXT : active.active(),
+    async (span) => {
+      try {
+        if (options.isRefused === true) throw new Error('broker unavailable');
+        const headers: Record<string, string> = {};
+        propagation.inject(active.active(), headers);
+        const reply = await sendRequest(
+          'POST',
+          `${context.settings.peers['profiles'] ?? ''}/messages`,
+          { topic, messageId, ...body },
+          headers,
+        );
+        if (reply.status >= 300) throw new Error(`the consumer answered ${reply.status}`);
+      } catch (error) {
+        span.recordException(error instanceof Error ? error : String(error));
+        span.setAttribute('error.type', 'broker_unavailable');
+        span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.message : String(error) });
+        throw error;
+      } finally {
+        span.end();
+      }
+    },
+  );
+}
+
+async function issueGiftCard(context: ChildContext, request: ShopRequest): Promise<ShopAnswer> {
+  const row = await insertOrder(context, request, undefined);
+  const id = String(request.body['id']);
+  try {
+    const isRefused = request.chaos.loseMessage === true;
+    await publish(context, 'giftcards.issued', `giftcard:${id}`, { profileId: request.body['profileId'], points: 5 }, { isRefused });
+  } catch {
+    // As in so many shops: logged somewhere, and the order stands without its message.
+    return { status: 202, body: row };
+  }
+  return { status: 201, body: row };
+}
+
+async function ship(context: ChildContext, request: ShopRequest): Promise<ShopAnswer> {
+  const region = regionOf(request.id);
+  return context.store.transaction(region, async (client, transaction) => {
+    const read = {
+      objectType: 'orders',
+      objectKey: request.id,
+      operation: 'read',
+      replica: region,
+      transaction,
+      version: versionOf,
+    } as const;
+    const { rows: before } = await withFacts(read, () => client.query<Row>('select * from orders where id = $1', [request.id]));
+    const base = versionOf(before);
+    if (base === undefined) return { status: 404, body: { error: 'no such order' } };
+    const { rows } = await withFacts({ ...read, operation: 'write', base }, () =>
+      client.query<Row>(
+        `update orders set status = 'shipped', version = version + 1, updated_at = clock_timestamp() where id = $1 and version = $2 returning *`,
+        [request.id, base],
+      ),
+    );
+    const row = rows[0];
+    if (row === undefined) return { status: 409, body: { error: 'changed meanwhile' } };
+    await recordChange(client, region, { collection: 'orders', key: request.id, version: Number(row['version']), row }, request.chaos);
+    return { status: 200, body: row };
+  });
+}
+
+/** Publishes what the outbox holds, oldest first, and forgets it: at least once, and the consumer counts each message once. */
+async function relayOutbox(context: ChildContext, region: Region): Promise<void> {
+  const { rows } = await context.store
+    .pool(region)
+    .query<{ id: string; topic: string; key: string; body: Row; traceparent: string | null }>('select * from outbox order by id limit 50');
+  for (const row of rows) {
+    if (context.signal.aborted) return;
+    await publish(context, row.topic, `${row.topic}:${row.key}`, row.body, { traceparent: row.traceparent, root: true });
+    await context.store.pool(region).query('delete from outbox where id = $1', [row.id]);
+  }
+}
+
+async function relayUntilStopped(context: ChildContext): Promise<void> {
+  while (!context.signal.aborted) {
+    // A broker that is down or a database that restarts: the rows stay, the next round tries again.
+    for (const region of regions) await relayOutbox(context, region).catch(() => undefined);
+    await delay(relayEveryMs, undefined, { signal: context.signal }).catch(() => undefined);
+  }
+}
+
+await runShopChild('orders', (context) => {
+  const routes: readonly Route[] = [
+    { method: 'POST', route: '/orders', answer: (request) => placeOrder(context, request) },
+    { method: 'POST', route: '/giftcards', answer: (request) => issueGiftCard(context, request) },
+    { method: 'PATCH', route: '/orders/:id', answer: (request) => ship(context, request) },
+  ];
+  return { routes, work: relayUntilStopped(context) };
+});

@@ -1,0 +1,30 @@
+/** The three places that the shop keeps its state in; each is a database of its own name. */
+export const regions = ['eu', 'us', 'ap'] as const;
+export type Region = (typeof regions)[number];
+
+export function isRegion(text: string): text is Region {
+  return regions.some((region) => region === text);
+}
+
+export function otherRegions(region: Region): readonly Region[] {
+  return regions.filter((other) => other !== region);
+}
+
+/** What the shop replicates. Names of tables and of the collections that the service is told of. */
+export const collections = ['accounts', 'profiles', 'orders'] as const;
+export type ShopCollection = (typeof collections)[number];
+
+/**
+ * What the fault injector asks a request to do wrong, as the JSON of the `x-chaos` header. The shop obeys and says nothing of it
+ * in its spans: the service has to find out by itself.
+ */
+export interface Chaos {
+  /** Change events to these regions are lost. */
+  readonly lose?: readonly Region[];
+  /** Change events are delivered this much later, milliseconds. */
+  readonly holdMs?: number;
+  /** Read, think for a while, and write without looking again: how updates get lost. Milliseconds of thought. */
+  readonly blindMs?: number;
+  /** The broker refuses the message after the database has committed. */
+  readonly loseMessage?: boolean;
+}
