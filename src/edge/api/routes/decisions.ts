@@ -11,6 +11,7 @@ import {
   decideSuggestion,
   editProposal,
   rejectProposal,
+  requestScan,
   requestUndo,
   setDomainFrozen,
   snoozeProposal,
@@ -121,6 +122,13 @@ export function decisionRoutes(context: RuntimeContext): readonly Route[] {
     ),
     suggestionPost('approve', 'approved'),
     suggestionPost('reject', 'rejected'),
+    post('/api/v1/collections/{name}/scan', 'Compares the replicas of a collection now.', { need: 'operator', answer }, async (call) => {
+      const name = call.params['name'] ?? '';
+      const collection = context.collections[name];
+      if (collection === undefined) throw notFound('collection', name);
+      call.allow('operator', collection.domain);
+      return settle(await requestScan(context, name, { by: call.caller.name }), 'collection', name);
+    }),
     domainPost('freeze', 'Stops every repair of a domain, at once.', (domain, by, why) =>
       setDomainFrozen(context, domain, { frozen: true, by, reason: why }),
     ),

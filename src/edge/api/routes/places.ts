@@ -1,26 +1,21 @@
 /** Where state lives: domains, collections, replicas, and the overview that puts them into one matrix. */
 import { z } from 'zod';
 import type { Collection } from '../../../domain/collection.ts';
-import { listAnomalies } from '../../../io/store/anomalies.ts';
 import { listCounters } from '../../../io/store/counters.ts';
 import { countOpenDivergences, listOpenDivergences } from '../../../io/store/divergences.ts';
 import { getDomainState, listDomainStates } from '../../../io/store/domain-state.ts';
-import { listOutcomes } from '../../../io/store/outcomes.ts';
 import { countProposals, listProposals } from '../../../io/store/proposals.ts';
 import { countRepairs, listRepairs } from '../../../io/store/repairs.ts';
 import { listCollectionStates, listReplicaStates } from '../../../io/store/scans.ts';
-import { consistencyDebt } from '../../../report/consistency-debt.ts';
-import { requestScan } from '../../../runtime/approval-queue.ts';
 import type { RuntimeContext } from '../../../runtime/context.ts';
 import type { Caller } from '../access.ts';
-import { get, notFound, post, type Route } from '../route.ts';
+import { get, notFound, type Route } from '../route.ts';
 import { maySee } from './nouns.ts';
 
 const noun = z.looseObject({});
 const list = z.object({ items: z.array(noun), nextCursor: z.null() });
 /** Divergences that are looked at to say which replica is wrong; above it the figure is a lower bound. */
 const countedDivergences = 5_000;
-const debtPages = 10;
 
 export function placeRoutes(context: RuntimeContext): readonly Route[] {
   const db = context.database;
@@ -82,53 +77,10 @@ export function placeRoutes(context: RuntimeContext): readonly Route[] {
       everything(await replicas(), call.caller),
     ),
     byId('replica', replicas),
-    post(
-      '/api/v1/collections/{name}/scan',
-      'Compares the replicas of a collection now.',
-      { need: 'operator', answer: noun },
-      async (call) => {
-        const collection = context.collections[call.params['name'] ?? ''];
-        if (collection === undefined) throw notFound('collection', call.params['name'] ?? '');
-        call.allow('operator', collection.domain);
-        await requestScan(context, collection.name, { by: call.caller.name });
-        return { is: 'asked', collection: collection.name };
-      },
-    ),
-    get(
-      '/api/v1/debt',
-      'The consistency-debt report: what the findings cost, and the cheapest repayments.',
-      { answer: noun },
-      async (call) => debt(context, call.caller),
-    ),
     get('/api/v1/overview', 'The matrix domains x replicas with what needs attention.', { answer: noun }, async (call) =>
       overview(context, call.caller),
     ),
   ];
-}
-
-export async function debt(context: RuntimeContext, caller: Caller): Promise<object> {
-  const db = context.database;
-  const anomalies = await allPages((cursor) => listAnomalies(db, {}, { cursor, limit: 1000 }));
-  const outcomes = await allPages((cursor) => listOutcomes(db, {}, { cursor, limit: 1000 }));
-  return consistencyDebt({
-    anomalies: anomalies.filter((item) => maySee(caller, item)),
-    outcomes: outcomes.filter((item) => maySee(caller, item)),
-    nowMs: context.clock.nowMs(),
-  });
-}
-
-async function allPages<T>(
-  find: (cursor: string | undefined) => Promise<{ readonly items: readonly T[]; readonly nextCursor: string | null }>,
-): Promise<readonly T[]> {
-  const items: T[] = [];
-  let cursor: string | undefined;
-  for (let count = 0; count < debtPages; count += 1) {
-    const found = await find(cursor);
-    items.push(...found.items);
-    if (found.nextCursor === null) break;
-    cursor = found.nextCursor;
-  }
-  return items;
 }
 
 async function overview(context: RuntimeContext, caller: Caller): Promise<object> {
