@@ -1,20 +1,12 @@
-import type { EffectDigest } from '../../domain/effect.ts';
+import { parseEffectDigest } from '../../domain/effect.ts';
+import type { Approval } from '../../guard/approvals.ts';
 import type { Queryable } from './database.ts';
-
-/** What one person said of one proposal, and of which effects. */
-export interface Approval {
-  readonly proposalId: string;
-  readonly digest: string;
-  readonly by: string;
-  readonly says: 'approve' | 'reject';
-  readonly comment: string;
-  readonly atMs: number;
-}
 
 interface ApprovalRow {
   proposal_id: string;
   digest: string;
   by_person: string;
+  is_human: boolean;
   says: 'approve' | 'reject';
   comment: string;
   at_ms: number;
@@ -22,29 +14,20 @@ interface ApprovalRow {
 
 const parseApproval = (row: ApprovalRow): Approval => ({
   proposalId: row.proposal_id,
-  digest: row.digest,
+  digest: parseEffectDigest(row.digest),
   by: row.by_person,
-  says: row.says,
-  comment: row.comment,
+  isHuman: row.is_human,
+  is: row.says,
   atMs: row.at_ms,
+  ...(row.comment === '' ? {} : { comment: row.comment }),
 });
 
 /** Records a decision; a person who decides again changes their own. */
-export async function saveApproval(
-  tx: Queryable,
-  approval: {
-    readonly proposalId: string;
-    readonly digest: EffectDigest;
-    readonly by: string;
-    readonly says: 'approve' | 'reject';
-    readonly comment: string;
-    readonly atMs: number;
-  },
-): Promise<void> {
+export async function saveApproval(tx: Queryable, approval: Approval): Promise<void> {
   await tx.query(
-    `insert into approvals (proposal_id, digest, by_person, says, comment, at_ms) values ($1, $2, $3, $4, $5, $6)
-     on conflict (proposal_id, by_person) do update set digest = $2, says = $4, comment = $5, at_ms = $6`,
-    [approval.proposalId, approval.digest, approval.by, approval.says, approval.comment, approval.atMs],
+    `insert into approvals (proposal_id, digest, by_person, is_human, says, comment, at_ms) values ($1, $2, $3, $4, $5, $6, $7)
+     on conflict (proposal_id, by_person) do update set digest = $2, is_human = $4, says = $5, comment = $6, at_ms = $7`,
+    [approval.proposalId, approval.digest, approval.by, approval.isHuman, approval.is, approval.comment ?? '', approval.atMs],
   );
 }
 

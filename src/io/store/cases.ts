@@ -55,15 +55,11 @@ const parseCase = (row: CaseRow): StoredCase => ({
   note: row.note,
 });
 
-/**
- * The open case with this fingerprint, opened if there is none. A case that closed as repaired within `returnWindowMs` and is
- * opened again counts a return.
- */
+/** The open case with this fingerprint, opened if there is none; locked until the transaction ends. */
 export async function openCase(
   tx: Queryable,
   wanted: { readonly domain: string; readonly collection: string; readonly fingerprint: string; readonly title: string },
   nowMs: number,
-  returnWindowMs: number,
 ): Promise<{ readonly case: StoredCase; readonly isNew: boolean }> {
   // Two scans at once must not both open it: the loser of the unique index reads the winner's.
   for (let attempt = 0; attempt < 3; attempt += 1) {
@@ -72,16 +68,12 @@ export async function openCase(
     ]);
     if (existing.rows[0] !== undefined) return { case: parseCase(existing.rows[0]), isNew: false };
     const { rows } = await tx.query<CaseRow>(
-      `with before as (
-         select returns, closed_as, closed_at_ms from cases where fingerprint = $3 and state = 'closed' order by seq desc limit 1
-       ), numbered as (select nextval('case_numbers') as n)
-       insert into cases (seq, id, domain, collection, fingerprint, title, rows, state, returns, opened_at_ms, updated_at_ms)
-       select n, 'C' || n, $1, $2, $3, $4, 0, 'open',
-              coalesce((select returns + 1 from before where closed_as = 'repaired' and closed_at_ms > $5::bigint - $6::bigint), 0), $5, $5
-         from numbered
+      `with numbered as (select nextval('case_numbers') as n)
+       insert into cases (seq, id, domain, collection, fingerprint, title, rows, state, opened_at_ms, updated_at_ms)
+       select n, 'C' || n, $1, $2, $3, $4, 0, 'open', $5, $5 from numbered
        on conflict (fingerprint) where state <> 'closed' do nothing
        returning *`,
-      [wanted.domain, wanted.collection, wanted.fingerprint, wanted.title, nowMs, returnWindowMs],
+      [wanted.domain, wanted.collection, wanted.fingerprint, wanted.title, nowMs],
     );
     if (rows[0] !== undefined) return { case: parseCase(rows[0]), isNew: true };
   }
@@ -110,13 +102,21 @@ export async function listCases(db: Queryable, filter: CaseFilter, request: Page
   return toPage(rows, limit, parseCase);
 }
 
-/** Sets the number of rows from the members, and the title with it. */
-export async function refreshCase(tx: Queryable, id: string, title: string, nowMs: number): Promise<number> {
+/**
+ * Sets the title, the number of rows from the members, and how often one of them has come back: the same key, kind and columns
+ * repaired since `returnsSinceMs`. Returns the rows.
+ */
+export async function refreshCase(tx: Queryable, id: string, title: string, returnsSinceMs: number, nowMs: number): Promise<number> {
   const { rows } = await tx.query<{ rows: number }>(
-    `update cases set title = $2, updated_at_ms = $3,
-            rows = (select count(*) from divergences where case_id = $1 and status <> 'resolved')
+    `update cases set title = $2, updated_at_ms = $4,
+            rows = (select count(*) from divergences where case_id = $1 and status <> 'resolved'),
+            returns = greatest(returns, (select coalesce(max(times), 0) from (
+              select count(*) as times from divergences d
+                join divergences r on r.collection = d.collection and r.key_text = d.key_text and r.is_kind = d.is_kind and r.columns = d.columns
+                     and r.status = 'resolved' and r.resolved_as = 'repaired' and r.resolved_at_ms > $3
+               where d.case_id = $1 and d.status <> 'resolved' group by d.key_text) as returned))
       where id = $1 returning rows`,
-    [id, title, nowMs],
+    [id, title, returnsSinceMs, nowMs],
   );
   return rows[0]?.rows ?? 0;
 }
@@ -144,6 +144,11 @@ export async function reopenCase(tx: Queryable, id: string, note: string | null,
     `update cases set state = 'open', note = $2, retry_at_ms = $3, attempts = attempts + 1, updated_at_ms = $4 where id = $1 and state <> 'closed'`,
     [id, note, retryAtMs, nowMs],
   );
+}
+
+/** Says in a sentence why a case waits, or nothing. */
+export async function noteCase(tx: Queryable, id: string, note: string | null): Promise<void> {
+  await tx.query('update cases set note = $2, attempts = case when $2::text is null then 0 else attempts end where id = $1', [id, note]);
 }
 
 export async function closeCase(tx: Queryable, id: string, as: 'repaired' | 'gone', nowMs: number): Promise<boolean> {

@@ -1,3 +1,4 @@
+import { canonicalJson, type Json } from '../../base/hash.ts';
 import type { Divergence, DivergenceKind, Position } from '../../domain/divergence.ts';
 import { type Key, keyText, type Row } from '../../domain/row.ts';
 import type { Queryable } from './database.ts';
@@ -57,14 +58,16 @@ const parseDivergence = (row: DivergenceRow): StoredDivergence => ({
 });
 
 /**
- * Records what a comparison found, one row a key. A divergence whose rows changed begins again as `suspected`, even if it was
- * confirmed: it is another difference. Returns what is now stored, in key order.
+ * Records what a comparison found, one row a key. Seen again with the same rows, a confirmed one stays confirmed; with other rows
+ * it begins again as what was found: it is another difference. Members of a case in repair are left to their repair: a half-applied
+ * one looks like another difference. Returns what is now stored of the others.
  */
 export async function saveDivergences(
   tx: Queryable,
   domain: string,
   keyColumns: readonly string[],
   found: readonly Divergence[],
+  scan: number,
   nowMs: number,
 ): Promise<readonly StoredDivergence[]> {
   if (found.length === 0) return [];
@@ -74,23 +77,28 @@ export async function saveDivergences(
     key: JSON.stringify(divergence.key),
     is_kind: divergence.is,
     status: divergence.status,
-    replicas: JSON.stringify(divergence.replicas),
+    // Canonical text, so that equal rows are equal texts.
+    replicas: canonicalJson(divergence.replicas as Json),
     columns: divergence.columns,
     seen_at: JSON.stringify(divergence.seenAt),
     first_seen_ms: divergence.firstSeenMs,
   }));
   const { rows } = await tx.query<DivergenceRow>(
-    `insert into divergences (domain, collection, key_text, key, is_kind, status, replicas, columns, seen_at, first_seen_ms, confirmed_at_ms, updated_at_ms)
+    `insert into divergences (domain, collection, key_text, key, is_kind, status, replicas, columns, seen_at, first_seen_ms, confirmed_at_ms, seen_in_scan,
+       updated_at_ms)
      select $1, d.collection, d.key_text, d.key::json, d.is_kind, d.status, d.replicas::json, d.columns, d.seen_at::json, d.first_seen_ms,
-            case when d.status = 'confirmed' then $3::bigint end, $3
+            case when d.status = 'confirmed' then $3::bigint end, $4, $3
        from json_to_recordset($2::json) as d(collection text, key_text text, key text, is_kind text, status text, replicas text, columns text[], seen_at text, first_seen_ms bigint)
      on conflict (collection, key_text) where status <> 'resolved' do update set
-       is_kind = excluded.is_kind, status = excluded.status, replicas = excluded.replicas, columns = excluded.columns, seen_at = excluded.seen_at,
-       first_seen_ms = excluded.first_seen_ms,
-       confirmed_at_ms = case when excluded.status = 'confirmed' then coalesce(divergences.confirmed_at_ms, $3) end,
-       updated_at_ms = $3
+       is_kind = excluded.is_kind, columns = excluded.columns, seen_at = excluded.seen_at, replicas = excluded.replicas,
+       status = case when divergences.replicas::text = excluded.replicas::text and divergences.status = 'confirmed' then 'confirmed' else excluded.status end,
+       first_seen_ms = case when divergences.replicas::text = excluded.replicas::text then divergences.first_seen_ms else excluded.first_seen_ms end,
+       confirmed_at_ms = case when divergences.replicas::text = excluded.replicas::text and divergences.status = 'confirmed' then divergences.confirmed_at_ms
+                              when excluded.status = 'confirmed' then $3 end,
+       seen_in_scan = greatest(divergences.seen_in_scan, $4), updated_at_ms = $3
+       where not exists (select 1 from cases c where c.id = divergences.case_id and c.state = 'repairing')
      returning *`,
-    [domain, JSON.stringify(batch), nowMs],
+    [domain, JSON.stringify(batch), nowMs, scan],
   );
   return rows.map(parseDivergence);
 }
@@ -111,6 +119,50 @@ export async function listCaseDivergences(db: Queryable, caseId: string, limit =
     [caseId, limit],
   );
   return rows.map(parseDivergence);
+}
+
+/** The number of a comparison that begins; rises, whatever the clocks do. */
+export async function nextScanNumber(db: Queryable): Promise<number> {
+  const { rows } = await db.query<{ scan: number }>(`select nextval('scan_numbers') as scan`);
+  return rows[0]?.scan ?? 0;
+}
+
+/**
+ * Closes what a whole comparison of the collection has not seen any more: it went away by itself. Cases in repair are left to
+ * their repair. Returns the cases that lost members.
+ */
+export async function resolveUnseen(
+  tx: Queryable,
+  collection: string,
+  scan: number,
+  nowMs: number,
+): Promise<{ readonly rows: number; readonly caseIds: readonly string[] }> {
+  const { rows } = await tx.query<{ case_id: string | null }>(
+    `update divergences d set status = 'resolved', resolved_as = 'gone', resolved_at_ms = $3, updated_at_ms = $3
+      where d.collection = $1 and d.status <> 'resolved' and d.seen_in_scan < $2
+        and not exists (select 1 from cases c where c.id = d.case_id and c.state = 'repairing')
+      returning case_id`,
+    [collection, scan, nowMs],
+  );
+  return { rows: rows.length, caseIds: [...new Set(rows.flatMap((row) => (row.case_id === null ? [] : [row.case_id])))] };
+}
+
+/** How many of a case's divergences are open. */
+export async function countCaseDivergences(db: Queryable, caseId: string): Promise<number> {
+  const { rows } = await db.query<{ count: number }>(
+    `select count(*) as count from divergences where case_id = $1 and status <> 'resolved'`,
+    [caseId],
+  );
+  return rows[0]?.count ?? 0;
+}
+
+/** How many of a case's open divergences are not confirmed. */
+export async function countUnconfirmed(db: Queryable, caseId: string): Promise<number> {
+  const { rows } = await db.query<{ count: number }>(
+    `select count(*) as count from divergences where case_id = $1 and status = 'suspected'`,
+    [caseId],
+  );
+  return rows[0]?.count ?? 0;
 }
 
 /** Closes divergences; those that are closed already stay as they are. */

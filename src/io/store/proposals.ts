@@ -169,6 +169,26 @@ export async function getLiveProposalOfCase(db: Queryable, caseId: string): Prom
   return rows[0] === undefined ? null : parseSummary(rows[0]);
 }
 
+/** Authors of the versions that a proposal was edited from. */
+export async function listEarlierAuthors(db: Queryable, id: string): Promise<readonly string[]> {
+  const { rows } = await db.query<{ author: string }>(
+    `with recursive earlier as (
+       select id, author from proposals where superseded_by = $1
+       union select p.id, p.author from proposals p join earlier e on p.superseded_by = e.id
+     ) select distinct author from earlier`,
+    [id],
+  );
+  return rows.map((row) => row.author);
+}
+
+/** Digests that the guard has denied for a case. */
+export async function listDeniedDigests(db: Queryable, caseId: string): Promise<readonly string[]> {
+  const { rows } = await db.query<{ digest: string }>(`select distinct digest from proposals where case_id = $1 and state = 'denied'`, [
+    caseId,
+  ]);
+  return rows.map((row) => row.digest);
+}
+
 export async function listProposals(db: Queryable, filter: ProposalFilter, request: PageRequest): Promise<Page<ProposalSummary>> {
   const { before, limit, fetch } = pageBounds(request);
   const { rows } = await db.query<SummaryRow>(

@@ -7,9 +7,8 @@ export interface StoredRepair extends Repair {
   readonly digest: EffectDigest;
   readonly claimedBy: string | null;
   readonly claimedUntilMs: number;
-  /** Effects [0, applied) of the proposal are on their replicas; while undoing, inverse effects [0, undone) are. */
-  readonly applied: number;
-  readonly undone: number;
+  /** Applying: the batch that is next; verifying: the last that went in; undoing: how many are still to be undone. */
+  readonly batch: number;
   readonly automatic: boolean;
   readonly undoAskedBy: string | null;
   readonly undoReason: string | null;
@@ -38,8 +37,7 @@ interface RepairRow {
   fence: number;
   claimed_by: string | null;
   claimed_until_ms: number;
-  applied: number;
-  undone: number;
+  batch: number;
   rows: number;
   automatic: boolean;
   approved_by: string[];
@@ -64,8 +62,7 @@ const parseRepair = (row: RepairRow): StoredRepair => ({
   fence: row.fence,
   claimedBy: row.claimed_by,
   claimedUntilMs: row.claimed_until_ms,
-  applied: row.applied,
-  undone: row.undone,
+  batch: row.batch,
   rows: row.rows,
   automatic: row.automatic,
   approvedBy: row.approved_by,
@@ -167,16 +164,20 @@ export async function saveRepairProgress(
   tx: Queryable,
   id: string,
   fence: number,
-  progress: { readonly state: RepairState; readonly applied: number; readonly undone: number },
+  progress: { readonly state: RepairState; readonly batch: number },
   claimedUntilMs: number,
   nowMs: number,
 ): Promise<boolean> {
   const { rowCount } = await tx.query(
-    `update repairs set state = $3, applied = $4, undone = $5, claimed_until_ms = $6, updated_at_ms = $7, last_error = null, attempts = 0, retry_at_ms = 0
-      where id = $1 and fence = $2`,
-    [id, fence, progress.state, progress.applied, progress.undone, claimedUntilMs, nowMs],
+    `update repairs set state = $3, batch = $4, claimed_until_ms = $5, updated_at_ms = $6, attempts = 0, retry_at_ms = 0 where id = $1 and fence = $2`,
+    [id, fence, progress.state, progress.batch, claimedUntilMs, nowMs],
   );
   return rowCount === 1;
+}
+
+/** Says in a sentence what stands in the way, or what happened. */
+export async function noteRepair(tx: Queryable, id: string, says: string): Promise<void> {
+  await tx.query('update repairs set last_error = $2 where id = $1', [id, says]);
 }
 
 /** Gives the claim back after a failure of the world, to be tried again at `retryAtMs`. */
@@ -196,12 +197,12 @@ export async function releaseRepair(
   );
 }
 
-/** A person asks for undo: sealed -> undoing. False where it is not sealed or its window is over. */
-export async function beginUndo(tx: Queryable, id: string, by: string, reason: string, nowMs: number): Promise<boolean> {
+/** A person asks for undo: sealed -> undoing, under a lock that the caller holds. */
+export async function beginUndo(tx: Queryable, id: string, batch: number, by: string, reason: string, nowMs: number): Promise<boolean> {
   const { rowCount } = await tx.query(
-    `update repairs set state = 'undoing', undone = 0, undo_asked_by = $2, undo_reason = $3, claimed_until_ms = 0, retry_at_ms = 0, updated_at_ms = $4
-      where id = $1 and state = 'sealed' and undo_until_ms >= $4`,
-    [id, by, reason, nowMs],
+    `update repairs set state = 'undoing', batch = $2, undo_asked_by = $3, undo_reason = $4, claimed_until_ms = 0, retry_at_ms = 0, updated_at_ms = $5
+      where id = $1 and state = 'sealed'`,
+    [id, batch, by, reason, nowMs],
   );
   return rowCount === 1;
 }
@@ -235,11 +236,11 @@ export async function freeClaims(db: Queryable, endsAfterMs: number, nowMs: numb
   return rowCount ?? 0;
 }
 
-/** Rows that automatic repairs of a domain have taken on since then: what the budget is compared with. */
-export async function countAutomaticRows(db: Queryable, domain: string, sinceMs: number): Promise<number> {
+/** Rows that automatic repairs of a domain have taken on since then: what the budget is compared with, one repair left out if it is named. */
+export async function countAutomaticRows(db: Queryable, domain: string, sinceMs: number, exceptRepair = ''): Promise<number> {
   const { rows } = await db.query<{ rows: number }>(
-    `select coalesce(sum(rows), 0)::bigint as rows from repairs where domain = $1 and automatic and created_at_ms > $2 and state <> 'stale'`,
-    [domain, sinceMs],
+    `select coalesce(sum(rows), 0)::bigint as rows from repairs where domain = $1 and automatic and created_at_ms > $2 and state <> 'stale' and id <> $3`,
+    [domain, sinceMs, exceptRepair],
   );
   return rows[0]?.rows ?? 0;
 }

@@ -5,9 +5,10 @@ import type { Queryable } from './database.ts';
 export interface StoredWrite {
   readonly collection: string;
   readonly objectKey: string;
-  readonly kind: 'write' | 'append' | 'delete' | 'compensate';
+  readonly kind: 'write' | 'append' | 'delete' | 'compensate' | 'publish-failed';
   readonly version: Version | undefined;
   readonly versionBase: Version | undefined;
+  readonly hlc: string;
   readonly valueDigest: string;
   readonly replicaId: string;
   readonly service: string;
@@ -26,6 +27,7 @@ interface EvidenceRow {
   version: string | null;
   version_is_integer: boolean;
   version_base: string | null;
+  hlc: string;
   value_digest: string;
   replica_id: string;
   service: string;
@@ -46,6 +48,7 @@ const parseEvidence = (row: EvidenceRow): StoredWrite => ({
   kind: row.kind,
   version: parseVersion(row.version, row.version_is_integer),
   versionBase: parseVersion(row.version_base, row.version_is_integer),
+  hlc: row.hlc,
   valueDigest: row.value_digest,
   replicaId: row.replica_id,
   service: row.service,
@@ -67,6 +70,7 @@ export async function saveWrites(db: Queryable, evidence: readonly StoredWrite[]
     version: write.version?.toString() ?? null,
     version_is_integer: typeof write.version === 'bigint',
     version_base: write.versionBase?.toString() ?? null,
+    hlc: write.hlc,
     value_digest: write.valueDigest,
     replica_id: write.replicaId,
     service: write.service,
@@ -78,10 +82,10 @@ export async function saveWrites(db: Queryable, evidence: readonly StoredWrite[]
     at_us: Math.trunc(write.atUs),
   }));
   await db.query(
-    `insert into write_evidence (collection, object_key, kind, version, version_is_integer, version_base, value_digest, replica_id, service, trace_id, span_id,
+    `insert into write_evidence (collection, object_key, kind, version, version_is_integer, version_base, hlc, value_digest, replica_id, service, trace_id, span_id,
        span_index, failed, outcome, at_us)
-     select collection, object_key, kind, version, version_is_integer, version_base, value_digest, replica_id, service, trace_id, span_id, span_index, failed, outcome, at_us
-       from json_to_recordset($1::json) as w(collection text, object_key text, kind text, version text, version_is_integer boolean, version_base text,
+     select collection, object_key, kind, version, version_is_integer, version_base, hlc, value_digest, replica_id, service, trace_id, span_id, span_index, failed, outcome, at_us
+       from json_to_recordset($1::json) as w(collection text, object_key text, kind text, version text, version_is_integer boolean, version_base text, hlc text,
               value_digest text, replica_id text, service text, trace_id text, span_id text, span_index integer, failed boolean, outcome text, at_us bigint)
      on conflict (trace_id, span_id, span_index) do nothing`,
     [JSON.stringify(batch)],

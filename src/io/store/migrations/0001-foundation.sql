@@ -74,11 +74,15 @@ create table divergences (
   confirmed_at_ms bigint,
   resolved_at_ms bigint,
   resolved_as text,
+  -- The last comparison that saw it; scans are numbered, since clocks jump.
+  seen_in_scan bigint not null default 0,
   updated_at_ms bigint not null
 );
+create sequence scan_numbers;
 create unique index divergences_open_by_key on divergences (collection, key_text) where status <> 'resolved';
 create index divergences_by_case on divergences (case_id, seq) where case_id is not null;
 create index divergences_by_status on divergences (status, seq desc);
+create index divergences_by_key on divergences (collection, key_text);
 create index divergences_resolved on divergences (resolved_at_ms) where status = 'resolved';
 
 create sequence proposal_numbers;
@@ -120,6 +124,7 @@ create table approvals (
   proposal_id text not null references proposals (id),
   digest text not null,
   by_person text not null,
+  is_human boolean not null,
   says text not null check (says in ('approve', 'reject')),
   comment text not null default '',
   at_ms bigint not null,
@@ -140,9 +145,8 @@ create table repairs (
   fence bigint not null default 0,
   claimed_by text,
   claimed_until_ms bigint not null default 0,
-  -- Effects [0, applied) of the proposal are on their replicas (and, while undoing, inverse effects [0, undone)).
-  applied integer not null default 0,
-  undone integer not null default 0,
+  -- Applying: the batch that is next; verifying: the last that went in; undoing: how many are still to be undone.
+  batch integer not null default 0,
   rows bigint not null,
   automatic boolean not null,
   approved_by text[] not null,
@@ -211,6 +215,7 @@ create table write_evidence (
   version text,
   version_is_integer boolean not null default false,
   version_base text,
+  hlc text not null default '',
   value_digest text not null default '',
   replica_id text not null default '',
   service text not null,

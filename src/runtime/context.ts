@@ -1,0 +1,26 @@
+import type { Clock } from '../base/clock.ts';
+import type { Collection } from '../domain/collection.ts';
+import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
+import type { Policies } from '../guard/cedar.ts';
+import type { Llm } from '../io/llm/llm.ts';
+import type { Database } from '../io/store/database.ts';
+import type { Log } from '../io/telemetry/log.ts';
+import type { Metrics } from '../io/telemetry/metrics.ts';
+import type { PromptTemplate } from '../propose/prompt.ts';
+import type { ReplicaPool } from './replica-pool.ts';
+
+/** What every loop and every request has: the store, the configuration's nouns, time, and where to say what happened. */
+export interface RuntimeContext {
+  readonly database: Database;
+  readonly domains: Readonly<Record<string, ConsistencyDomain>>;
+  readonly collections: Readonly<Record<string, Collection>>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly replicas: ReplicaPool;
+  readonly policies: Policies | undefined;
+  readonly llm: Llm | undefined;
+  readonly promptTemplate: PromptTemplate;
+  /** Hides keys in prompts; its own secret, kept in the data directory. */
+  readonly hmacKey: Uint8Array;
+}

@@ -1,0 +1,20 @@
+/** Every metric of the service with what it counts: the text of /metrics and of the documentation. */
+export const metricHelp: Readonly<Record<string, string>> = {
+  homeostat_operations_total: 'Operations read from spans.',
+  homeostat_findings_total: 'Findings of the trace detectors, repeats included.',
+  homeostat_write_evidence_dropped_total: 'Writes seen in traces that were not kept because the store could not take them.',
+  homeostat_divergences_total: 'Divergences found by comparisons, by status.',
+  homeostat_divergences_gone_total: 'Divergences that went away by themselves.',
+  homeostat_rows_scanned_total: 'Rows compared, all replicas together.',
+  homeostat_scan_seconds: 'Duration of comparisons.',
+  homeostat_scan_failures_total: 'Comparisons that could not be made.',
+  homeostat_proposals_total: 'Proposals by verdict.',
+  homeostat_rows_applied_total: 'Rows written to replicas.',
+  homeostat_rows_repaired_total: 'Rows of verified repairs.',
+  homeostat_repair_seconds: 'From a planned repair to its seal.',
+  homeostat_repair_claim_seconds: 'From a planned repair to its claim by a worker.',
+  homeostat_repair_failures_total: 'Attempts at repairs that failed.',
+  homeostat_invariants_broken_total: 'Broken invariants: each stops automatic repair of its domain.',
+  homeostat_job_failures_total: 'Jobs that threw.',
+  homeostat_swept_total: 'Bells that the sweeper rang again.',
+};

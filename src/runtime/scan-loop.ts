@@ -1,0 +1,230 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Failure } from '../base/failure.ts';
+import type { Collection } from '../domain/collection.ts';
+import type { Divergence } from '../domain/divergence.ts';
+import type { ReplicaConnection } from '../io/replicas/replica.ts';
+import { assignToCase, nextScanNumber, resolveUnseen, saveDivergences, unassignFromCase } from '../io/store/divergences.ts';
+import { openCase, refreshCase } from '../io/store/cases.ts';
+import type { Queryable } from '../io/store/database.ts';
+import { appendAudit } from '../io/store/audit.ts';
+import { publishEvent } from '../io/store/events.ts';
+import { appendOutbox } from '../io/store/outbox.ts';
+import { saveReplicaState, saveScanResult, takeScan } from '../io/store/scans.ts';
+import { sayError } from '../io/telemetry/log.ts';
+import { closeEmptyCase, returnWindowMs } from './close-case.ts';
+import { compareReplicas } from './compare.ts';
+import type { RuntimeContext } from './context.ts';
+import { shapeOf, titleOf } from './group-divergence.ts';
+
+/** How often a collection is looked at for being due; the comparison itself is as often as the configuration says. */
+const tickMs = 250;
+/** Findings are recorded in transactions of this many, and at least this often. */
+const batchRows = 500;
+const batchMs = 300;
+/** A replica that takes longer to say where it is does not answer. */
+const positionTimeoutMs = 10_000;
+
+export interface ScanLoop {
+  close(): Promise<void>;
+}
+
+/** Compares each collection when it is due, one comparison of it at a time; several processes share the work by compare-and-set. */
+export function startScanLoop(context: RuntimeContext): ScanLoop {
+  const stopping = new AbortController();
+  const loops = Object.values(context.collections).map(async (collection) => {
+    while (!stopping.signal.aborted) {
+      try {
+        if (await takeScan(context.database, collection.name, collection.scanEveryMs, context.clock.nowMs())) {
+          await scanCollection(context, collection, stopping.signal);
+        }
+      } catch (error) {
+        // Our own store is away: what was found is found again by the next comparison.
+        if (!stopping.signal.aborted)
+          context.log('warn', `the comparison of ${collection.name} could not be recorded: ${sayError(error)}`, {
+            collection: collection.name,
+          });
+      }
+      await delay(tickMs, undefined, { signal: stopping.signal }).catch(() => undefined);
+    }
+  });
+  return {
+    close: async () => {
+      stopping.abort();
+      await Promise.allSettled(loops);
+    },
+  };
+}
+
+/** One comparison of one collection, recorded: divergences, cases, and what went away. Failures of replicas are recorded too. */
+export async function scanCollection(context: RuntimeContext, collection: Collection, signal: AbortSignal): Promise<void> {
+  const { database, clock, metrics } = context;
+  const startedMs = clock.monotonicMs();
+  const nothing = { equal: null, rowsScanned: 0, bytesMoved: 0, rowsFetched: 0, rounds: 0 };
+  try {
+    const connections = await context.replicas.connections(collection.name);
+    await recordReplicaStates(context, collection, connections, signal);
+    const scan = await nextScanNumber(database);
+    const summary = await recordComparison(context, collection, connections, scan, signal);
+    const gone = await database.transaction(async (tx) => {
+      const unseen = await resolveUnseen(tx, collection.name, scan, clock.nowMs());
+      for (const caseId of unseen.caseIds) await closeEmptyCase(tx, caseId, 'gone', clock.nowMs());
+      if (unseen.rows > 0)
+        await publishEvent(tx, { kind: 'divergence', id: collection.name, domain: collection.domain, state: 'resolved' });
+      return unseen.rows;
+    });
+    const equal = summary.suspected === 0 && summary.confirmed === 0;
+    await saveScanResult(
+      database,
+      collection.name,
+      {
+        equal,
+        rowsScanned: summary.rowsScanned,
+        bytesMoved: summary.bytesMoved,
+        rowsFetched: summary.rowsFetched,
+        rounds: summary.rounds,
+        error: null,
+      },
+      clock.nowMs(),
+    );
+    await publishEvent(database, { kind: 'scan', id: collection.name, domain: collection.domain, state: equal ? 'equal' : 'differs' });
+    metrics.count('homeostat_rows_scanned_total', { collection: collection.name }, summary.rowsScanned);
+    metrics.count('homeostat_divergences_gone_total', { collection: collection.name }, gone);
+  } catch (error) {
+    if (signal.aborted) return;
+    metrics.count('homeostat_scan_failures_total', { collection: collection.name });
+    context.log('warn', sayError(error), { collection: collection.name, code: error instanceof Failure ? error.code : 'unexpected' });
+    await saveScanResult(database, collection.name, { ...nothing, error: sayError(error) }, clock.nowMs());
+    await publishEvent(database, { kind: 'scan', id: collection.name, domain: collection.domain, state: 'failed' });
+  } finally {
+    metrics.observe('homeostat_scan_seconds', (clock.monotonicMs() - startedMs) / 1000, { collection: collection.name });
+  }
+}
+
+/** Asks every replica where it is, and records which answer. Throws the first failure: a comparison without a replica would blame the others. */
+async function recordReplicaStates(
+  context: RuntimeContext,
+  collection: Collection,
+  connections: readonly ReplicaConnection[],
+  signal: AbortSignal,
+): Promise<void> {
+  const answers = await Promise.allSettled(
+    connections.map((connection) => connection.position(AbortSignal.any([signal, AbortSignal.timeout(positionTimeoutMs)]))),
+  );
+  let failure: unknown;
+  for (const [index, answer] of answers.entries()) {
+    const connection = connections[index];
+    if (connection === undefined) continue;
+    const isUp = answer.status === 'fulfilled';
+    if (!isUp) failure ??= answer.reason;
+    await saveReplicaState(context.database, {
+      collection: collection.name,
+      replica: connection.replica.id,
+      isUp,
+      says: isUp ? 'answers' : sayError(answer.reason),
+      position: isUp ? answer.value : null,
+      atMs: context.clock.nowMs(),
+    });
+  }
+  if (failure !== undefined) throw failure;
+}
+
+type Summary = Awaited<ReturnType<ReturnType<typeof compareReplicas>['return']>> extends { value: infer S } ? S : never;
+
+async function recordComparison(
+  context: RuntimeContext,
+  collection: Collection,
+  connections: readonly ReplicaConnection[],
+  scan: number,
+  signal: AbortSignal,
+): Promise<Exclude<Summary, Divergence>> {
+  const { clock, metrics } = context;
+  const stalenessMs = context.domains[collection.domain]?.stalenessMs ?? 0;
+  const comparison = compareReplicas({ collection, connections, stalenessMs, clock, signal, confirm: 'wait' });
+  // Keyed by nothing but order: a key can come twice, suspected and then confirmed, never twice in one transaction.
+  let batch: Divergence[] = [];
+  const flush = async (): Promise<void> => {
+    if (batch.length === 0) return;
+    const taken = batch;
+    batch = [];
+    for (const status of ['suspected', 'confirmed'] as const) {
+      const found = taken.filter((divergence) => divergence.status === status);
+      if (found.length === 0) continue;
+      await context.database.transaction((tx) => recordFound(tx, collection, found, scan, clock.nowMs()));
+      metrics.count('homeostat_divergences_total', { collection: collection.name, status }, found.length);
+    }
+  };
+  for (let next = comparison.next(), wait = clock.monotonicMs() + batchMs; ; ) {
+    // What is found is on record while the rest is still compared, or waits to be confirmed.
+    const timeLeftMs = Math.max(1, wait - clock.monotonicMs());
+    const step = batch.length === 0 ? await next : await Promise.race([next, delay(timeLeftMs)]);
+    if (step === undefined) {
+      await flush();
+      continue;
+    }
+    if (step.done === true) {
+      await flush();
+      return step.value;
+    }
+    if (batch.length === 0) wait = clock.monotonicMs() + batchMs;
+    batch.push(step.value);
+    if (batch.length >= batchRows) await flush();
+    next = comparison.next();
+  }
+}
+
+/** Records divergences and puts confirmed ones into their cases; each case that needs a proposal is rung for in the same transaction. */
+export async function recordFound(
+  tx: Queryable,
+  collection: Collection,
+  found: readonly Divergence[],
+  scan: number,
+  nowMs: number,
+): Promise<void> {
+  const saved = await saveDivergences(tx, collection.domain, collection.key, found, scan, nowMs);
+  const changed = saved.filter((divergence) => divergence.status === 'suspected' && divergence.caseId !== null);
+  await unassignFromCase(
+    tx,
+    changed.map((divergence) => divergence.id),
+  );
+  for (const caseId of new Set(changed.map((divergence) => divergence.caseId)))
+    if (caseId !== null) await closeEmptyCase(tx, caseId, 'gone', nowMs);
+  const loose = saved.filter((divergence) => divergence.status === 'confirmed' && divergence.caseId === null);
+  const shaped = loose.map((divergence) => ({ id: divergence.id, shape: shapeOf({ ...divergence, status: 'confirmed' }) }));
+  // In one order everywhere: two scans that open the same two cases must not lock them crosswise.
+  const groups = [...Map.groupBy(shaped, ({ shape }) => shape.fingerprint).entries()].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  for (const [fingerprint, members] of groups) {
+    const shape = members[0]?.shape;
+    if (shape === undefined) continue;
+    const title = titleOf(collection.name, shape, members.length);
+    const opened = await openCase(tx, { domain: collection.domain, collection: collection.name, fingerprint, title }, nowMs);
+    await assignToCase(
+      tx,
+      members.map(({ id }) => id),
+      opened.case.id,
+    );
+    await refreshCase(
+      tx,
+      opened.case.id,
+      titleOf(collection.name, shape, opened.case.rows + members.length),
+      nowMs - returnWindowMs,
+      nowMs,
+    );
+    if (opened.case.state === 'open') await appendOutbox(tx, 'propose', opened.case.id, nowMs);
+    await publishEvent(tx, { kind: 'case', id: opened.case.id, domain: collection.domain, state: opened.case.state });
+    if (opened.isNew) {
+      await appendAudit(
+        tx,
+        {
+          actor: 'homeostat',
+          action: 'case.opened',
+          subject: opened.case.id,
+          domain: collection.domain,
+          facts: { title, collection: collection.name },
+        },
+        nowMs,
+      );
+    }
+  }
+  if (saved.length > 0)
+    await publishEvent(tx, { kind: 'divergence', id: collection.name, domain: collection.domain, state: saved[0]?.status ?? 'suspected' });
+}

@@ -1,0 +1,46 @@
+import type { Queue } from '../io/queue/queue.ts';
+import { freeClaims } from '../io/store/repairs.ts';
+import { sayError } from '../io/telemetry/log.ts';
+import type { RuntimeContext } from './context.ts';
+import { proposeForCase } from './propose-worker.ts';
+import { startRelay } from './relay.ts';
+import { workOnRepair } from './repair-worker.ts';
+import { startScanLoop } from './scan-loop.ts';
+import { type SweeperOptions, startSweeper } from './sweeper.ts';
+
+/** Cases and repairs in work at once in one process: each holds up to two connections of the pool. */
+const proposeConcurrency = 3;
+const repairConcurrency = 3;
+
+export interface Loops {
+  /** Lets what is in work come to its next recorded step. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** Everything a worker does: compares, proposes, repairs, rings and sweeps. */
+export async function startLoops(
+  context: RuntimeContext,
+  queue: Queue,
+  options: { readonly isOnlyProcess: boolean; readonly sweeper?: SweeperOptions } = { isOnlyProcess: false },
+): Promise<Loops> {
+  // Whoever held a claim on our own embedded database is gone: its repairs go on now, not when their claims run out.
+  if (options.isOnlyProcess) await freeClaims(context.database, 0, context.clock.nowMs());
+  const failed =
+    (what: string) =>
+    (subject: string, error: unknown): void => {
+      context.metrics.count('homeostat_job_failures_total', { bell: what });
+      context.log('warn', `${what} ${subject}: ${sayError(error)}`, { subject });
+    };
+  await queue.answer('propose', proposeConcurrency, (subject, signal) => proposeForCase(context, subject, signal), failed('propose'));
+  await queue.answer('repair', repairConcurrency, (subject, signal) => workOnRepair(context, subject, signal), failed('repair'));
+  const relay = await startRelay(context, queue);
+  const sweeper = startSweeper(context, queue, options.sweeper);
+  const scans = startScanLoop(context);
+  return {
+    close: async (graceMs) => {
+      // What makes work first, what does it last.
+      await Promise.allSettled([scans.close(), sweeper.close(), relay.close()]);
+      await queue.close(graceMs);
+    },
+  };
+}
