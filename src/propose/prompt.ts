@@ -239,9 +239,9 @@ function describe(situation: Situation, candidate: RankedCandidate, keys: number
 
 /** Sentences that our own code wrote; a cause's title may hold an object key, so it goes in only where raw values may. */
 function shownEvidence(situation: Situation, ranked: readonly RankedCandidate[], allowsRawValues: boolean): readonly Evidence[] {
-  const all = [...ranked.flatMap(({ evidence }) => evidence)].filter(
-    (each, index, list) => list.findIndex(({ id }) => id === each.id) === index,
-  );
+  const all = ranked
+    .flatMap(({ evidence }) => evidence)
+    .filter((each, index, list) => list.findIndex(({ id }) => id === each.id) === index);
   const { cause } = situation;
   const found: readonly Evidence[] =
     cause === undefined

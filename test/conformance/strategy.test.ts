@@ -70,7 +70,7 @@ describe.each(strategies.map((strategy) => [strategy.id, strategy] as const))('s
     if (proposed.is === 'draft') expect(effectsToward(situation, proposed.decisions)).toEqual([]);
   });
 
-  test('properties: only divergent keys, never the declared authority, reversible, deterministic, settled afterwards', () => {
+  test('I12: properties: only divergent keys, never the declared authority, reversible, deterministic, settled afterwards', () => {
     fc.assert(
       fc.property(situations, (situation) => {
         const before = JSON.stringify(situation);

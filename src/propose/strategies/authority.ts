@@ -27,7 +27,7 @@ export const authority = defineStrategy({
     return { is: 'wanted', row, margin: row === null ? deleteMargin : copyMargin };
   },
   because: (rows, { collection }) =>
-    `${collection.authority ?? ''} is declared the authority; ${rows === 1 ? 'its row is' : `its ${rows} rows are`} copied.`,
+    `${rows === 1 ? 'the row is' : `${rows} rows are`} copied from ${collection.authority ?? ''}, the declared authority.`,
   evidence: ({ collection }) => [
     {
       id: 'authority',
