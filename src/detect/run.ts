@@ -35,9 +35,8 @@ export interface DetectionOptions {
   readonly maxOperations?: number;
   /** Objects remembered; beyond it the share of objects is halved. */
   readonly maxKeys?: number;
-  readonly detectors?: Readonly<
-    Record<string, { readonly enabled?: boolean } & Readonly<Record<string, number | boolean | readonly string[]>>>
-  >;
+  /** Options by detector id; `enabled: false` leaves one out. */
+  readonly detectors?: Readonly<Record<string, Readonly<Record<string, number | boolean | string | readonly string[]>>>>;
   readonly only?: readonly Detector[];
   readonly domains?: readonly ConsistencyDomain[];
   readonly collections?: readonly Collection[];
@@ -107,7 +106,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   const historyFolds: { readonly fold: HistoryFold; readonly report: Report }[] = [];
   for (const detector of options.only ?? everyDetector) {
     const given = options.detectors?.[detector.id];
-    if (given?.enabled === false) continue;
+    if (given?.['enabled'] === false) continue;
     const values = { ...defaultOptions(detector.options), ...given } as Record<string, number | readonly string[]>;
     const report: Report = (finding) =>
       findings.add(detector, finding, detector.scope === 'trace' || detector.scope === 'message' ? traceShare : keyShare);
@@ -194,7 +193,9 @@ export function createDetection(options: DetectionOptions = {}): Detection {
 
   const runTraces = (upToUs: number): void => {
     for (const closed of traces.close(upToUs)) {
-      for (const { fold, report } of traceFolds) fold.advance?.(closed.closesUs, report);
+      // At the end of input no time passes beyond the newest operation: what has not come by then is unknown, not missing.
+      const atUs = Math.min(closed.closesUs, newestUs);
+      for (const { fold, report } of traceFolds) fold.advance?.(atUs, report);
       const view = viewTrace(closed.traceId, closed.operations);
       duplicates += view.duplicates;
       learner.learn(view);

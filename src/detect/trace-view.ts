@@ -169,11 +169,11 @@ export function viewTrace(traceId: string, unordered: readonly Operation[]): Tra
   let hasWrites = false;
   let hasMessages = false;
   let hasCalls = false;
-  const unitOf: Unit[] = new Array<Unit>(size);
+  const unitOf: Unit[] = [];
   for (let i = 0; i < size; i += 1) {
     const operation = operations[i] as Operation;
     const unit = units[unitNumber[i] as number] as MutableUnit;
-    unitOf[i] = unit;
+    unitOf.push(unit);
     const parent = parentOf[i] as number;
     if (unit.entry === operation && parent >= 0) unit.parent = units[unitNumber[parent] as number];
     switch (operation.kind) {

@@ -1,0 +1,156 @@
+import type { Operation } from '../../domain/operation.ts';
+import { spanOf, traceDetector } from '../detector.ts';
+import { exampleOperations, type Step } from '../example.ts';
+import { createExpiringMap } from '../expiring-map.ts';
+import { durationWords } from '../findings.ts';
+import { bareName } from '../object-place.ts';
+import { keyOf, storeOf, targetOf, type Unit } from '../trace-view.ts';
+import { writeOutcomes } from '../write-outcome.ts';
+
+/** A read of a row and the write derived from it, by the unit that did both. */
+interface ReadModifyWrite {
+  readonly read: Operation;
+  readonly write: Operation;
+  readonly settledUs: number;
+}
+
+/** Cycles remembered per table and key. */
+const cyclesMax = 64;
+
+/** Two read-modify-writes of one row ran at the same time with nothing that would have made the second notice. */
+export const lostUpdateRisk = traceDetector(
+  {
+    id: 'lost-update-risk',
+    scope: 'trace',
+    grades: ['risk'],
+    title: 'Unprotected read-modify-write',
+    sentence: 'A service reads a row, computes and writes it back without a lock or a version predicate, and two such runs overlapped.',
+    fix: 'Lock when reading (`SELECT ... FOR UPDATE`), write conditionally (`WHERE id = ? AND version = ?`), or let the database compute (`SET n = n + ?`).',
+    needs: 'nothing',
+    options: {
+      retainMs: {
+        is: 'number',
+        unit: 'ms',
+        default: 60_000,
+        min: 100,
+        max: 3_600_000,
+        says: 'Longest time from a read to the write derived from it.',
+      },
+    },
+    example: () => twoDebits('select * from accounts where id = ?'),
+    twin: () => twoDebits('select * from accounts where id = ? for update'),
+  },
+  (settings, context) => {
+    const cycles = createExpiringMap<ReadModifyWrite[]>(settings.retainMs * 1000);
+    return {
+      inspect(trace, report) {
+        if (!trace.hasWrites) return;
+        for (const unit of trace.units) {
+          if (unit.writes.length === 0 || unit.reads.length === 0 || isGuarded(unit)) continue;
+          for (const { write, is, settledUs } of writeOutcomes(unit)) {
+            if (is === 'aborted' || !isOverwrite(write)) continue;
+            const read = unit.reads.findLast((other) => isReadOf(other, write));
+            if (read === undefined) continue;
+            const now: ReadModifyWrite = { read, write, settledUs };
+            const rowKey = `${storeOf(write)}\0${bareName(targetOf(write))}\0${keyOf(write)}`;
+            const known = cycles.get(rowKey, settledUs);
+            if (known === undefined) {
+              cycles.set(rowKey, [now], settledUs);
+              continue;
+            }
+            const other = known.find((cycle) => isOverlapping(cycle, now));
+            if (known.length >= cyclesMax) known.shift();
+            known.push(now);
+            if (other === undefined) continue;
+            const table = targetOf(write);
+            const key = keyOf(write);
+            const place = context.placeOf(table, write.facts?.domain ?? '');
+            const [first, second] = other.settledUs <= settledUs ? [other, now] : [now, other];
+            report({
+              place: `${unit.service}\0${table}`,
+              grade: 'risk',
+              atUs: second.settledUs,
+              complete: unit.complete,
+              spans: [spanOf(second.read), spanOf(first.write), spanOf(second.write)],
+              domain: place.domainName,
+              collection: place.collection ?? table,
+              objectKey: key,
+              service: unit.service,
+              facts: { table, keyShown: key !== '', overlapMs: Math.round((first.settledUs - second.read.startUs) / 1000) },
+              tell: () => ({
+                title: `${unit.service} updates \`${table}\` from what it read, unprotected`,
+                explanation: `${second.write.service} read \`${table}\`${key === '' ? '' : ` (key ${key})`}, ${durationWords(Math.max(0, first.settledUs - second.read.startUs))} later ${first.write.service} committed an update of ${key === '' ? 'the same table, of rows that the spans do not name' : 'the same row'}, and then the first wrote what it had computed from the old row. Neither locked the row or checked its version.`,
+              }),
+            });
+          }
+        }
+      },
+      advance: (atUs) => cycles.sweep(atUs),
+      size: () => cycles.size,
+    };
+  },
+);
+
+/** Sets a value that the client computed, on rows chosen by key. Attributes with a base version say exactly what happened: no need to guess. */
+function isOverwrite(write: Operation): boolean {
+  if (write.facts?.versionBase !== undefined) return false;
+  const statement = write.statement;
+  if (statement === undefined) return write.kind === 'write' && /^update/i.test(write.spanName);
+  return statement.verb === 'update' && !statement.hasVersionPredicate && !statement.isRelativeUpdate;
+}
+
+function isReadOf(read: Operation, write: Operation): boolean {
+  if (read.endUs > write.startUs || read.failed || storeOf(read) !== storeOf(write)) return false;
+  if (bareName(targetOf(read)) !== bareName(targetOf(write))) return false;
+  const one = keyOf(read);
+  const two = keyOf(write);
+  if (one !== '' && two !== '') return one === two;
+  const readColumns = read.statement?.keyColumns ?? [];
+  const writeColumns = write.statement?.keyColumns ?? [];
+  return readColumns.length === 0 || writeColumns.length === 0 || readColumns.some((column) => writeColumns.includes(column));
+}
+
+/** Row locks, advisory locks and isolation levels under which the database itself refuses the second writer. */
+function isGuarded(unit: Unit): boolean {
+  return (
+    unit.reads.some((read) => read.statement?.isLocking === true || /advisory|get_lock/i.test(read.statement?.fingerprint ?? '')) ||
+    unit.transactions.some((step) => /serializable|repeatable read|lock table/i.test(step.statement?.fingerprint ?? '')) ||
+    unit.writes.some((write) => write.system === 'redis' && /\bnx\b|setnx/i.test(write.statement?.fingerprint ?? write.spanName))
+  );
+}
+
+/** Each read before the other's write was visible. */
+function isOverlapping(a: ReadModifyWrite, b: ReadModifyWrite): boolean {
+  if (a.write.traceId === b.write.traceId && a.write.spanId === b.write.spanId) return false;
+  if (a.read.traceId === b.read.traceId && a.read.spanId === b.read.spanId) return false;
+  return a.read.startUs < b.settledUs && b.read.startUs < a.settledUs;
+}
+
+function twoDebits(select: string) {
+  const debit = (trace: string, at: number): Step[] => [
+    { kind: 'request', trace, span: `${trace}r`, at, lasts: 40, service: 'ledger', target: 'POST /debit' },
+    {
+      kind: 'read',
+      trace,
+      parent: `${trace}r`,
+      span: `${trace}s`,
+      at: at + 2,
+      service: 'ledger',
+      target: 'accounts',
+      sql: select,
+      key: 'A1',
+    },
+    {
+      kind: 'write',
+      trace,
+      parent: `${trace}r`,
+      span: `${trace}u`,
+      at: at + 25,
+      service: 'ledger',
+      target: 'accounts',
+      sql: 'update accounts set balance = ? where id = ?',
+      key: 'A1',
+    },
+  ];
+  return exampleOperations([...debit('a', 0), ...debit('b', 10)]);
+}

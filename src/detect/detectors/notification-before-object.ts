@@ -1,0 +1,161 @@
+import type { Operation } from '../../domain/operation.ts';
+import { type Report, spanOf, traceDetector } from '../detector.ts';
+import { exampleOperations } from '../example.ts';
+import { createExpiringMap } from '../expiring-map.ts';
+import { durationWords } from '../findings.ts';
+import { producerKeys, spanKey } from '../message-flow.ts';
+import { bareName } from '../object-place.ts';
+import { keyOf, targetOf, type TraceView, type Unit } from '../trace-view.ts';
+import { type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
+
+interface Announced {
+  readonly publish: Operation;
+  readonly service: string;
+  readonly writes: readonly WriteOutcome[];
+}
+
+/** A consumer looked for the object that its message announced before the object could be seen. */
+export const notificationBeforeObject = traceDetector(
+  {
+    id: 'notification-before-object',
+    scope: 'message',
+    grades: ['risk'],
+    title: 'Message overtakes the object it announces',
+    sentence: 'A consumer looked for an object that its message announced and could not find it yet; later it was there.',
+    fix: 'Publish after the commit, from an outbox; carry the needed state in the message, or the version to wait for when reading from a replica.',
+    needs: 'nothing',
+    options: {
+      retainMs: {
+        is: 'number',
+        unit: 'ms',
+        default: 60_000,
+        min: 100,
+        max: 3_600_000,
+        says: 'How long a message is remembered until its consumer comes.',
+      },
+    },
+    example: () => announce('early'),
+    twin: () => announce('after-commit'),
+  },
+  (settings, context) => {
+    const sent = createExpiringMap<Announced>(settings.retainMs * 1000);
+    return {
+      inspect(trace, report) {
+        if (!trace.hasMessages) return;
+        for (const unit of trace.units) {
+          if (unit.publishes.length === 0 || unit.writes.length === 0) continue;
+          const writes = writeOutcomes(unit).filter(
+            ({ write, is }) =>
+              is === 'committed' && !context.learned.isOutbox(targetOf(write)) && !context.learned.isInbox(targetOf(write)),
+          );
+          if (writes.length === 0) continue;
+          for (const publish of unit.publishes) {
+            const announced: Announced = { publish, service: unit.service, writes };
+            sent.set(spanKey(publish.traceId, publish.spanId), announced, publish.endUs);
+            if (publish.message !== undefined && publish.message.id !== '')
+              sent.set(`id\0${publish.system}\0${publish.message.id}`, announced, publish.endUs);
+          }
+        }
+        for (const unit of trace.units) {
+          const consume = unit.consumes[0];
+          if (consume === undefined) continue;
+          const keys = [
+            ...producerKeys(consume, unit),
+            ...(consume.message !== undefined && consume.message.id !== '' ? [`id\0${consume.system}\0${consume.message.id}`] : []),
+          ];
+          const announced = keys.map((key) => sent.get(key, consume.endUs)).find((found) => found !== undefined);
+          if (announced !== undefined) inspectConsumer(trace, unit, consume, announced, report);
+        }
+        sent.sweep(trace.endUs);
+      },
+      size: () => sent.size,
+    };
+
+    function inspectConsumer(trace: TraceView, unit: Unit, consume: Operation, announced: Announced, report: Report): void {
+      const { publish } = announced;
+      for (const look of [...unit.reads, ...unit.calls]) {
+        const isCall = look.kind === 'call';
+        const isMissing = isNotFound(look);
+        if (isCall && !(isMissing && calleeOf(trace, look)?.service === announced.service)) continue;
+        const outcome = announced.writes.find(({ write }) => (isCall ? true : isSameObject(write, look)));
+        if (outcome === undefined) continue;
+        // Sent before the commit, by the producer's own clock, and looked for before it: it cannot have been visible.
+        const isSentEarly = publish.startUs < outcome.settledUs;
+        const isEarly = isSentEarly && look.startUs < outcome.settledUs && !isFound(look);
+        const isElsewhere = isMissing && look.host !== '' && outcome.write.host !== '' && look.host !== outcome.write.host;
+        if (!isEarly && !(isMissing && (isSentEarly || isElsewhere || isCall || isFoundLater(trace, look)))) continue;
+        const table = targetOf(outcome.write);
+        const place = context.placeOf(table, outcome.write.facts?.domain ?? '');
+        const lateUs = outcome.settledUs - look.startUs;
+        report({
+          place: `${announced.service}\0${table}\0${publish.target}\0${unit.service}`,
+          grade: 'risk',
+          atUs: look.endUs,
+          complete: unit.complete,
+          spans: [spanOf(publish), spanOf(look), spanOf(outcome.settledBy ?? outcome.write)],
+          domain: place.domainName,
+          collection: place.collection ?? table,
+          objectKey: keyOf(outcome.write) === '' ? keyOf(look) : keyOf(outcome.write),
+          service: unit.service,
+          facts: {
+            table,
+            destination: publish.target,
+            producer: announced.service,
+            notFound: isMissing,
+            earlyMs: Math.round(lateUs / 1000),
+          },
+          tell: () => ({
+            title: `${unit.service} looks for \`${table}\` before ${announced.service} has committed it`,
+            explanation: `${announced.service} published to \`${publish.target}\`${isSentEarly ? ' before its write to' : ' after its write to'} \`${table}\` was committed; ${unit.service} took the message up and looked for the object ${lateUs > 0 ? `${durationWords(lateUs)} before it could be seen` : 'where it had not arrived yet'}${isMissing ? ', and did not find it' : ''}.`,
+          }),
+        });
+        return;
+      }
+    }
+  },
+);
+
+function isNotFound(look: Operation): boolean {
+  return (
+    look.rows === 0 ||
+    look.facts?.version === '' ||
+    look.httpStatus === 404 ||
+    /not_?found|no_?rows|noresult|emptyresult/i.test(look.errorType)
+  );
+}
+
+function isFound(look: Operation): boolean {
+  return (look.rows ?? -1) > 0 || (look.facts?.version !== undefined && look.facts.version !== '');
+}
+
+/** The same look, later in the trace (a retry or a redelivery), found it. */
+function isFoundLater(trace: TraceView, look: Operation): boolean {
+  return trace.operations.some(
+    (other) =>
+      other.kind === look.kind && other.startUs > look.endUs && isFound(other) && bareName(targetOf(other)) === bareName(targetOf(look)),
+  );
+}
+
+function isSameObject(write: Operation, look: Operation): boolean {
+  if (look.failed && look.errorType !== '' && !isNotFound(look)) return false;
+  if (bareName(targetOf(write)) !== bareName(targetOf(look)) || targetOf(write) === '') return false;
+  const one = keyOf(write);
+  const two = keyOf(look);
+  return one === '' || two === '' || one === two;
+}
+
+function calleeOf(trace: TraceView, call: Operation): Unit | undefined {
+  return trace.units.find((unit) => unit.calledBy === call);
+}
+
+function announce(how: 'early' | 'after-commit') {
+  return exampleOperations([
+    { kind: 'request', span: 'root', at: 0, lasts: 90, service: 'orders', target: 'POST /orders' },
+    { kind: 'transaction', parent: 'root', at: 1, service: 'orders', sql: 'begin' },
+    { kind: 'append', parent: 'root', at: 5, service: 'orders', target: 'orders' },
+    { kind: 'publish', span: 'p', parent: 'root', at: how === 'early' ? 10 : 75, service: 'orders', target: 'order-events' },
+    { kind: 'transaction', parent: 'root', at: 70, service: 'orders', sql: 'commit' },
+    { kind: 'consume', span: 'c', parent: 'p', at: how === 'early' ? 20 : 85, lasts: 30, service: 'mail', target: 'order-events' },
+    { kind: 'read', parent: 'c', at: how === 'early' ? 25 : 90, service: 'mail', target: 'orders', rows: how === 'early' ? 0 : 1 },
+  ]);
+}

@@ -1,0 +1,185 @@
+import type { Operation } from '../../domain/operation.ts';
+import { type Report, spanOf, traceDetector } from '../detector.ts';
+import { exampleOperations } from '../example.ts';
+import { createExpiringMap, type ExpiringMap } from '../expiring-map.ts';
+import { groupOf, messageWords, producerKeys, spanKey } from '../message-flow.ts';
+
+/** One message taken up, with its place in the order that was promised: its offset, or when its send began and ended. */
+interface TakenUp {
+  readonly consume: Operation;
+  readonly line: string;
+  readonly offset: number;
+  readonly sent: Operation | undefined;
+}
+
+interface Line {
+  readonly recent: TakenUp[];
+}
+
+/** Messages remembered per partition or key; one that is overtaken by more than this many is not judged. */
+const recentMax = 256;
+
+/** A partition's or key's messages taken up in another order than they were sent. */
+export const outOfOrderConsume = traceDetector(
+  {
+    id: 'out-of-order-consume',
+    scope: 'message',
+    grades: ['proven'],
+    title: 'Messages out of order',
+    sentence: 'A consumer group processed a message of a partition or key after a later one.',
+    fix: 'Process a partition (or key) by one worker at a time and commit offsets in order; on failure stop the partition or park later messages of the same key; or carry a version and drop what is older.',
+    needs: 'partition and offset, or message key',
+    options: {
+      settleMs: {
+        is: 'number',
+        unit: 'ms',
+        default: 2000,
+        min: 0,
+        max: 600_000,
+        says: 'How long to wait for deliveries whose traces end later before judging one.',
+      },
+      retainMs: {
+        is: 'number',
+        unit: 'ms',
+        default: 600_000,
+        min: 1000,
+        max: 86_400_000,
+        says: 'How long a partition or key is remembered after its last message.',
+      },
+    },
+    example: () => partition([7, 9, 8]),
+    twin: () => partition([7, 8, 9, 8]),
+  },
+  (settings, context) => {
+    const settleUs = settings.settleMs * 1000;
+    const waiting: TakenUp[] = [];
+    const lines: ExpiringMap<Line> = createExpiringMap(settings.retainMs * 1000);
+    const sends = createExpiringMap<Operation>(settings.retainMs * 1000);
+    let oldestUs = Number.POSITIVE_INFINITY;
+
+    const judge = (taken: TakenUp, report: Report): void => {
+      const { consume, line: name } = taken;
+      let line = lines.get(name, consume.startUs);
+      if (line === undefined) {
+        line = { recent: [] };
+        lines.set(name, line, consume.startUs);
+      }
+      // Seen before: a redelivery or a rewind, which repeats history without reordering it.
+      if (line.recent.some((other) => isSameMessage(other, taken))) return;
+      const overtaker = line.recent.find((other) => isSentBefore(taken, other) && other.consume.endUs <= consume.startUs);
+      if (line.recent.length >= recentMax) {
+        // Older than everything that is remembered: a far rewind looks the same, so it is unknown.
+        if (line.recent.every((other) => isSentBefore(taken, other))) return;
+        line.recent.shift();
+      }
+      line.recent.push(taken);
+      if (overtaker === undefined) return;
+      const place = context.placeOf(consume.target, consume.facts?.domain ?? '');
+      const key = consume.message?.key ?? '';
+      report({
+        place: `${consume.system}\0${consume.target}\0${groupOf(consume)}\0${taken.offset >= 0 ? (consume.message?.partition ?? '') : key}`,
+        grade: 'proven',
+        atUs: consume.endUs,
+        complete: true,
+        spans: [
+          spanOf(overtaker.consume),
+          spanOf(consume),
+          ...(taken.offset < 0 && taken.sent !== undefined && overtaker.sent !== undefined
+            ? [spanOf(taken.sent), spanOf(overtaker.sent)]
+            : []),
+        ],
+        domain: place.domainName,
+        ...(place.collection === undefined ? {} : { collection: place.collection }),
+        objectKey: key,
+        service: consume.service,
+        facts: {
+          destination: consume.target,
+          group: groupOf(consume),
+          partition: consume.message?.partition ?? -1,
+          offset: taken.offset,
+          overtakenBy: overtaker.offset,
+          key,
+        },
+        tell: () => ({
+          title: `${consume.service} processes ${consume.target === '' ? 'a queue' : `\`${consume.target}\``} out of order`,
+          explanation: `${consume.service} had finished ${messageWords(overtaker.consume)} before it began ${messageWords(consume)}, which ${taken.offset >= 0 ? 'stands before it in the partition' : `was sent before it with the same key${key === '' ? '' : ` (${key})`}`} and had not been processed.`,
+        }),
+      });
+    };
+
+    const judgeUpTo = (atUs: number, report: Report): void => {
+      if (oldestUs + settleUs > atUs) return;
+      const ready: TakenUp[] = [];
+      let kept = 0;
+      oldestUs = Number.POSITIVE_INFINITY;
+      for (const taken of waiting) {
+        if (taken.consume.endUs + settleUs <= atUs) ready.push(taken);
+        else {
+          waiting[kept] = taken;
+          kept += 1;
+          if (taken.consume.endUs < oldestUs) oldestUs = taken.consume.endUs;
+        }
+      }
+      waiting.length = kept;
+      ready.sort((a, b) => a.consume.startUs - b.consume.startUs || (a.consume.spanId < b.consume.spanId ? -1 : 1));
+      for (const taken of ready) judge(taken, report);
+      lines.sweep(atUs);
+      sends.sweep(atUs);
+    };
+
+    return {
+      inspect(trace) {
+        if (!trace.hasMessages) return;
+        for (const unit of trace.units) {
+          for (const publish of unit.publishes)
+            if (publish.message !== undefined && publish.message.key !== '')
+              sends.set(spanKey(publish.traceId, publish.spanId), publish, publish.endUs);
+          const consume = unit.entry;
+          const message = consume.message;
+          // Receive spans without work say when a message was fetched, not when it was processed.
+          if (consume.kind !== 'consume' || message === undefined || (message.batch ?? 1) > 1 || consume.failed) continue;
+          const scope = `${consume.system}\0${consume.target}\0${groupOf(consume)}`;
+          if (message.partition >= 0 && message.offset >= 0) {
+            waiting.push({ consume, line: `${scope}\0${message.partition}`, offset: message.offset, sent: undefined });
+          } else if (message.key !== '') {
+            const sent = producerKeys(consume, unit)
+              .map((key) => sends.get(key, consume.endUs))
+              .find((send) => send !== undefined);
+            if (sent === undefined) continue;
+            waiting.push({ consume, line: `${scope}\0key\0${message.key}`, offset: -1, sent });
+          } else continue;
+          if (consume.endUs < oldestUs) oldestUs = consume.endUs;
+        }
+      },
+      advance: judgeUpTo,
+      finish: (_atUs, report) => judgeUpTo(Number.POSITIVE_INFINITY, report),
+      size: () => waiting.length + lines.size + sends.size,
+    };
+  },
+);
+
+function isSameMessage(a: TakenUp, b: TakenUp): boolean {
+  if (a.offset >= 0 && b.offset >= 0) return a.offset === b.offset;
+  return a.sent !== undefined && a.sent === b.sent;
+}
+
+function isSentBefore(a: TakenUp, b: TakenUp): boolean {
+  if (a.offset >= 0 && b.offset >= 0) return a.offset < b.offset;
+  // Sends of two services are not comparable by their clocks, and parallel sends have no order.
+  return a.sent !== undefined && b.sent !== undefined && a.sent.service === b.sent.service && a.sent.endUs <= b.sent.startUs;
+}
+
+function partition(offsets: readonly number[]) {
+  return exampleOperations(
+    offsets.map((offset, i) => ({
+      kind: 'consume' as const,
+      at: i * 50,
+      lasts: 20,
+      trace: `m${i}`,
+      span: `c${i}`,
+      service: 'billing',
+      target: 'orders',
+      message: { partition: 3, offset, consumerGroup: 'billing' },
+    })),
+  );
+}

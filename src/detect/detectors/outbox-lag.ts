@@ -1,0 +1,204 @@
+import type { Operation } from '../../domain/operation.ts';
+import { type Report, spanOf, traceDetector } from '../detector.ts';
+import { exampleOperations } from '../example.ts';
+import { createExpiringMap } from '../expiring-map.ts';
+import { durationWords } from '../findings.ts';
+import { bareName } from '../object-place.ts';
+import { keyOf, storeOf, targetOf, type TraceView, type Unit } from '../trace-view.ts';
+import { writeOutcomes } from '../write-outcome.ts';
+
+interface Row {
+  readonly insert: Operation;
+  readonly settledUs: number;
+  readonly id: string;
+  readonly table: string;
+  publishedBy: Operation | undefined;
+}
+
+/** Rows that wait at most; beyond it new rows are not followed. */
+const rowsMax = 200_000;
+
+/** An outbox row that was committed and not published within its deadline. */
+export const outboxLag = traceDetector(
+  {
+    id: 'outbox-lag',
+    scope: 'message',
+    grades: ['proven'],
+    title: 'Outbox row published late or never',
+    sentence: 'A row was committed to an outbox and its message was not published within the deadline.',
+    fix: 'Run the relay where it is watched: alert on the age of the oldest row, let it take small batches by `FOR UPDATE SKIP LOCKED`, wake it by LISTEN/NOTIFY or change data capture, and park rows that fail so that they do not block the rest.',
+    needs: 'consistency.outbox.id, or an outbox table whose relay shows in the traces',
+    options: {
+      deadlineMs: {
+        is: 'number',
+        unit: 'ms',
+        default: 10_000,
+        min: 1,
+        max: 86_400_000,
+        says: 'How long a committed outbox row may wait to be published.',
+      },
+    },
+    example: () => relay(60_000),
+    twin: () => relay(800),
+  },
+  (settings, context) => {
+    const deadlineUs = settings.deadlineMs * 1000;
+    const byId = createExpiringMap<Row>(deadlineUs * 2 + 60_000_000);
+    const waiting = new Set<Row>();
+    /** Newest activity of a relay on a table: it has taken what was committed before. */
+    const relayed = createExpiringMap<Operation>(3_600_000_000);
+    let oldestUs = Number.POSITIVE_INFINITY;
+
+    const tell = (row: Row, publishedBy: Operation | undefined, report: Report): void => {
+      const place = context.placeOf(row.table, row.insert.facts?.domain ?? '');
+      const lateUs = publishedBy === undefined ? undefined : publishedBy.startUs - row.settledUs;
+      report({
+        place: `${row.insert.service}\0${row.table}\0${row.id}`,
+        grade: 'proven',
+        atUs: row.settledUs,
+        complete: true,
+        spans: [spanOf(row.insert), ...(publishedBy === undefined ? [] : [spanOf(publishedBy)])],
+        domain: place.domainName,
+        collection: place.collection ?? row.table,
+        objectKey: row.id,
+        service: row.insert.service,
+        facts: {
+          table: row.table,
+          outboxId: row.id,
+          deadlineMs: settings.deadlineMs,
+          ...(lateUs === undefined ? {} : { tookMs: Math.round(lateUs / 1000) }),
+        },
+        tell: () => ({
+          title: `An outbox row of ${row.insert.service} was ${lateUs === undefined ? 'not published in time' : `published only after ${durationWords(lateUs)}`}`,
+          explanation: `${row.insert.service} committed ${row.id === '' ? 'a row' : `row ${row.id}`} to its outbox${row.table === '' ? '' : ` \`${row.table}\``}, and ${lateUs === undefined ? `no publish of it shows within ${durationWords(deadlineUs)}` : `it was published ${durationWords(lateUs)} later; the deadline is ${durationWords(deadlineUs)}`}.`,
+        }),
+      });
+    };
+
+    const settle = (row: Row, by: Operation, report: Report): void => {
+      if (row.publishedBy !== undefined) return;
+      row.publishedBy = by;
+      waiting.delete(row);
+      if (by.startUs - row.settledUs > deadlineUs) tell(row, by, report);
+    };
+
+    const inspectUnit = (trace: TraceView, unit: Unit, report: Report): void => {
+      for (const publish of unit.publishes) {
+        if (publish.failed) continue;
+        for (const id of idsOf(publish)) {
+          const row = byId.get(id, publish.endUs);
+          if (row !== undefined) settle(row, publish, report);
+        }
+      }
+      for (const { write, is, settledUs } of writeOutcomes(unit)) {
+        const table = targetOf(write);
+        const isOutbox = context.learned.isOutbox(table);
+        const id = write.facts?.outboxId ?? '';
+        if (!isOutbox && id === '') continue;
+        if (is !== 'committed') continue;
+        const isInsert =
+          write.kind === 'append' ||
+          write.statement?.verb === 'insert' ||
+          (write.statement === undefined && write.kind === 'write' && !/^(update|delete)/i.test(write.spanName));
+        if (!isInsert) {
+          // A row that is marked or removed has been taken, by whatever published it.
+          const marked = byId.get(rowKey(write, id === '' ? keyOf(write) : id), write.endUs);
+          if (marked !== undefined && (marked.id !== '' || unit.publishes.length > 0)) settle(marked, write, report);
+          if (unit.publishes.length > 0) relayed.set(tableKey(write), unit.publishes[0] as Operation, write.endUs);
+          continue;
+        }
+        const shown = id === '' ? keyOf(write) : id;
+        if (
+          waiting.size >= rowsMax ||
+          byId.get(rowKey(write, shown === '' ? `${trace.traceId}${write.spanId}` : shown), write.endUs) !== undefined
+        )
+          continue;
+        const row: Row = { insert: write, settledUs, id: shown, table, publishedBy: undefined };
+        byId.set(rowKey(write, shown === '' ? `${trace.traceId}${write.spanId}` : shown), row, write.endUs);
+        if (id !== '') byId.set(`id\0${id}`, row, write.endUs);
+        waiting.add(row);
+        if (settledUs < oldestUs) oldestUs = settledUs;
+      }
+    };
+
+    /** Rows without an id are published by whatever continues their trace, links to it, or relays their table afterwards. */
+    const settleByTrace = (trace: TraceView, report: Report): void => {
+      const publishes = trace.units.flatMap((unit) => unit.publishes).filter((publish) => !publish.failed);
+      if (publishes.length === 0 || waiting.size === 0) return;
+      for (const row of waiting) {
+        if (row.insert.facts !== undefined && row.insert.facts.outboxId !== '') continue;
+        const by =
+          publishes.find(
+            (publish) =>
+              publish.startUs >= row.settledUs &&
+              (publish.traceId === row.insert.traceId || publish.links.some((link) => link.traceId === row.insert.traceId)),
+          ) ??
+          trace.units
+            .find(
+              (unit) =>
+                unit.publishes.some((publish) => !publish.failed && publish.endUs >= row.settledUs) &&
+                [...unit.reads, ...unit.writes].some(
+                  (step) => bareName(targetOf(step)) === bareName(row.table) && storeOf(step) === storeOf(row.insert),
+                ),
+            )
+            ?.publishes.find((publish) => publish.endUs >= row.settledUs);
+        if (by !== undefined) {
+          relayed.set(tableKey(row.insert), by, by.endUs);
+          settle(row, by, report);
+        }
+      }
+    };
+
+    const judge = (atUs: number, report: Report): void => {
+      if (oldestUs + deadlineUs >= atUs) return;
+      oldestUs = Number.POSITIVE_INFINITY;
+      for (const row of waiting) {
+        if (row.settledUs + deadlineUs >= atUs) {
+          if (row.settledUs < oldestUs) oldestUs = row.settledUs;
+          continue;
+        }
+        waiting.delete(row);
+        const isDeclared = row.insert.facts !== undefined && row.insert.facts.outboxId !== '';
+        // Without ids a relay that never shows (change data capture) may well have published: unknown.
+        if (isDeclared || relayed.get(tableKey(row.insert), atUs) !== undefined) tell(row, undefined, report);
+        row.publishedBy = row.insert;
+      }
+      byId.sweep(atUs);
+      relayed.sweep(atUs);
+    };
+
+    return {
+      inspect(trace, report) {
+        if (!trace.hasWrites && !trace.hasMessages) return;
+        for (const unit of trace.units) if (unit.writes.length > 0 || unit.publishes.length > 0) inspectUnit(trace, unit, report);
+        if (trace.hasMessages) settleByTrace(trace, report);
+      },
+      advance: judge,
+      finish: judge,
+      size: () => waiting.size + byId.size,
+    };
+  },
+);
+
+function idsOf(publish: Operation): readonly string[] {
+  const ids: string[] = [];
+  if (publish.facts !== undefined && publish.facts.outboxId !== '') ids.push(`id\0${publish.facts.outboxId}`);
+  if (publish.message !== undefined && publish.message.id !== '') ids.push(`id\0${publish.message.id}`);
+  return ids;
+}
+
+function rowKey(write: Operation, id: string): string {
+  return `row\0${bareName(targetOf(write))}\0${id}`;
+}
+
+function tableKey(operation: Operation): string {
+  return `${storeOf(operation)}\0${bareName(targetOf(operation))}`;
+}
+
+function relay(afterMs: number) {
+  return exampleOperations([
+    { kind: 'append', trace: 'a', at: 0, service: 'shop', target: 'outbox', facts: { outboxId: 'o-1' } },
+    { kind: 'publish', trace: 'b', at: afterMs, service: 'relay', target: 'orders', facts: { outboxId: 'o-1' } },
+    { kind: 'request', trace: 'c', at: afterMs + 70_000, service: 'shop', target: 'GET /' },
+  ]);
+}

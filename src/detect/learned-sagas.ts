@@ -1,0 +1,212 @@
+import type { Operation } from '../domain/operation.ts';
+import { type DetectionContext, type Report, spanOf } from './detector.ts';
+import { isInboxName, isOutboxName } from './outbox-table.ts';
+import { bareName } from './object-place.ts';
+import { type TraceView, targetOf } from './trace-view.ts';
+import { writeOutcomes } from './write-outcome.ts';
+
+/**
+ * Sagas without attributes. What a workflow does is learned from its runs: the set of committed changes (service, table, verb) that runs from
+ * one root make when nothing fails, and the changes that failed runs make afterwards to take them back. A run that failed, made some of the
+ * steps but not all, and did not do what other failed runs do, is worth a look.
+ */
+interface Workflow {
+  runs: number;
+  /** How many whole runs made each step. */
+  readonly steps: Map<string, number>;
+  /** Changes seen after a failure in the services that had committed, by the step they take back. */
+  readonly compensations: Map<string, number>;
+}
+
+interface HalfRun {
+  readonly root: string;
+  readonly traceId: string;
+  readonly failure: Operation;
+  readonly done: ReadonlyMap<string, Operation>;
+  readonly complete: boolean;
+}
+
+const workflowsMax = 10_000;
+const stepsMax = 64;
+
+export interface LearnedSagas {
+  inspect(trace: TraceView, report: Report, context: DetectionContext): void;
+  advance(atUs: number, report: Report, context: DetectionContext): void;
+  finish(report: Report, context: DetectionContext): void;
+}
+
+export function createLearnedSagas(settings: { readonly deadlineUs: number; readonly support: number }): LearnedSagas {
+  const workflows = new Map<string, Workflow>();
+  let halfRuns: HalfRun[] = [];
+
+  const workflowOf = (root: string): Workflow | undefined => {
+    let workflow = workflows.get(root);
+    if (workflow === undefined && workflows.size < workflowsMax) {
+      workflow = { runs: 0, steps: new Map(), compensations: new Map() };
+      workflows.set(root, workflow);
+    }
+    return workflow;
+  };
+
+  const tell = (run: HalfRun, report: Report, context: DetectionContext): void => {
+    const workflow = workflows.get(run.root);
+    if (workflow === undefined || workflow.runs < settings.support) return;
+    const usual = [...workflow.steps].filter(([, count]) => count >= 0.9 * workflow.runs).map(([step]) => step);
+    const services = new Set(usual.map((step) => step.split('\0')[0]));
+    const missing = usual.filter((step) => !run.done.has(step));
+    const done = usual.filter((step) => run.done.has(step));
+    if (missing.length === 0 || done.length === 0 || services.size < 2) return;
+    // Two services can be any request that failed; a workflow is known by its compensations, or by three services that change together.
+    const isSaga = done.some((step) => (workflow.compensations.get(step) ?? 0) > 0) || services.size >= 3;
+    if (!isSaga) return;
+    const [firstStep = ''] = done;
+    const first = run.done.get(firstStep);
+    if (first === undefined) return;
+    const table = targetOf(first);
+    const place = context.placeOf(table, first.facts?.domain ?? '');
+    const rootName = run.root
+      .split('\0')
+      .filter((part) => part !== '')
+      .join(' ');
+    report({
+      place: `learned\0${run.root}\0${done.join('\u0001')}`,
+      grade: 'risk',
+      atUs: run.failure.endUs,
+      complete: run.complete,
+      spans: [
+        spanOf(run.failure),
+        ...done.slice(0, 4).flatMap((step) => {
+          const operation = run.done.get(step);
+          return operation === undefined ? [] : [spanOf(operation)];
+        }),
+      ],
+      domain: place.domainName,
+      collection: place.collection ?? table,
+      service: run.failure.service,
+      facts: { workflow: rootName, runs: workflow.runs, done: done.map(stepWords).join(', '), missing: missing.map(stepWords).join(', ') },
+      tell: () => ({
+        title: `${rootName} stopped half way: ${done.map(stepWords).join(', ')} stayed`,
+        explanation: `${workflow.runs} whole runs of ${rootName} also made ${missing.map(stepWords).join(', ')}; this one failed in ${run.failure.service} after ${done.map(stepWords).join(', ')}, and nothing in its trace took that back.`,
+      }),
+    });
+  };
+
+  return {
+    inspect(trace) {
+      if (!trace.hasWrites) return;
+      if (halfRuns.length > 0) {
+        halfRuns = halfRuns.filter((run) => {
+          if (run.traceId !== trace.traceId) return true;
+          return learnCompensations(run.done, run.failure, trace, workflowOf(run.root)) === 0;
+        });
+      }
+      if (trace.units.length < 2) return;
+      const entry = trace.units[0]?.entry;
+      if (entry === undefined || entry.parentSpanId !== '') return;
+      const done = new Map<string, Operation>();
+      for (const unit of trace.units) {
+        if (unit.writes.length === 0) continue;
+        for (const { write, is } of writeOutcomes(unit)) {
+          if (is !== 'committed' || done.size >= stepsMax) continue;
+          const table = targetOf(write);
+          if (table === '' || isOutboxName(table) || isInboxName(table)) continue;
+          const step = stepOf(write);
+          if (!done.has(step)) done.set(step, write);
+        }
+      }
+      if (done.size === 0) return;
+      const root = `${entry.service}\0${entry.target === '' ? entry.spanName : entry.target}`;
+      const workflow = workflowOf(root);
+      if (workflow === undefined) return;
+      const failure = trace.hasFailures ? failureOf(trace) : undefined;
+      if (failure === undefined) {
+        workflow.runs += 1;
+        for (const step of done.keys())
+          if (workflow.steps.has(step) || workflow.steps.size < stepsMax) workflow.steps.set(step, (workflow.steps.get(step) ?? 0) + 1);
+        return;
+      }
+      const before = new Map([...done].filter(([, write]) => write.startUs <= failure.endUs));
+      if (before.size === 0 || learnCompensations(before, failure, trace, workflow) > 0) return;
+      if (halfRuns.length < workflowsMax) halfRuns.push({ root, traceId: trace.traceId, failure, done: before, complete: trace.complete });
+    },
+    advance(atUs, report, context) {
+      if (halfRuns.length === 0) return;
+      const open: HalfRun[] = [];
+      for (const run of halfRuns) {
+        if (run.failure.endUs + settings.deadlineUs > atUs) open.push(run);
+        else tell(run, report, context);
+      }
+      halfRuns = open;
+    },
+    finish(report, context) {
+      for (const run of halfRuns) tell(run, report, context);
+      halfRuns = [];
+    },
+  };
+}
+
+/** The change that did not happen: the failed unit of work or statement that nothing later repeats. */
+function failureOf(trace: TraceView): Operation | undefined {
+  let failure: Operation | undefined;
+  for (const unit of trace.units) {
+    for (const operation of [unit.entry, ...unit.writes, ...unit.calls]) {
+      if (!operation.failed && operation.httpStatus < 500) continue;
+      if (unit.number === 0 && operation === unit.entry) continue;
+      if (
+        trace.operations.some(
+          (other) =>
+            other.startUs >= operation.endUs &&
+            !other.failed &&
+            other.kind === operation.kind &&
+            other.service === operation.service &&
+            other.target === operation.target,
+        )
+      )
+        continue;
+      if (failure === undefined || operation.endUs < failure.endUs) failure = operation;
+    }
+  }
+  return failure;
+}
+
+/** Counts changes after the failure that touch what was done before; returns how many steps were taken back. */
+function learnCompensations(
+  done: ReadonlyMap<string, Operation>,
+  failure: Operation,
+  trace: TraceView,
+  workflow: Workflow | undefined,
+): number {
+  let taken = 0;
+  for (const [step, write] of done) {
+    const isTaken = trace.units.some(
+      (unit) =>
+        unit.service === write.service &&
+        unit.writes.some(
+          (other) =>
+            !other.failed &&
+            other.startUs >= failure.startUs &&
+            other !== write &&
+            (other.kind === 'compensate' || other.kind === 'delete' || isChange(other)) &&
+            bareName(targetOf(other)) === bareName(targetOf(write)),
+        ),
+    );
+    if (!isTaken) continue;
+    taken += 1;
+    if (workflow !== undefined) workflow.compensations.set(step, (workflow.compensations.get(step) ?? 0) + 1);
+  }
+  return taken;
+}
+
+function isChange(write: Operation): boolean {
+  const verb = write.statement?.verb;
+  return verb === 'update' || verb === 'delete' || verb === 'insert' || verb === undefined;
+}
+
+function stepOf(write: Operation): string {
+  return `${write.service}\0${bareName(targetOf(write))}\0${write.statement?.verb ?? write.kind}`;
+}
+
+function stepWords(step: string): string {
+  const [service = '', table = '', verb = ''] = step.split('\0');
+  return `${service} ${verb} \`${table}\``;
+}
