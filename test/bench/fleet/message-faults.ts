@@ -80,19 +80,20 @@ export const messageFaults: readonly Scenario[] = [
     times: 60,
     // One in twelve messages of the topic is never consumed; its peers are, within 50 ms.
     play: (world, atUs, nth) => {
-      const producer = world.service('signup');
-      const consumer = world.service('welcome');
+      const place = `signups-${nth % 6}`;
+      const producer = world.service(`${place}-producer`);
+      const consumer = world.service(`${place}-consumer`);
       for (let peer = 0; peer < 12; peer += 1) {
         const startUs = atUs + peer * 400_000;
         const trace = world.trace();
-        const sent = trace.publish(producer, 'signups', { startUs, system: 'rabbitmq', messageId: `signup-${nth}-${peer}` });
+        const sent = trace.publish(producer, place, { startUs, system: 'rabbitmq', messageId: `signup-${nth}-${peer}` });
         if (peer === 5) {
-          world.note({ kind: 'orphan-message', grade: 'risk', about: `signup-${nth}`, traces: [trace.id] });
+          world.note({ kind: 'orphan-message', grade: 'risk', about: place, traces: [trace.id] });
           continue;
         }
         const reader = world.trace();
-        const got = reader.consume(consumer, 'signups', {
-          group: 'welcome',
+        const got = reader.consume(consumer, place, {
+          group: place,
           system: 'rabbitmq',
           messageId: `signup-${nth}-${peer}`,
           startUs: startUs + 50_000,
@@ -107,12 +108,13 @@ export const messageFaults: readonly Scenario[] = [
     id: 'notification-before-object',
     times: 50,
     play: (world, atUs, nth) => {
-      const producer = world.service('documents');
-      const consumer = world.service('indexer');
+      const place = `documents-${nth % 6}`;
+      const producer = world.service(place);
+      const consumer = world.service(`${place}-indexer`);
       const key = `doc-${nth}`;
       const sentTrace = world.trace();
       const root = sentTrace.serve(producer, 'POST /documents', { startUs: atUs });
-      const sent = sentTrace.publish(producer, 'document-added', { parent: root, startUs: atUs + 500, messageId: key, key });
+      const sent = sentTrace.publish(producer, `${place}-added`, { parent: root, startUs: atUs + 500, messageId: key, key });
       sentTrace.sql(producer, `INSERT INTO documents (id, body) VALUES ('${key}', 'b')`, { parent: root, startUs: atUs + 60_000, us: 900 });
       close(root, sentTrace);
       const traces = [0, 1].map((attempt) => {
@@ -120,20 +122,20 @@ export const messageFaults: readonly Scenario[] = [
         const startUs = atUs + 20_000 + attempt * 1_000_000;
         const got =
           attempt === 0
-            ? trace.consume(consumer, 'document-added', { group: 'indexer', messageId: key, key, startUs, links: [sent] })
+            ? trace.consume(consumer, `${place}-added`, { group: `${place}-indexer`, messageId: key, key, startUs, links: [sent] })
             : trace.span(consumer, 'look again', { startUs });
         trace.sql(consumer, `SELECT id, body FROM documents WHERE id = '${key}'`, {
           parent: got,
           startUs: startUs + 400,
           us: 700,
           rows: attempt,
-          host: 'documents-db',
+          host: `${place}-db`,
         });
         close(got, trace);
         return trace.id;
       });
-      world.note({ kind: 'notification-before-object', grade: 'risk', about: key, traces: [sentTrace.id, ...traces] });
-      world.note({ kind: 'dual-write', grade: 'structural', about: 'documents', traces: [sentTrace.id] });
+      world.note({ kind: 'notification-before-object', grade: 'risk', about: place, traces: [sentTrace.id, ...traces] });
+      world.note({ kind: 'dual-write', grade: 'structural', about: place, traces: [sentTrace.id] });
     },
   },
   {

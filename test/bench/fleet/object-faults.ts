@@ -130,7 +130,9 @@ export const objectFaults: readonly Scenario[] = [
     id: 'lost-update-risk',
     times: 60,
     play: (world, atUs, nth) => {
-      const service = world.service('counters');
+      // One finding a place in the code: six services with the same mistake.
+      const place = `counters-${nth % 6}`;
+      const service = world.service(place);
       const traces = [0, 1].map((writer) => {
         const trace = world.trace();
         const startUs = atUs + writer * 2_000;
@@ -144,14 +146,15 @@ export const objectFaults: readonly Scenario[] = [
         close(root, trace);
         return trace.id;
       });
-      world.note({ kind: 'lost-update-risk', grade: 'risk', about: `page-${nth}`, traces, also: ['write-contention'] });
+      world.note({ kind: 'lost-update-risk', grade: 'risk', about: place, traces, also: ['write-contention'] });
     },
   },
   {
     id: 'replica-read-after-write',
     times: 60,
     play: (world, atUs, nth) => {
-      const service = world.service('settings');
+      const place = `settings-${nth % 6}`;
+      const service = world.service(place);
       const trace = world.trace();
       const attributes = { 'session.id': `browser-${nth}` };
       const key = `set-${nth}`;
@@ -160,19 +163,19 @@ export const objectFaults: readonly Scenario[] = [
         parent: root,
         startUs: atUs + 400,
         us: 700,
-        host: 'settings-primary',
+        host: `${place}-primary`,
         attributes,
       });
       trace.sql(service, `SELECT theme FROM settings WHERE id = '${key}'`, {
         parent: root,
         startUs: atUs + 4_000,
         us: 500,
-        host: 'settings-replica',
+        host: `${place}-replica`,
         rows: 1,
         attributes,
       });
       close(root, trace);
-      world.note({ kind: 'replica-read-after-write', grade: 'risk', about: key, traces: [trace.id] });
+      world.note({ kind: 'replica-read-after-write', grade: 'risk', about: place, traces: [trace.id] });
     },
   },
 ];
