@@ -1,7 +1,9 @@
 /** The stores that the replica conformance suite runs on: each gives an empty copy of one collection and a way to write beside us. */
+import mysql from 'mysql2/promise';
 import pg from 'pg';
 import type { Collection, Replica } from '../../src/domain/collection.ts';
 import type { Row } from '../../src/domain/row.ts';
+import { startMariadb } from '../servers/mariadb.ts';
 import { startPostgres } from '../servers/postgres.ts';
 
 export interface ReplicaStore {
@@ -76,6 +78,54 @@ export async function startPostgresStore(): Promise<ReplicaStore> {
       { replica: { ...replica, url: closed.href }, code: 'replica-down', says: /cannot be reached/ },
       { replica: { ...replica, url: wrong.href }, code: 'wrong-password', says: /password/ },
       { replica: { ...replica, table: 'public.nowhere' }, code: 'no-table', says: /no table public.nowhere/ },
+      { replica: { ...replica, table: 'keyless' }, code: 'no-key', says: /no primary key or unique constraint on \(id\)/ },
+      { replica: { ...replica, table: 'odd' }, code: 'unsupported-column', says: /columns\.odd\.compare: false/ },
+    ],
+  };
+}
+
+export async function startMariadbStore(): Promise<ReplicaStore> {
+  const server = await startMariadb();
+  const url = await server.createDatabase('things');
+  const client = await mysql.createConnection({ uri: url, multipleStatements: true, timezone: 'Z' });
+  await client.query(
+    `SET time_zone = '+00:00';
+     CREATE TABLE things (id int PRIMARY KEY, name varchar(200), note text, amount decimal(12,2), at timestamp(6) NULL, ok boolean);
+     CREATE TABLE keyless (id int, name text); CREATE TABLE odd (id int PRIMARY KEY, odd point)`,
+  );
+  const replica: Replica = { ...base, id: 'maria', engine: 'mysql', url, table: 'things' };
+  const wrong = new URL(url);
+  wrong.password = 'wrong-secret';
+  const closed = new URL(url);
+  closed.port = '1';
+  return {
+    replica,
+    put: async (row) => {
+      const ok = row['ok'] === null || row['ok'] === undefined ? null : row['ok'] === 'true';
+      const at = row['at']?.replace('+00', '') ?? null;
+      await client.query('REPLACE INTO things (id, name, note, amount, at, ok) VALUES (?, ?, ?, ?, ?, ?)', [
+        row['id'],
+        row['name'],
+        row['note'],
+        row['amount'],
+        at,
+        ok,
+      ]);
+    },
+    remove: async (id) => {
+      await client.query('DELETE FROM things WHERE id = ?', [id]);
+    },
+    clear: async () => {
+      await client.query('DELETE FROM things');
+    },
+    close: async () => {
+      await client.end();
+      await server.close();
+    },
+    broken: [
+      { replica: { ...replica, url: closed.href }, code: 'replica-down', says: /cannot be reached/ },
+      { replica: { ...replica, url: wrong.href }, code: 'wrong-password', says: /password/ },
+      { replica: { ...replica, table: 'nowhere' }, code: 'no-table', says: /no table nowhere/ },
       { replica: { ...replica, table: 'keyless' }, code: 'no-key', says: /no primary key or unique constraint on \(id\)/ },
       { replica: { ...replica, table: 'odd' }, code: 'unsupported-column', says: /columns\.odd\.compare: false/ },
     ],

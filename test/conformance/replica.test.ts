@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Failure } from '../../src/base/failure.ts';
+import { agreeShape } from '../../src/domain/agree-shape.ts';
 import type { RowDigest } from '../../src/domain/digest.ts';
 import { type Effect, invertEffects } from '../../src/domain/effect.ts';
 import { everyKey } from '../../src/domain/key-range.ts';
@@ -8,9 +9,13 @@ import type { Row, Shape } from '../../src/domain/row.ts';
 import { DigestSum, laneSum } from '../../src/io/replicas/lane-sum.ts';
 import { openReplica } from '../../src/io/replicas/registry.ts';
 import type { ReplicaConnection } from '../../src/io/replicas/replica.ts';
-import { collection, type ReplicaStore, rowOf, startPostgresStore } from './replica-stores.ts';
+import { mariadbAvailable } from '../servers/mariadb.ts';
+import { collection, type ReplicaStore, rowOf, startMariadbStore, startPostgresStore } from './replica-stores.ts';
 
-const stores = [{ name: 'postgres', isAvailable: true, start: startPostgresStore }];
+const stores = [
+  { name: 'postgres', isAvailable: true, start: startPostgresStore },
+  { name: 'mariadb', isAvailable: mariadbAvailable, start: startMariadbStore },
+];
 
 const signal = AbortSignal.timeout(120_000);
 
@@ -24,7 +29,12 @@ for (const { name, isAvailable, start } of stores) {
       store = await start();
       replica = await openReplica(collection, store.replica);
       const described = await replica.describe(signal);
-      shape = described.open === true ? typedShape : described;
+      const agreement = agreeShape('things', [
+        { replica: store.replica.id, shape: described },
+        { replica: 'peer', shape: typedShape },
+      ]);
+      expect(agreement).toMatchObject({ is: 'agreed' });
+      if (agreement.is === 'agreed') shape = agreement.shape;
     }, 60_000);
     afterAll(async () => {
       await replica?.close();
@@ -125,7 +135,7 @@ for (const { name, isAvailable, start } of stores) {
       expect(await readAll([50, 2, 3])).toEqual([null, rowOf(2), rowOf(3)]);
     });
 
-    test('one row that changed since it was read stops the whole batch and is named', async () => {
+    test('I2: one row that changed since it was read stops the whole batch and is named', async () => {
       await store.put(rowOf(5, { name: 'changed meanwhile' }));
       await store.put(rowOf(60));
       const effects = [effect(4, rowOf(4), null), effect(5, rowOf(5), rowOf(5, { name: 'x' })), effect(60, null, rowOf(60, { name: 'y' }))];
@@ -141,7 +151,7 @@ for (const { name, isAvailable, start } of stores) {
       expect(await readAll([6])).toEqual([null]);
     });
 
-    test('of two repairs that race for a row one is applied', async () => {
+    test('I2: of two repairs that race for a row one is applied', async () => {
       const rivals = await Promise.all([openReplica(collection, store.replica), openReplica(collection, store.replica)]);
       try {
         const results = await Promise.all(

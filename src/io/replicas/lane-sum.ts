@@ -23,3 +23,8 @@ export class DigestSum {
     return { count: this.#count, sum: laneSum(this.#high.toString(), this.#low.toString()) };
   }
 }
+
+/** The bucket of a key: the low bits of the first 64 of its digest. `buckets` is a power of two, at most 2^32. */
+export function bucketOfDigest(keyDigest: string, buckets: number): number {
+  return Number.parseInt(keyDigest.slice(8, 16), 16) % buckets;
+}

@@ -1,5 +1,6 @@
 import { Failure } from '../../base/failure.ts';
 import type { Collection, Engine, Replica } from '../../domain/collection.ts';
+import { openMysqlReplica } from './mysql/mysql.ts';
 import { openPostgresReplica } from './postgres/postgres.ts';
 import type { ReplicaConnection } from './replica.ts';
 
@@ -20,6 +21,13 @@ export const connectors: readonly Connector[] = [
     sentence: 'Tables of PostgreSQL 13 and newer, leaders and hot standbys; digests are computed inside the server.',
     schemes: ['postgres', 'postgresql'],
     open: openPostgresReplica,
+  },
+  {
+    engine: 'mysql',
+    title: 'MySQL and MariaDB',
+    sentence: 'Tables of MySQL 8 and MariaDB 10.6 and newer; digests are computed inside the server unless a compared column is JSON.',
+    schemes: ['mysql', 'mariadb'],
+    open: openMysqlReplica,
   },
 ];
 

@@ -7,20 +7,12 @@ import { Failure } from '../../../base/failure.ts';
 import type { RowDigest } from '../../../domain/digest.ts';
 import type { Effect } from '../../../domain/effect.ts';
 import { type Key, keyText, type Row, type Shape } from '../../../domain/row.ts';
+import { ChangedSinceRead } from '../changed-since-read.ts';
 import type { ApplyResult } from '../replica.ts';
 import { nativeExpression, tableColumn } from './canonical-sql.ts';
 import type { Table } from './describe.ts';
 import { keyMatch, keyParameters, readRows, wanted } from './read-rows.ts';
 import type { Session } from './session.ts';
-
-/** Thrown inside the transaction to roll it back; never leaves this file's callers. */
-export class ChangedSinceRead extends Error {
-  readonly keys: readonly Key[];
-  constructor(keys: readonly Key[]) {
-    super('rows changed since they were read');
-    this.keys = keys;
-  }
-}
 
 /** Needs a session inside a transaction that is rolled back when this throws. */
 export async function applyEffects(

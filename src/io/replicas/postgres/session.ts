@@ -7,6 +7,7 @@ import pg from 'pg';
 import { Failure } from '../../../base/failure.ts';
 import type { Replica } from '../../../domain/collection.ts';
 import type { ReplicaCounters } from '../replica.ts';
+import { unreachable } from '../unreachable.ts';
 
 /** Canonical text depends on these; the search path is cut so that an operator of the estate cannot stand in for a built-in one. */
 const settings = `
@@ -143,18 +144,11 @@ function failureOf(collection: string, replica: Replica, error: unknown): Error 
   const who = `Replica ${replica.id} of ${collection}`;
   if (!(error instanceof pg.DatabaseError)) {
     if (error.name === 'AbortError') return error;
-    const because =
-      reasons[code] ?? (/timeout/i.test(error.message) ? 'no answer in time' : /password/i.test(error.message) ? 'password' : '');
-    if (because === 'password')
+    if (/password/i.test(error.message))
       return new Failure('wrong-password', `${who} asks for a password that its url does not hold: add it.`, 'never', error);
-    if (because !== '' || /terminated|closed|ended/i.test(error.message)) {
-      return new Failure(
-        'replica-down',
-        `${who} cannot be reached (${because === '' ? 'connection lost' : because}): check that it runs and that host and port in its url are right.`,
-        'later',
-        error,
-      );
-    }
+    const lost = /terminated|closed|ended/i.test(error.message) ? 'connection lost' : '';
+    const down = unreachable(who, code !== '' ? code : /timeout/i.test(error.message) ? 'no answer in time' : lost, error);
+    if (down !== undefined) return down;
     // Not of the world: our own error passes as it is.
     if (code === '') return error;
     return new Failure('replica-failed', `${who} failed (${code}): see the cause in the log.`, 'later', error);
@@ -186,15 +180,3 @@ function failureOf(collection: string, replica: Replica, error: unknown): Error 
     );
   return new Failure('replica-failed', `${who} answered SQLSTATE ${code}: see the cause in the log.`, 'never', error);
 }
-
-const reasons: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'connection refused',
-  ENOTFOUND: 'host not found',
-  EAI_AGAIN: 'host not found',
-  ETIMEDOUT: 'no answer in time',
-  ECONNRESET: 'connection reset',
-  EHOSTUNREACH: 'no route to the host',
-  ENETUNREACH: 'no route to the network',
-  ENOENT: 'no such socket',
-  EPIPE: 'connection lost',
-};

@@ -1,0 +1,191 @@
+/** Digests, bucket digests, entries and rows of a MySQL or MariaDB table. */
+import { parseRowDigest, type RangeDigest } from '../../../domain/digest.ts';
+import type { KeyRange } from '../../../domain/key-range.ts';
+import { keyDigest, rowDigest } from '../../../domain/row-encoding.ts';
+import { type Key, keyText, type Row, type Shape } from '../../../domain/row.ts';
+import { bucketOfDigest, DigestSum, laneSum } from '../lane-sum.ts';
+import type { BucketChoice, Entry, ReadRow } from '../replica.ts';
+import {
+  canonicalExpression,
+  finishText,
+  keyDigestExpression,
+  lane,
+  nativeValue,
+  needsClient,
+  rowDigestExpression,
+  tableColumn,
+  textsFrom,
+} from './canonical-sql.ts';
+import type { Table } from './describe.ts';
+import type { Session } from './session.ts';
+
+interface Where {
+  readonly sql: string;
+  readonly values: readonly unknown[];
+}
+
+const naturallyOrdered = new Set(['int', 'numeric', 'float', 'date', 'time', 'timestamp', 'timestamptz']);
+
+/** Key order: numbers and times in their own order, all else by the bytes of the canonical text. */
+function rangeWhere(table: Table, shape: Shape, range: KeyRange): Where {
+  const conditions: string[] = [];
+  const values: unknown[] = [];
+  for (const [bound, operator] of [
+    [range.after, '>'],
+    [range.upTo, '<='],
+  ] as const) {
+    if (bound === null) continue;
+    const left: string[] = [];
+    const right: string[] = [];
+    for (const name of shape.key) {
+      const column = tableColumn(table, name);
+      const type = typeOf(shape, name);
+      const native = column.type === type && naturallyOrdered.has(type) ? nativeValue(column, type, bound[name] ?? '') : undefined;
+      left.push(native === undefined ? `CAST(${canonicalExpression(column, type)} AS BINARY)` : `t.${column.sql}`);
+      right.push(native?.sql ?? 'CAST(? AS BINARY)');
+      values.push(...(native?.values ?? [bound[name] ?? '']));
+    }
+    conditions.push(`(${left.join(', ')}) ${operator} (${right.join(', ')})`);
+  }
+  return { sql: conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`, values };
+}
+
+function typeOf(shape: Shape, name: string): Shape['columns'][number]['type'] {
+  return shape.columns.find((column) => column.name === name)?.type ?? 'text';
+}
+
+/** `buckets` is a power of two, at most 2^32. */
+export async function digestBuckets(
+  session: Session,
+  table: Table,
+  shape: Shape,
+  range: KeyRange,
+  buckets: number,
+): Promise<readonly RangeDigest[]> {
+  const where = rangeWhere(table, shape, range);
+  if (needsClient(shape)) {
+    const sums = Array.from({ length: buckets }, () => new DigestSum());
+    for await (const row of readTexts(session, table, shape, where)) {
+      sums[bucketOfDigest(keyDigest(shape, row as Key), buckets)]?.add(rowDigest(shape, row));
+    }
+    return sums.map((sum) => sum.result());
+  }
+  const bucket = `CAST(CONV(SUBSTR(${keyDigestExpression(shape)}, 9, 8), 16, 10) AS UNSIGNED) & ${buckets - 1}`;
+  const rows = await session.query(
+    `SELECT b AS bucket, CAST(count(*) AS CHAR) AS n, CAST(sum(${lane('d', 0)}) AS CHAR) AS high, CAST(sum(${lane('d', 1)}) AS CHAR) AS low
+       FROM (SELECT ${rowDigestExpression(shape)} AS d, ${buckets > 1 ? bucket : '0'} AS b FROM ${textsFrom(table, shape, where.sql)}) r GROUP BY b`,
+    where.values,
+  );
+  const digests: RangeDigest[] = Array.from({ length: buckets }, () => ({ count: 0, sum: '0'.repeat(32) }));
+  for (const row of rows)
+    digests[Number(row['bucket'])] = { count: Number(row['n']), sum: laneSum(String(row['high']), String(row['low'])) };
+  return digests;
+}
+
+const BATCH_ROWS = 5_000;
+
+export async function* readEntries(
+  session: Session,
+  table: Table,
+  shape: Shape,
+  range: KeyRange,
+  choice: BucketChoice,
+): AsyncGenerator<readonly Entry[]> {
+  const where = rangeWhere(table, shape, range);
+  const only = choice.only === undefined ? undefined : new Set(choice.only);
+  let batch: Entry[] = [];
+  for await (const entry of needsClient(shape)
+    ? entriesHere(session, table, shape, where, choice.buckets)
+    : entriesThere(session, table, shape, where, choice)) {
+    if (entry.bucket !== undefined && only?.has(entry.bucket) === false) continue;
+    batch.push({ key: entry.key, digest: entry.digest });
+    if (batch.length === BATCH_ROWS) {
+      yield batch;
+      batch = [];
+    }
+  }
+  if (batch.length > 0) yield batch;
+}
+
+interface PlacedEntry extends Entry {
+  /** undefined: the server has chosen already. */
+  readonly bucket: number | undefined;
+}
+
+async function* entriesThere(
+  session: Session,
+  table: Table,
+  shape: Shape,
+  where: Where,
+  choice: BucketChoice,
+): AsyncGenerator<PlacedEntry> {
+  const keys = shape.key.map((name, at) => `c${shape.columns.findIndex((column) => column.name === name)} AS k${at}`);
+  const bucket = `(CAST(CONV(SUBSTR(${keyDigestExpression(shape)}, 9, 8), 16, 10) AS UNSIGNED) & ${choice.buckets - 1})`;
+  // The optimizer knows nothing of hashes: a long list is a bitmap test, one comparison a row.
+  const chosen =
+    choice.only === undefined ? '' : choice.only.length === 0 ? 'WHERE FALSE' : `WHERE ${bucket} IN (${choice.only.join(', ')})`;
+  for await (const row of session.stream(
+    `SELECT ${keys.join(', ')}, ${rowDigestExpression(shape)} AS digest FROM ${textsFrom(table, shape, where.sql)} ${chosen}`,
+    where.values,
+  )) {
+    const key = Object.fromEntries(shape.key.map((name, at) => [name, String(row[`k${at}`])]));
+    yield { key, digest: parseRowDigest(String(row['digest'])), bucket: undefined };
+  }
+}
+
+async function* entriesHere(session: Session, table: Table, shape: Shape, where: Where, buckets: number): AsyncGenerator<PlacedEntry> {
+  for await (const row of readTexts(session, table, shape, where)) {
+    const key = keyOf(shape, row);
+    yield { key, digest: rowDigest(shape, row), bucket: bucketOfDigest(keyDigest(shape, key), buckets) };
+  }
+}
+
+async function* readTexts(session: Session, table: Table, shape: Shape, where: Where): AsyncGenerator<Row> {
+  const columns = shape.columns.map((_column, at) => `c${at}`);
+  for await (const row of session.stream(`SELECT ${columns.join(', ')} FROM ${textsFrom(table, shape, where.sql)}`, where.values)) {
+    yield rowOf(shape, row);
+  }
+}
+
+function rowOf(shape: Shape, row: Readonly<Record<string, unknown>>): Row {
+  return Object.fromEntries(shape.columns.map((column, at) => [column.name, finishText(column.type, row[`c${at}`] as string | null)]));
+}
+
+function keyOf(shape: Shape, row: Row): Key {
+  return Object.fromEntries(shape.key.map((name) => [name, row[name] ?? '']));
+}
+
+const BATCH_KEYS = 500;
+
+/** The condition that finds these keys by the key's index, or undefined where none of them can exist here. */
+export function keysWhere(table: Table, shape: Shape, keys: readonly Key[]): Where | undefined {
+  const tuples: string[] = [];
+  const values: unknown[] = [];
+  for (const key of keys) {
+    const parts = shape.key.map((name) => nativeValue(tableColumn(table, name), typeOf(shape, name), key[name] ?? ''));
+    if (parts.some((part) => part === undefined)) continue;
+    tuples.push(`(${parts.map((part) => part?.sql).join(', ')})`);
+    values.push(...parts.flatMap((part) => part?.values ?? []));
+  }
+  if (tuples.length === 0) return undefined;
+  const columns = shape.key.map((name) => `t.${tableColumn(table, name).sql}`);
+  return { sql: `WHERE (${columns.join(', ')}) IN (${tuples.join(', ')})`, values };
+}
+
+/** The table's own equality may be coarser than ours (case, trailing spaces): what is found is checked against the key's text. */
+export async function readRows(session: Session, table: Table, shape: Shape, keys: readonly Key[], lock = ''): Promise<readonly ReadRow[]> {
+  const read: ReadRow[] = [];
+  for (let at = 0; at < keys.length; at += BATCH_KEYS) {
+    const batch = keys.slice(at, at + BATCH_KEYS);
+    const wanted = new Set(batch.map((key) => keyText(shape.key, key)));
+    const where = keysWhere(table, shape, batch);
+    if (where === undefined) continue;
+    const texts = shape.columns.map((column, index) => `${canonicalExpression(tableColumn(table, column.name), column.type)} AS c${index}`);
+    for (const found of await session.query(`SELECT ${texts.join(', ')} FROM ${table.sql} t ${where.sql} ${lock}`, where.values)) {
+      const row = rowOf(shape, found);
+      const key = keyOf(shape, row);
+      if (wanted.has(keyText(shape.key, key))) read.push({ key, row, digest: rowDigest(shape, row) });
+    }
+  }
+  return read;
+}

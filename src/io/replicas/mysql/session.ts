@@ -1,0 +1,191 @@
+/** Sessions on a MySQL or MariaDB replica: settings under which values print canonically, abort, failures in one sentence, bytes counted. */
+import mysql from 'mysql2/promise';
+import { Failure } from '../../../base/failure.ts';
+import type { Replica } from '../../../domain/collection.ts';
+import type { ReplicaCounters } from '../replica.ts';
+import { unreachable } from '../unreachable.ts';
+
+/** Explicit zero ids stay zero; strict, so that a value that does not fit is an error and not another value. */
+const settings = `SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO', SESSION group_concat_max_len = 1048576`;
+
+const MAX_CONNECTIONS = 3;
+const CONNECT_TIMEOUT_MS = 10_000;
+
+export type Rows = readonly Readonly<Record<string, unknown>>[];
+
+export interface Session {
+  query(text: string, values?: readonly unknown[]): Promise<Rows>;
+  /** Rows of an INSERT, UPDATE or DELETE that it touched. */
+  execute(text: string, values?: readonly unknown[]): Promise<number>;
+  /** Rows as they come. */
+  stream(text: string, values?: readonly unknown[]): AsyncIterable<Readonly<Record<string, unknown>>>;
+}
+
+export interface SessionPool {
+  use<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T>;
+  transaction<T>(signal: AbortSignal, begin: readonly string[], work: (session: Session) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+interface ByteCounting {
+  readonly stream?: { readonly bytesRead?: number };
+}
+
+/** The connection beneath the promise one: the only one that streams, and missing from its type. */
+interface Streaming {
+  query(
+    text: string,
+    values: readonly unknown[],
+  ): { stream(options: { readonly highWaterMark: number }): AsyncIterable<Readonly<Record<string, unknown>>> };
+}
+
+export function openSessionPool(collection: string, replica: Replica, counters: ReplicaCounters): SessionPool {
+  let pool: mysql.Pool | undefined;
+  const open = (): mysql.Pool => {
+    try {
+      pool ??= mysql.createPool({
+        uri: replica.url,
+        connectionLimit: MAX_CONNECTIONS,
+        connectTimeout: CONNECT_TIMEOUT_MS,
+        charset: 'utf8mb4_bin',
+        dateStrings: true,
+        supportBigNumbers: true,
+        bigNumberStrings: true,
+      });
+      return pool;
+    } catch (error) {
+      throw new Failure('bad-url', `The url of replica ${replica.id} of ${collection} is not a MySQL URL: correct it.`, 'never', error);
+    }
+  };
+  const ready = new WeakSet<object>();
+  const seenBytes = new WeakMap<object, number>();
+
+  async function use<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T> {
+    signal.throwIfAborted();
+    let connection: mysql.PoolConnection;
+    try {
+      connection = await open().getConnection();
+    } catch (error) {
+      throw failureOf(collection, replica, error);
+    }
+    // The server notices a closed connection at the next row that it sends; KILL would take a second connection and a privilege.
+    const stop = (): void => connection.destroy();
+    signal.addEventListener('abort', stop, { once: true });
+    try {
+      if (!ready.has(connection.connection)) {
+        await connection.query(settings);
+        ready.add(connection.connection);
+      }
+      return await work({
+        query: async (text, values) => {
+          signal.throwIfAborted();
+          const [rows] = await connection.query(text, values === undefined ? undefined : [...values]);
+          return rows as unknown as Rows;
+        },
+        execute: async (text, values) => {
+          signal.throwIfAborted();
+          const [result] = await connection.query<mysql.ResultSetHeader>(text, values === undefined ? undefined : [...values]);
+          return result.affectedRows;
+        },
+        stream: (text, values) =>
+          (connection.connection as unknown as Streaming).query(text, values ?? []).stream({ highWaterMark: 1_000 }),
+      });
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      throw failureOf(collection, replica, error);
+    } finally {
+      signal.removeEventListener('abort', stop);
+      const core = connection.connection as unknown as ByteCounting & object;
+      const bytes = core.stream?.bytesRead ?? 0;
+      counters.bytesMoved += bytes - (seenBytes.get(core) ?? 0);
+      seenBytes.set(core, bytes);
+      if (!signal.aborted) connection.release();
+    }
+  }
+
+  return {
+    use,
+    transaction: (signal, begin, work) =>
+      use(signal, async (session) => {
+        for (const statement of begin) await session.execute(statement);
+        try {
+          const result = await work(session);
+          await session.execute('COMMIT');
+          return result;
+        } catch (error) {
+          if (!signal.aborted) await session.execute('ROLLBACK').catch(() => undefined);
+          throw error;
+        }
+      }),
+    close: async () => {
+      await pool?.end();
+    },
+  };
+}
+
+/** Thrown where an INSERT met a row that came in between. */
+export function isDuplicate(error: unknown): boolean {
+  return error instanceof Error && 'errno' in error && error.errno === 1062;
+}
+
+function failureOf(collection: string, replica: Replica, error: unknown): Error {
+  const who = `Replica ${replica.id} of ${collection}`;
+  if (!(error instanceof Error)) return new Failure('replica-failed', `${who} failed.`, 'later', error);
+  if (error instanceof Failure) return error;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  const errno = 'errno' in error && typeof error.errno === 'number' ? error.errno : 0;
+  const down = unreachable(who, code, error);
+  if (down !== undefined) return down;
+  if (code === '' || isDuplicate(error)) return error;
+  switch (errno) {
+    case 1045:
+    case 1698:
+      return new Failure('wrong-password', `${who} refused the user name or password: correct its url.`, 'never', error);
+    case 1049:
+      return new Failure('no-database', `${who} has no such database: correct its url.`, 'never', error);
+    case 1146:
+      return new Failure('no-table', `${who} has lost its table: check the table's name.`, 'never', error);
+    case 1044:
+    case 1142:
+    case 1143:
+    case 1227:
+      return new Failure(
+        'permission-denied',
+        `${who} does not let this user do that: grant SELECT (and INSERT, UPDATE, DELETE for repair) on its table.`,
+        'never',
+        error,
+      );
+    case 1290:
+    case 1792:
+      return new Failure('read-only', `${who} is read-only: repair its leader instead.`, 'never', error);
+    case 1040:
+      return new Failure('replica-down', `${who} has no free connection: raise max_connections or close some.`, 'later', error);
+    case 1020:
+    case 1205:
+    case 1213:
+    case 1317:
+    case 3024:
+      return new Failure('replica-busy', `${who} gave way to other work (error ${errno}): try again.`, 'later', error);
+    case 1048:
+    case 1264:
+    case 1366:
+    case 1406:
+    case 1451:
+    case 1452:
+    case 3819:
+    case 4025:
+      return new Failure(
+        'constraint',
+        `${who} refuses the change: a constraint of its table would not hold (error ${errno}).`,
+        'never',
+        error,
+      );
+    default:
+      return new Failure(
+        'replica-failed',
+        `${who} answered error ${errno === 0 ? code : errno}: see the cause in the log.`,
+        'never',
+        error,
+      );
+  }
+}
