@@ -151,8 +151,19 @@ export function nativeValue(
     case 'date':
     case 'time':
       return / BC$|infinity|^\d{5}/.test(text) ? undefined : { sql: '?', values: [text] };
-    default:
+    case 'text':
+    case 'json':
+    case 'uuid':
+    case 'inet':
       return { sql: '?', values: [text] };
+    case 'bool':
+    case 'array':
+    case 'interval':
+      return undefined;
+    default: {
+      const never: never = column.type;
+      throw new InvariantError('every canonical type can be written', { never });
+    }
   }
 }
 

@@ -84,7 +84,7 @@ async function readPosition(session: Session): Promise<Position> {
   const [row] = await session.query('SELECT version() AS v');
   const atMs = systemClock.nowMs();
   if (String(row?.['v']).includes('MariaDB')) {
-    const [gtid] = await session.query('SELECT coalesce(@@gtid_current_pos, '') AS at, coalesce(@@gtid_slave_pos, '') AS followed');
+    const [gtid] = await session.query(`SELECT coalesce(@@gtid_current_pos, '') AS at, coalesce(@@gtid_slave_pos, '') AS followed`);
     const { at, followed } = { at: '', followed: '', ...gtid } as { readonly at: string; readonly followed: string };
     if (at !== '') return { is: 'gtid', text: `${followed === '' ? 'leader' : 'follower'}:${at}`, atMs };
   }
