@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError } from 'commander';
 import { runDemo } from './demo/demo.ts';
+import { detectors } from './detect/registry.ts';
 import type { CliContext } from './edge/cli/program.ts';
 import { openEmbeddedPostgres } from './io/store/embedded.ts';
 
@@ -40,6 +41,7 @@ export function registerDemo(program: Command, context: CliContext): void {
             join(here, `main${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`),
           ],
           openCluster: openEmbeddedPostgres,
+          detectors: detectors.map((detector) => detector.id),
           out: (line) => context.out(line),
           err: (line) => context.err(line),
           signal: context.signal,

@@ -19,7 +19,7 @@ const ranks: Readonly<Record<string, number>> = {
 const rootRank = 7;
 
 /** `detect` of `src/detect/x/y.ts`; the file name for a root file. */
-const areaOf = (path: string): string => path.split('/')[1] ?? '';
+const areaOf = (path: string): string => (path.split('/')[1] ?? '').replace(/^config(?:-[a-z]+)?\.ts$/, 'config.ts');
 const rankOf = (path: string): number => ranks[areaOf(path)] ?? rootRank;
 
 /** Why an import is not allowed, or undefined. Exported through the test below that feeds it examples. */

@@ -22,13 +22,18 @@ async function post(client: pg.PoolClient, request: ShopRequest, transaction: st
   } as const;
   const { rows } = await withFacts(facts, () =>
     client.query<Row>(
-      'update accounts set balance = balance + $1, version = version + 1, updated_at = clock_timestamp() where id = $2 returning *',
+      'update accounts set balance = balance + $1, version = version + 1, updated_at = clock_timestamp() where id = $2 returning *, to_jsonb(accounts.*)::text as body',
       [amount.toFixed(2), account],
     ),
   );
   const row = rows[0];
   if (row === undefined) throw new Error(`no account ${account}`);
-  await recordChange(client, ledger, { collection: 'accounts', key: account, version: Number(row['version']), row }, request.chaos);
+  await recordChange(
+    client,
+    ledger,
+    { collection: 'accounts', key: account, version: Number(row['version']), body: String(row['body']) },
+    request.chaos,
+  );
 }
 
 async function transfer(context: ChildContext, request: ShopRequest): Promise<ShopAnswer> {

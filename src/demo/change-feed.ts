@@ -5,7 +5,6 @@ import { ROOT_CONTEXT, SpanKind } from '@opentelemetry/api';
 import { isRegion, type Region, regions, type ShopCollection } from './regions.ts';
 import { type ChildContext, runShopChild } from './shop-child.ts';
 import { linkFrom } from './shop-http.ts';
-import type { Row } from './shop-store.ts';
 import { withFacts } from './tracing.ts';
 
 interface Change {
@@ -14,7 +13,8 @@ interface Change {
   readonly collection: ShopCollection;
   readonly key: string;
   readonly version: number;
-  readonly body: Row;
+  /** JSON text, as the source made it: a number or a time must not pass through JavaScript. */
+  readonly body: string;
   readonly is_lost: boolean;
   readonly traceparent: string | null;
 }
@@ -52,7 +52,7 @@ async function applyChange(context: ChildContext, change: Change, destination: R
           replica: destination,
           version: () => change.version,
         } as const;
-        await withFacts(facts, () => context.store.pool(destination).query(upserts[change.collection], [JSON.stringify(change.body)]));
+        await withFacts(facts, () => context.store.pool(destination).query(upserts[change.collection], [change.body]));
       } finally {
         span.end();
       }
@@ -63,7 +63,10 @@ async function applyChange(context: ChildContext, change: Change, destination: R
 /** One round: what is due in a region's feed. Reading and forgetting run outside of any trace, as a log reader's do. */
 async function carry(context: ChildContext, source: Region): Promise<number> {
   const pool = context.store.pool(source);
-  const { rows } = await pool.query<Change>('select * from changes where due <= clock_timestamp() order by due, id limit $1', [batchRows]);
+  const { rows } = await pool.query<Change>(
+    'select id, destination, collection, key, version, body::text as body, is_lost, traceparent from changes where due <= clock_timestamp() order by due, id limit $1',
+    [batchRows],
+  );
   for (const change of rows) {
     if (context.signal.aborted) break;
     if (!change.is_lost && isRegion(change.destination)) await applyChange(context, change, change.destination);

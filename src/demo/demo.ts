@@ -30,6 +30,8 @@ export interface DemoWorld {
   /** Program and arguments that run `homeostat`, without a command. */
   readonly homeostat: readonly string[];
   readonly openCluster: OpenCluster;
+  /** Ids of the trace detectors that the service runs. */
+  readonly detectors: readonly string[];
   out(line: string): void;
   err(line: string): void;
   readonly signal: AbortSignal;
@@ -84,7 +86,15 @@ export async function runDemo(options: DemoOptions, world: DemoWorld): Promise<n
     const traffic = startTraffic(shop, numbers, rng.fork('traffic'), options.perSecond);
     open.push(traffic);
     const log = openFaultLog(join(dataDir, 'estate', 'faults.jsonl'));
-    const injector = createInjector({ shop, numbers, rng: rng.fork('faults'), log, run, nowIso: () => new Date().toISOString() });
+    const injector = createInjector({
+      shop,
+      numbers,
+      rng: rng.fork('faults'),
+      log,
+      run,
+      detectors: world.detectors,
+      nowIso: () => new Date().toISOString(),
+    });
 
     say('');
     say(`  Approval page   ${addresses.login ?? addresses.ui}`);

@@ -154,6 +154,7 @@ async function drainFeeds(urls: Readonly<Record<Region, string>>, signal: AbortS
       if (left === 0) return;
       await delay(100, undefined, { signal }).catch(() => undefined);
     }
+    throw new Error('the change feed still holds events: it cannot reach a region, or a process of the shop is gone');
   } finally {
     await Promise.all(clients.map((client) => client.end()));
   }

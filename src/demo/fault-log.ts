@@ -1,7 +1,7 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 
 /** What the injector can do wrong. */
-export type FaultKind = 'dropped-change' | 'late-change' | 'dual-write' | 'lost-update' | 'stale-read';
+export type FaultKind = 'dropped-change' | 'late-change' | 'dual-write' | 'lost-update' | 'stale-read' | 'read-your-writes';
 
 /** One fault as it was done, written apart from the service, which never sees this file. */
 export interface Fault {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Rng } from '../base/rng.ts';
 import type { Shop } from './estate.ts';
-import type { Fault, FaultKind, FaultLog } from './fault-log.ts';
+import type { Fault, FaultLog } from './fault-log.ts';
 import { type Chaos, otherRegions, type Region, regions } from './regions.ts';
 import { sendRequest, type ShopReply } from './shop-http.ts';
 import { homeOf, quietEvery, seededAccounts, seededProfiles } from './tables.ts';
@@ -29,7 +29,8 @@ export function createInjector(options: {
   readonly rng: Rng;
   readonly log: FaultLog;
   readonly run: string;
-  /** A row that ordinary traffic leaves alone is used once, and again only when all have been. */
+  /** Ids of the service's trace detectors. */
+  readonly detectors: readonly string[];
   readonly nowIso: () => string;
 }): Injector {
   const { shop, numbers, rng, log } = options;
@@ -175,24 +176,49 @@ export function createInjector(options: {
       };
     },
     async 'stale-read'() {
+      const [from, to] = [quietAccount(), quietAccount()];
+      const elsewhere = rng.pick(['us', 'ap'] as const);
+      const body = { from, to, amount: 5 + rng.int(60), idempotencyKey: `f-${options.run}-${numbers.nextOrder()}` };
+      const written = done(await sendRequest('POST', `${accounts}/transfers`, body, chaosOf({ holdMs: staleHoldMs })), 'transfer');
+      await delay(staleHoldMs / 4);
+      const read = done(await sendRequest('GET', `${accounts}/accounts/${from}?region=${elsewhere}`), 'read the balance');
+      const now = done(await sendRequest('GET', `${accounts}/accounts/${from}`), 'read the balance');
+      if (Number(read.body['version']) >= Number(now.body['version'])) throw new Error(`account ${from} was not stale in ${elsewhere}`);
+      return {
+        kind: 'stale-read',
+        collection: 'accounts',
+        keys: [String(from)],
+        regions: [elsewhere],
+        traces: tracesOf(written, read),
+        what: `after a transfer somebody read the old balance of account ${from} in ${elsewhere}`,
+        rows: { [from]: { balance: String(now.body['balance']), version: String(now.body['version']) } },
+      };
+    },
+    async 'read-your-writes'() {
       const id = quietProfile();
       const session = `visit-${options.run}-${id}`;
       const elsewhere = rng.pick(otherRegions(homeOf(id)));
       const written = await setCity(id, rng.pick(cities), { holdMs: staleHoldMs }, session);
-      await delay(20);
-      const read = await sendRequest('GET', `${profiles}/profiles/${id}?region=${elsewhere}`, undefined, { 'x-session': session });
+      await delay(staleHoldMs / 4);
+      const read = done(
+        await sendRequest('GET', `${profiles}/profiles/${id}?region=${elsewhere}`, undefined, { 'x-session': session }),
+        'read the profile',
+      );
       if (Number(read.body['version']) >= Number(written.body['version'])) throw new Error(`profile ${id} was not stale in ${elsewhere}`);
       return {
-        kind: 'stale-read',
+        kind: 'read-your-writes',
         collection: 'profiles',
         keys: [String(id)],
         regions: [elsewhere],
         traces: tracesOf(written, read),
-        what: `a customer changed profile ${id} and then read the old one in ${elsewhere}`,
+        what: `a customer changed profile ${id} and did not see the change in ${elsewhere}`,
         rows: { [id]: profileRow(written) },
       };
     },
   };
+
+  /** What is only seen in traces is injected where the service says that it looks for it. */
+  const isJudged = (name: string): boolean => name.startsWith('dropped-') || name === 'late-change' || options.detectors.includes(name);
 
   let injected = 0;
   return {
@@ -200,7 +226,7 @@ export function createInjector(options: {
       const order: string[] = [];
       for (let round = 0; round < rounds; round += 1) {
         // Lost profile changes are the daily bread: more of them than of the rest.
-        const names = [...Object.keys(ways), 'dropped-update', 'dropped-insert', 'late-change'];
+        const names = [...Object.keys(ways), 'dropped-update', 'dropped-insert', 'late-change'].filter(isJudged);
         while (names.length > 0) order.push(...names.splice(rng.int(names.length), 1));
       }
       return order;
@@ -235,6 +261,3 @@ function quietRows(seeded: number, rng: Rng, earlier: readonly Fault[], collecti
     return row;
   };
 }
-
-/** Faults that leave rows different between regions until somebody repairs them. */
-export const divergingKinds: readonly FaultKind[] = ['dropped-change'];

@@ -13,13 +13,6 @@ export interface Judgement {
   readonly perKind: Readonly<Record<string, { readonly injected: number; readonly found: number }>>;
 }
 
-/** Which kinds of finding answer a fault seen in traces. A stale read of one's own write may carry its more exact name. */
-const answersOf: Readonly<Record<string, readonly string[]>> = {
-  'dual-write': ['dual-write'],
-  'lost-update': ['lost-update'],
-  'stale-read': ['stale-read', 'read-your-writes', 'non-monotonic-read'],
-};
-
 /** What the shop's code really permits: a structural finding of these is right, whatever was injected. */
 const trueOfTheCode: readonly { readonly kind: string; readonly service: string }[] = [
   // Gift cards are recorded and then announced, with nothing in between.
@@ -48,9 +41,7 @@ export function judge(options: {
             (divergence.confirmedAtMs ?? 0) >= Date.parse(fault.at),
         ),
       );
-    return anomalies.some(
-      (anomaly) => anomaly.grade === 'proven' && (answersOf[fault.kind] ?? []).includes(anomaly.kind) && concerns(anomaly, fault),
-    );
+    return anomalies.some((anomaly) => anomaly.grade === 'proven' && anomaly.kind === fault.kind && concerns(anomaly, fault));
   };
 
   const perKind: Record<string, { injected: number; found: number }> = {};

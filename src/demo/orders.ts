@@ -33,12 +33,12 @@ async function insertOrder(context: ChildContext, request: ShopRequest, topic: s
     } as const;
     const { rows } = await withFacts(facts, () =>
       client.query<Row>(
-        `insert into orders (id, profile_id, account_id, total, status, updated_at) values ($1, $2, $3, $4, 'placed', clock_timestamp()) returning *`,
+        `insert into orders (id, profile_id, account_id, total, status, updated_at) values ($1, $2, $3, $4, 'placed', clock_timestamp()) returning *, to_jsonb(orders.*)::text as body`,
         [id, request.body['profileId'], request.body['accountId'], Number(request.body['total']).toFixed(2)],
       ),
     );
     const row = rows[0] ?? {};
-    await recordChange(client, region, { collection: 'orders', key: id, version: 1, row }, request.chaos);
+    await recordChange(client, region, { collection: 'orders', key: id, version: 1, body: String(row['body']) }, request.chaos);
     if (topic !== undefined)
       await client.query('insert into outbox (topic, key, body, traceparent) values ($1, $2, $3, $4)', [
         topic,
@@ -178,13 +178,18 @@ async function ship(context: ChildContext, request: ShopRequest): Promise<ShopAn
     if (base === undefined) return { status: 404, body: { error: 'no such order' } };
     const { rows } = await withFacts({ ...read, operation: 'write', base }, () =>
       client.query<Row>(
-        `update orders set status = 'shipped', version = version + 1, updated_at = clock_timestamp() where id = $1 and version = $2 returning *`,
+        `update orders set status = 'shipped', version = version + 1, updated_at = clock_timestamp() where id = $1 and version = $2 returning *, to_jsonb(orders.*)::text as body`,
         [request.id, base],
       ),
     );
     const row = rows[0];
     if (row === undefined) return { status: 409, body: { error: 'changed meanwhile' } };
-    await recordChange(client, region, { collection: 'orders', key: request.id, version: Number(row['version']), row }, request.chaos);
+    await recordChange(
+      client,
+      region,
+      { collection: 'orders', key: request.id, version: Number(row['version']), body: String(row['body']) },
+      request.chaos,
+    );
     return { status: 200, body: row };
   });
 }

@@ -42,17 +42,22 @@ async function changeCity(context: ChildContext, request: ShopRequest, region: R
     const { rows } = await withFacts(facts, () =>
       request.chaos.blindMs === undefined
         ? client.query<Row>(
-            'update profiles set city = $1, version = version + 1, updated_at = clock_timestamp() where id = $2 and version = $3 returning *',
+            'update profiles set city = $1, version = version + 1, updated_at = clock_timestamp() where id = $2 and version = $3 returning *, to_jsonb(profiles.*)::text as body',
             [request.body['city'], request.id, base],
           )
         : client.query<Row>(
-            'update profiles set city = $1, version = version + 1, updated_at = clock_timestamp() where id = $2 returning *',
+            'update profiles set city = $1, version = version + 1, updated_at = clock_timestamp() where id = $2 returning *, to_jsonb(profiles.*)::text as body',
             [request.body['city'], request.id],
           ),
     );
     const row = rows[0];
     if (row === undefined) return undefined;
-    await recordChange(client, region, { collection: 'profiles', key: request.id, version: Number(row['version']), row }, request.chaos);
+    await recordChange(
+      client,
+      region,
+      { collection: 'profiles', key: request.id, version: Number(row['version']), body: String(row['body']) },
+      request.chaos,
+    );
     return { status: 200, body: row };
   });
 }
@@ -72,12 +77,12 @@ async function createProfile(context: ChildContext, request: ShopRequest): Promi
   return context.store.transaction(region, async (client, transaction) => {
     const { rows } = await withFacts({ ...facts, transaction }, () =>
       client.query<Row>(
-        `insert into profiles (id, name, email, city, home, updated_at) values ($1, $2, $3, $4, $5, clock_timestamp()) returning *`,
+        `insert into profiles (id, name, email, city, home, updated_at) values ($1, $2, $3, $4, $5, clock_timestamp()) returning *, to_jsonb(profiles.*)::text as body`,
         [id, request.body['name'], request.body['email'], request.body['city'], region],
       ),
     );
     const row = rows[0] ?? {};
-    await recordChange(client, region, { collection: 'profiles', key: id, version: 1, row }, request.chaos);
+    await recordChange(client, region, { collection: 'profiles', key: id, version: 1, body: String(row['body']) }, request.chaos);
     return { status: 201, body: row };
   });
 }
@@ -121,15 +126,20 @@ async function takeMessage(context: ChildContext, request: ShopRequest, carrier:
           } as const;
           const { rows } = await withFacts(facts, () =>
             client.query<Row>(
-              'update profiles set points = points + $1, version = version + 1, updated_at = clock_timestamp() where id = $2 returning *',
+              'update profiles set points = points + $1, version = version + 1, updated_at = clock_timestamp() where id = $2 returning *, to_jsonb(profiles.*)::text as body',
               [points, key],
             ),
           );
           const row = rows[0];
           if (row !== undefined)
-            await recordChange(client, region, { collection: 'profiles', key, version: Number(row['version']), row }, {});
+            await recordChange(
+              client,
+              region,
+              { collection: 'profiles', key, version: Number(row['version']), body: String(row['body']) },
+              {},
+            );
         });
-        return { status: 204, body: {} };
+        return { status: 200, body: {} };
       } finally {
         span.end();
       }

@@ -79,6 +79,8 @@ export async function serveShop(tracer: Tracer, routes: readonly Route[]): Promi
       },
     );
   });
+  // Longer than any client keeps an idle connection: a request on one that was just closed would fail for no reason of the shop's.
+  server.keepAliveTimeout = 120_000;
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     port: (server.address() as AddressInfo).port,

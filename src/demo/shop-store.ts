@@ -61,7 +61,7 @@ export function openShopStore(tracing: Tracing, urls: Readonly<Record<Region, st
 export async function recordChange(
   client: pg.PoolClient,
   region: Region,
-  change: { readonly collection: ShopCollection; readonly key: string; readonly version: number; readonly row: Row },
+  change: { readonly collection: ShopCollection; readonly key: string; readonly version: number; readonly body: string },
   chaos: Chaos,
 ): Promise<void> {
   const destinations = otherRegions(region);
@@ -77,7 +77,7 @@ export async function recordChange(
       change.collection,
       change.key,
       change.version,
-      JSON.stringify(change.row),
+      change.body,
       delays,
       destinations.map((destination) => chaos.lose?.includes(destination) ?? false),
       currentTraceparent(),
