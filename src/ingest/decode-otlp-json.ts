@@ -277,9 +277,12 @@ function plain(value: unknown, depth: number): unknown {
   if (isObject(arrayValue)) return Array.isArray(arrayValue['values']) ? arrayValue['values'].map((item) => plain(item, depth + 1)) : [];
   if (isObject(kvlistValue)) {
     const members = Array.isArray(kvlistValue['values']) ? kvlistValue['values'].filter(isObject) : [];
-    return Object.fromEntries(members.map((member) => [String(member['key'] ?? ''), plain(member['value'], depth + 1)]));
+    return Object.fromEntries(
+      members.map((member) => [typeof member['key'] === 'string' ? member['key'] : '', plain(member['value'], depth + 1)]),
+    );
   }
-  if (intValue !== undefined && intValue !== null) return Number.isSafeInteger(Number(intValue)) ? Number(intValue) : String(intValue);
+  if (typeof intValue === 'string' || typeof intValue === 'number')
+    return Number.isSafeInteger(Number(intValue)) ? Number(intValue) : String(intValue);
   return value['stringValue'] ?? value['boolValue'] ?? value['doubleValue'] ?? value['bytesValue'] ?? null;
 }
 

@@ -19,13 +19,13 @@ export class OperationReader {
     this.#statements = new StatementCache(options.distinctStatements);
   }
 
-  /** Operations of all rows, without the spans that `dedupe` has seen. */
-  read(batch: SpanBatch, dedupe?: SpanDedupe): readonly Operation[] {
+  /** Operations of rows `[from, to)`, all by default, without the spans that `dedupe` has seen. */
+  read(batch: SpanBatch, dedupe?: SpanDedupe, from = 0, to = batch.count): readonly Operation[] {
     const view = this.#view;
     const operations: Operation[] = [];
     view.open(batch);
     const ids = new IdReader(batch.ids);
-    for (let row = 0; row < batch.count; row += 1) {
+    for (let row = from; row < to; row += 1) {
       if (dedupe !== undefined && !dedupe.isNew(batch.ids, row * 32)) continue;
       view.selectResource(batch, batch.resource[row] as number);
       this.#readRow(batch, row, ids, operations);

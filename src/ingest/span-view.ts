@@ -1,4 +1,4 @@
-import type { AttributeColumns, SpanBatch } from './span-batch.ts';
+import type { AttributeColumns, SpanBatch, ValueKind } from './span-batch.ts';
 import { attributeCodes } from './wanted-attributes.ts';
 
 /**
@@ -112,14 +112,15 @@ export class SpanView {
 
 function textOf(columns: AttributeColumns, at: number, strings: readonly string[]): string {
   const value = columns.value[at] as number;
-  switch (columns.kind[at]) {
+  switch (columns.kind[at] as ValueKind) {
     case 1:
     case 5:
     case 6:
       return strings[value] as string;
     case 4:
       return value === 1 ? 'true' : 'false';
-    default:
+    case 2:
+    case 3:
       return String(value);
   }
 }

@@ -189,7 +189,7 @@ function readOne(tokens: readonly Token[]): Part {
       (comparison) =>
         (comparison.operator === '=' && isVersionLike(comparison.column)) || (verb === 'update' && assignedColumns.has(comparison.column)),
     ),
-    isLocking: isLockingAt(tokens, depths, start, depth),
+    isLocking: isLockingAt(tokens),
     hasOnConflict: first.text === 'replace' || first.text === 'upsert' || hasOnConflictAt(tokens, start),
     hasReturning: tokens.some(
       (token, i) =>
@@ -637,10 +637,11 @@ function isRelative(assignments: readonly Assignment[]): boolean {
   );
 }
 
-function isLockingAt(tokens: readonly Token[], depths: Int32Array, start: number, depth: number): boolean {
-  for (let i = start; i < tokens.length; i += 1) {
+/** At any depth: the rows that a subquery locks are locked. */
+function isLockingAt(tokens: readonly Token[]): boolean {
+  for (let i = 0; i < tokens.length; i += 1) {
     const token = tokens[i];
-    if (depths[i] === depth && isWord(token, 'for')) {
+    if (isWord(token, 'for')) {
       const next = tokens[i + 1]?.text;
       if (
         next === 'update' ||
@@ -668,7 +669,6 @@ function hasOnConflictAt(tokens: readonly Token[], start: number): boolean {
 function fingerprintOf(tokens: readonly Token[]): string {
   const words: string[] = [];
   for (const token of tokens) {
-    if (token.is === 'symbol' && token.text === ';') continue;
     const word = token.is === 'text' || token.is === 'number' || token.is === 'parameter' ? '?' : token.text;
     // (?, ?, ?) of IN and VALUES is one shape whatever its length.
     if (word === '?' && words.at(-1) === ',' && words.at(-2) === '?') words.pop();
@@ -676,11 +676,11 @@ function fingerprintOf(tokens: readonly Token[]): string {
   }
   let text = '';
   for (const word of words) {
-    const isTight = text === '' || word === ',' || word === ')' || word === '.' || text.endsWith('(') || text.endsWith('.');
+    const isTight = text === '' || word === ',' || word === ';' || word === ')' || word === '.' || text.endsWith('(') || text.endsWith('.');
     text += isTight ? word : ` ${word}`;
     if (text.length > longestFingerprint) return text.slice(0, longestFingerprint);
   }
-  return text;
+  return text.endsWith(';') ? text.slice(0, -1) : text;
 }
 
 const longestFingerprint = 2048;

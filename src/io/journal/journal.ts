@@ -1,0 +1,29 @@
+/** What the journal keeps: a payload as it was received, and what it is. */
+export interface JournalRecord {
+  readonly signal: 'traces' | 'logs' | 'metrics';
+  readonly encoding: 'protobuf' | 'json';
+  readonly compression: 'none' | 'gzip';
+  readonly receivedAtMs: number;
+  readonly bytes: Buffer;
+}
+
+export type Appended = { readonly is: 'durable'; readonly sequence: number } | { readonly is: 'full' };
+
+/**
+ * Payloads between acknowledgement and the end of their use. Sequence numbers are dense and rise; `append` resolves once the record
+ * survives a crash, in order of sequence. Bounded: a full journal refuses, it never drops.
+ */
+export interface Journal {
+  append(record: JournalRecord): Promise<Appended>;
+  /** undefined: released, or not there yet. */
+  read(sequence: number): JournalRecord | undefined;
+  /** First sequence that is kept, and the next one to be given. Equal: empty. */
+  readonly first: number;
+  readonly next: number;
+  /** Bytes kept. */
+  readonly bytes: number;
+  readonly maxBytes: number;
+  /** Forgets everything before `sequence`: the checkpoint. */
+  release(sequence: number): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,40 @@
+import type { Appended, Journal, JournalRecord } from './journal.ts';
+
+/** A journal that lives as long as the process: for those who prefer speed to surviving a crash. */
+export function openMemoryJournal(options: { readonly maxBytes?: number } = {}): Journal {
+  const maxBytes = options.maxBytes ?? 256 * 1024 * 1024;
+  const records = new Map<number, JournalRecord>();
+  let first = 1;
+  let next = 1;
+  let bytes = 0;
+  return {
+    append: (record): Promise<Appended> => {
+      if (bytes + record.bytes.length > maxBytes) return Promise.resolve({ is: 'full' });
+      const sequence = next;
+      next += 1;
+      bytes += record.bytes.length;
+      records.set(sequence, record);
+      return Promise.resolve({ is: 'durable', sequence });
+    },
+    read: (sequence) => records.get(sequence),
+    get first() {
+      return first;
+    },
+    get next() {
+      return next;
+    },
+    get bytes() {
+      return bytes;
+    },
+    maxBytes,
+    release: (sequence) => {
+      while (first < Math.min(sequence, next)) {
+        bytes -= records.get(first)?.bytes.length ?? 0;
+        records.delete(first);
+        first += 1;
+      }
+      return Promise.resolve();
+    },
+    close: () => Promise.resolve(),
+  };
+}
