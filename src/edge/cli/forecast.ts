@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError } from 'commander';
 import { Failure } from '../../base/failure.ts';
@@ -7,13 +6,13 @@ import { meanScores, partsOf, type SeriesBacktest } from '../../forecast/backtes
 import { levels } from '../../forecast/contender.ts';
 import { type Member, memberOf } from '../../forecast/examples.ts';
 import type { SeriesForecast } from '../../forecast/round.ts';
-import { type Grid, gridOf, inferStepMs } from '../../forecast/time-grid.ts';
+import type { Grid } from '../../forecast/time-grid.ts';
 import { horizons } from '../../forecast/window.ts';
 import { loadCheckpoint } from '../../io/model/checkpoint.ts';
 import { defaultTraining, type ModelThread, openModelThread } from '../../io/model/model-thread.ts';
 import { trainStartModel } from '../../io/model/start-model.ts';
 import type { CliContext } from './program.ts';
-import { parseSeriesCsv } from './series-csv.ts';
+import { type NamedGrid, readGrids } from './series-grids.ts';
 
 /** The model that comes with the package. */
 export const startModelDir = fileURLToPath(new URL('../../../models/contention/v1', import.meta.url));
@@ -55,13 +54,13 @@ export function registerForecast(program: Command, context: CliContext): void {
         await trainStartModel({
           folder: resolve(context.cwd, flags.train),
           seed: flags.seed,
-          extra: await readGrids(files, flags, context),
+          extra: await readGrids(files, flags.stepSeconds, context.cwd),
           log: (line) => context.err(line),
         });
         return;
       }
       if (files.length === 0) throw new Failure('no-file', 'give a CSV file with timestamp,value or series,timestamp,value', 'never');
-      const grids = await readGrids(files, flags, context);
+      const grids = await readGrids(files, flags.stepSeconds, context.cwd);
       const checkpoint = await loadCheckpoint(resolve(context.cwd, flags.model));
       const thread = await openModelThread();
       try {
@@ -72,34 +71,6 @@ export function registerForecast(program: Command, context: CliContext): void {
         await thread.close();
       }
     });
-}
-
-interface NamedGrid {
-  readonly name: string;
-  readonly grid: Grid;
-}
-
-async function readGrids(files: readonly string[], flags: ForecastFlags, context: CliContext): Promise<readonly NamedGrid[]> {
-  const grids: NamedGrid[] = [];
-  for (const file of files) {
-    let text: string;
-    try {
-      text = await readFile(resolve(context.cwd, file), 'utf8');
-    } catch (cause) {
-      throw new Failure('no-file', `cannot read ${file}: ${cause instanceof Error ? cause.message : String(cause)}`, 'never', cause);
-    }
-    for (const [name, points] of parseSeriesCsv(text, file)) {
-      // One point has no step of its own; any will do, and five minutes is what the model knows.
-      const stepMs = flags.stepSeconds === undefined ? (inferStepMs(points) ?? 300_000) : flags.stepSeconds * 1000;
-      try {
-        grids.push({ name: name === '' ? basename(file).replace(/\.csv$/i, '') : name, grid: gridOf(points, stepMs) });
-      } catch (cause) {
-        if (cause instanceof RangeError) throw new Failure('bad-csv', `${file}: ${cause.message}`, 'never', cause);
-        throw cause;
-      }
-    }
-  }
-  return grids;
 }
 
 async function forecast(grids: readonly NamedGrid[], thread: ModelThread, flags: ForecastFlags, context: CliContext): Promise<void> {

@@ -7,7 +7,9 @@ import { registerForecast } from './forecast.ts';
 import { registerOutcomes } from './outcomes.ts';
 import type { RegisterCommand } from './program.ts';
 import { registerProposals } from './proposals.ts';
+import { registerQuorum } from './quorum.ts';
 import { registerRepairs } from './repairs.ts';
+import { registerSuggest } from './suggest.ts';
 
 /** The commands that live under edge, in the order that --help lists them. `start` and `demo` are registered by root files. */
 export const commands: readonly RegisterCommand[] = [
@@ -17,6 +19,8 @@ export const commands: readonly RegisterCommand[] = [
   registerProposals,
   registerRepairs,
   registerForecast,
+  registerSuggest,
+  registerQuorum,
   registerAudit,
   registerDebt,
   registerOutcomes,

@@ -36,6 +36,8 @@ export interface ModelThread {
   ): Promise<{ readonly forecasts: readonly SeriesForecast[]; readonly seconds: number }>;
   /** Rolling-origin scores of the model in use and all baselines; members' `upTo` is the end of their training part. */
   backtest(members: readonly Member[], stride: number): Promise<readonly SeriesBacktest[]>;
+  /** Calibrated quantiles at every step in [from, to), each made with what was known at that step: outputs x levels a step. */
+  quantiles(member: Member, from: number, to: number): Promise<Float64Array>;
   close(): Promise<void>;
 }
 
@@ -95,6 +97,11 @@ export async function openModelThread(backend?: BackendName): Promise<ModelThrea
       const answer = await ask({ is: 'backtest', members, stride });
       if (answer.is !== 'backtested') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
       return answer.results;
+    },
+    quantiles: async (member, from, to) => {
+      const answer = await ask({ is: 'quantiles', member, from, to });
+      if (answer.is !== 'quantiles') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
+      return answer.quantiles;
     },
     close: async () => {
       dead ??= new Failure('model-thread-closed', 'the model thread has ended', 'never');

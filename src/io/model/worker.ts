@@ -1,7 +1,8 @@
 import { parentPort } from 'node:worker_threads';
 import { createRng } from '../../base/rng.ts';
 import { backtestPanel, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
-import { levels } from '../../forecast/contender.ts';
+import { calibrate } from '../../forecast/calibrate.ts';
+import { levels, modelQuantiles } from '../../forecast/contender.ts';
 import { examplesOf, type Member } from '../../forecast/examples.ts';
 import { fitRidge, type Ridge } from '../../forecast/ridge.ts';
 import { forecastRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
@@ -34,6 +35,7 @@ export type WorkerRequest =
     }
   | { readonly is: 'use'; readonly shape: NetworkShape; readonly weights: Weights }
   | { readonly is: 'round'; readonly members: readonly Member[]; readonly options: RoundOptions; readonly refit: boolean }
+  | { readonly is: 'quantiles'; readonly member: Member; readonly from: number; readonly to: number }
   | { readonly is: 'backtest'; readonly members: readonly Member[]; readonly stride: number };
 
 export interface Trained {
@@ -50,6 +52,7 @@ export type WorkerAnswer =
   | { readonly id: number; readonly is: 'used' }
   | { readonly id: number; readonly is: 'forecast'; readonly forecasts: readonly SeriesForecast[]; readonly seconds: number }
   | { readonly id: number; readonly is: 'backtested'; readonly results: readonly SeriesBacktest[] }
+  | { readonly id: number; readonly is: 'quantiles'; readonly quantiles: Float64Array }
   | { readonly id: number; readonly is: 'failed'; readonly message: string };
 
 /** Windows that the pooled ridge is fitted on between rounds: a fifth of a second's work. */
@@ -86,6 +89,12 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
       if (request.refit || ridge === null) ridge = fitRidge(examplesOf(request.members, ridgeExamples));
       const forecasts = forecastRound(request.members, predictor.predict, ridge, request.options);
       return { id, is: 'forecast', forecasts, seconds: (performance.now() - startedMs) / 1000 };
+    }
+    case 'quantiles': {
+      if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
+      const origins = Array.from({ length: request.to - request.from }, (_, i) => request.from + i);
+      const raw = modelQuantiles(predictor.predict, [{ member: request.member, origins }])[0] ?? new Float64Array(0);
+      return { id, is: 'quantiles', quantiles: calibrate(request.member, origins, raw) };
     }
     case 'backtest': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
