@@ -34,7 +34,7 @@ export interface RepairStep {
 export async function endRepair(context: RuntimeContext, tx: Queryable, step: RepairStep): Promise<void> {
   const { repair, proposal, after, before, nowMs, says } = step;
   const { domain } = repair;
-  const note = async (action: string, facts: Json = {}): Promise<void> => {
+  const note = async (action: string, facts: Readonly<Record<string, Json>> = {}): Promise<void> => {
     await appendAudit(
       tx,
       { actor: repair.undoAskedBy ?? 'homeostat', action, subject: repair.id, domain, facts: withBase(repair, facts, says) },
@@ -122,13 +122,13 @@ async function proposeAgain(tx: Queryable, repair: StoredRepair, note: string | 
   await publishEvent(tx, { kind: 'case', id: repair.caseId, domain: repair.domain, state: 'open' });
 }
 
-function withBase(repair: StoredRepair, facts: Json, says: string | null): Json {
+function withBase(repair: StoredRepair, facts: Readonly<Record<string, Json>>, says: string | null): Json {
   return {
     proposal: repair.proposalId,
     case: repair.caseId,
     digest: repair.digest,
     fence: repair.fence,
     ...(says === null ? {} : { says }),
-    ...(typeof facts === 'object' && facts !== null && !Array.isArray(facts) ? facts : {}),
+    ...facts,
   };
 }

@@ -66,6 +66,7 @@ export async function startEstate(options: EstateOptions = {}): Promise<Estate> 
     const url = await server.createDatabase(region);
     urls.set(region, url);
     const pool = new pg.Pool({ connectionString: url, max: 4 });
+    pool.on('error', () => undefined);
     pools.set(region, pool);
     for (const statement of options.schema ?? [
       'create table profiles (id bigint primary key, name text, email text, updated_at timestamptz not null default now())',

@@ -1,0 +1,56 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { loadConfig } from './config.ts';
+import { registerDemo } from './demo-command.ts';
+import { type CliContext, createProgram, explainError, runProgram } from './edge/cli/program.ts';
+import { commands } from './edge/cli/registry.ts';
+import { parseDeclaredInvariant } from './propose/declared-invariant.ts';
+import { strategies } from './propose/registry.ts';
+import { registerStart } from './start-command.ts';
+
+/** Open handles of a dependency must not keep a finished command alive. */
+const exitGraceMs = 3_000;
+const interrupted = 130;
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { readonly version: string };
+const stopping = new AbortController();
+let exitCode = 0;
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    // The second time somebody means it.
+    if (stopping.signal.aborted && signal === 'SIGINT') process.exit(interrupted);
+    stopping.abort();
+  });
+}
+for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+  process.on(event, (error: unknown) => {
+    // State is in the store and the journal: ending here loses nothing, going on in an unknown state might.
+    process.stderr.write(`${explainError(error)}\n`);
+    process.exit(1);
+  });
+}
+
+const context: CliContext = {
+  out: (text) => void process.stdout.write(`${text}\n`),
+  err: (text) => void process.stderr.write(`${text}\n`),
+  isTty: process.stdout.isTTY === true,
+  cwd: process.cwd(),
+  env: process.env,
+  signal: stopping.signal,
+  exit: (code) => {
+    exitCode = code;
+  },
+  loadConfig: (path) =>
+    loadConfig(resolve(path ?? 'homeostat.yaml'), process.env, {
+      invariant: (sentence) => {
+        const parsed = parseDeclaredInvariant(sentence);
+        return parsed.is === 'unknown' ? parsed.says : null;
+      },
+      strategies: strategies.map((strategy) => strategy.id),
+    }),
+};
+
+await runProgram(createProgram(context, [...commands, registerStart, registerDemo], version), context, process.argv.slice(2));
+process.exitCode = exitCode;
+setTimeout(() => process.exit(exitCode), exitGraceMs).unref();

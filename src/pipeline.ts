@@ -1,0 +1,127 @@
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Config } from './config.ts';
+import { createDetection } from './detect/run.ts';
+import type { Journal } from './io/journal/journal.ts';
+import type { Queue } from './io/queue/queue.ts';
+import { saveForecasts } from './io/store/forecasts.ts';
+import { loadSeriesPoints, pruneSeriesPoints, saveSeriesPoints } from './io/store/series.ts';
+import { saveSuggestions } from './io/store/suggestions.ts';
+import { sayError } from './io/telemetry/log.ts';
+import type { RuntimeContext } from './runtime/context.ts';
+import { startDetectLoop } from './runtime/detect-loop.ts';
+import { startForecastLoop } from './runtime/forecast-loop.ts';
+import { type Ingest, startIngest } from './runtime/ingest-loop.ts';
+import { startLoops } from './runtime/start-loops.ts';
+
+/*
+ * The path on one page. Each stage is pure and lives in the folder of its name; each arrow is a loop in runtime/ that feeds the
+ * stage, carries out what it returns, and keeps it in our own PostgreSQL (io/store), which is the truth. The queue only rings.
+ *
+ *   OTLP bytes ─ ingest ─► Operation[] ─┬─ detect ───► Anomaly ─────┐      ingest-loop, detect-loop
+ *                                       ├─ write evidence ──────────┤
+ *                                       └─ forecast ─► Forecast,    │      forecast-loop
+ *                                                      Suggestion   │
+ *   replicas ─ digests ─ detect/localize ─► Divergence ─► Case ◄────┘      scan-loop
+ *                                                          │ bell `propose`
+ *   Case ─ propose ─► Candidate[] ─ rank, choose ─► Proposal ─ guard ─► Verdict      propose-worker
+ *          auto: a Repair and its bell; review: waits for people (approval-queue); deny: on record
+ *                                                          │ bell `repair`
+ *   Repair ─ guard again ─ apply ─► rows on replicas ─ verify ─► Outcome             repair-worker
+ *          sealed: divergences closed; not equal: undone, breaker open; a row changed: proposed again
+ */
+
+export interface Pipeline {
+  readonly ingest: Ingest | undefined;
+  /** What comes in last goes out first: exporters are told to wait, then what is acknowledged is finished. */
+  close(): Promise<void>;
+}
+
+export interface PipelineOptions {
+  readonly config: Config;
+  readonly queue: Queue;
+  /** Where operations come in; absent: this process does not take them. */
+  readonly ingest?: { readonly host: string; readonly httpPort: number; readonly grpcPort: number; readonly journal: Journal };
+  /** Whether this process compares, proposes and repairs. */
+  readonly isWorker: boolean;
+  readonly isOnlyProcess: boolean;
+  readonly dataDir: string;
+}
+
+const shutdownGraceMs = 20_000;
+const modelDir = fileURLToPath(new URL('../models/contention/v1', import.meta.url));
+
+export async function startPipeline(context: RuntimeContext, options: PipelineOptions): Promise<Pipeline> {
+  const { config } = options;
+  const loops = options.isWorker ? await startLoops(context, options.queue, { isOnlyProcess: options.isOnlyProcess }) : undefined;
+  const intake = options.ingest === undefined ? undefined : await startIntake(context, config, options.ingest, options.dataDir);
+  return {
+    ingest: intake?.ingest,
+    close: async () => {
+      await intake?.close();
+      if (loops === undefined) await options.queue.close(shutdownGraceMs);
+      else await loops.close(shutdownGraceMs);
+    },
+  };
+}
+
+async function startIntake(
+  context: RuntimeContext,
+  config: Config,
+  intake: NonNullable<PipelineOptions['ingest']>,
+  dataDir: string,
+): Promise<{ readonly ingest: Ingest; close(): Promise<void> }> {
+  const { database, clock, log } = context;
+  const domains = Object.values(context.domains);
+  const collections = Object.values(context.collections);
+  const detection = createDetection({
+    latenessMs: config.ingest.latenessMs,
+    traceIdleMs: config.detect.traceIdleMs,
+    share: config.detect.share,
+    maxOperations: config.detect.maxOperations,
+    detectors: config.detect.detectors,
+    domains,
+    collections,
+  });
+  const detect = startDetectLoop(context, detection, config.ingest.latenessMs);
+  const forecast = config.forecast.enabled
+    ? startForecastLoop({
+        store: {
+          saveSeriesPoints: (points) => saveSeriesPoints(database, points),
+          loadSeriesPoints: (stepMs, sinceMs) => loadSeriesPoints(database, stepMs, sinceMs),
+          pruneSeriesPoints: (stepMs, beforeMs) => pruneSeriesPoints(database, stepMs, beforeMs),
+          saveForecasts: (forecasts) => saveForecasts(database, forecasts),
+          saveSuggestions: (suggestions, names) => database.transaction((tx) => saveSuggestions(tx, suggestions, names, clock.nowMs())),
+        },
+        clock,
+        collections,
+        domains: context.domains,
+        stepMs: config.forecast.stepMs,
+        modelDir,
+        ownModelDir: join(dataDir, 'models'),
+        retrain: config.forecast.retrain,
+        onError: (error) => log('warn', `forecast: ${sayError(error)}`),
+        log: (line) => log('info', line),
+      })
+    : undefined;
+  const ingest = await startIngest({
+    host: intake.host,
+    httpPort: intake.httpPort,
+    grpcPort: intake.grpcPort,
+    journal: intake.journal,
+    clock,
+    onFailure: (error) => log('warn', `operations wait to be processed: ${sayError(error)}`),
+    onOperations: async (operations) => {
+      forecast?.observe(operations);
+      await detect.observe(operations);
+    },
+  });
+  return {
+    ingest,
+    close: async () => {
+      await ingest.close();
+      await detect.close();
+      await forecast?.close();
+    },
+  };
+}
