@@ -131,14 +131,10 @@ function parseReady(line: string): Addresses | undefined {
   }
 }
 
-/** The service logs JSON lines and ends with a plain sentence; whichever came last is what a person needs. */
+/** The service logs JSON lines; a plain line is its last word, which is what a person needs. */
 function lastSentence(errors: string): string {
-  const line = errors.trim().split('\n').at(-1) ?? '';
-  try {
-    return String((JSON.parse(line) as { says?: string; message?: string }).says ?? line);
-  } catch {
-    return line === '' ? 'it said nothing' : line;
-  }
+  const lines = errors.split('\n').filter((line) => line.trim() !== '');
+  return lines.find((line) => !line.startsWith('{') && !/^\s+at /.test(line)) ?? lines.at(-1) ?? 'it said nothing';
 }
 
 async function stop(child: ChildProcess): Promise<void> {
