@@ -64,7 +64,10 @@ export function parsePolicies(files: readonly { readonly name: string; readonly 
   if (answer.type === 'failure') return { is: 'error', problems: answer.errors.map(({ message }) => message) };
   for (const { policyId, error } of answer.validationErrors) {
     const file = policies.find(({ id }) => id === policyId)?.file ?? wholeSetProblem;
-    problems.push(`${file}: policy "${policyId}": ${error.message}${error.help === null ? '' : ` (${error.help})`}`);
+    // The same mistake is found once for each action that the policy is about.
+    const words = error.message.replace(/^for policy `[^`]*`, /, '').replace(/ for Action::"[^"]*"/, '');
+    const problem = `${file}: policy "${policyId}": ${words}${error.help === null ? '' : ` (${error.help})`}`;
+    if (!problems.includes(problem)) problems.push(problem);
   }
   if (problems.length > 0) return { is: 'error', problems };
   const set: Policies = { policies, digest: sha256Hex(JSON.stringify(policies.map(({ id, text }) => [id, text]))) };

@@ -2,7 +2,7 @@ import { invariant } from '../base/assert.ts';
 import { type Effect, effectDigest, invertEffects } from '../domain/effect.ts';
 import type { Choice, Proposal } from '../domain/proposal.ts';
 import { type Key, keyText, type Row } from '../domain/row.ts';
-import { rowDigest } from '../domain/row-encoding.ts';
+import { isCanonical } from '../domain/row-encoding.ts';
 import { effectsToward } from './effects.ts';
 import type { RankedCandidate } from './rank.ts';
 import { simulate } from './simulate.ts';
@@ -112,14 +112,11 @@ function misfit(situation: Situation, key: Key, row: Row): string | null {
   if (empty !== undefined) return `${empty.name} cannot be NULL`;
   const moved = shape.key.find((column) => row[column] !== key[column]);
   if (moved !== undefined) return `the key column ${moved} cannot be changed`;
-  try {
-    rowDigest(shape, row);
-    return null;
-  } catch (error) {
-    // The encoding refuses text that is not canonical for its type; that is the editor's input, not a broken invariant.
-    if (error instanceof Error) return error.message;
-    throw error;
-  }
+  const foreign = shape.columns.find(({ name, type }) => {
+    const value = row[name] ?? null;
+    return value !== null && !isCanonical(type, value);
+  });
+  return foreign === undefined ? null : `the value of ${foreign.name} is not a ${foreign.type} in canonical text`;
 }
 
 function causeEvidence({ cause }: Situation): Proposal['evidence'] {

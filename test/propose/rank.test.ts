@@ -158,11 +158,20 @@ describe('proposals', () => {
     expect(edited.proposal.simulation).toMatchObject({ digestsEqual: true, inverseRestores: true });
   });
 
+  test('an edit with text that is not canonical for its type is refused', () => {
+    const typed = exampleSituation({ types: { n: 'numeric' }, rows: { eu: { id: '1', n: '1' }, us: { id: '1', n: '2' } } });
+    const edit = (n: string) =>
+      editProposal({ proposal, id: 'P2', situation: typed, wanted: [{ key: { id: '1' }, row: { id: '1', n } }], author: 'eve', nowMs: 0 });
+    expect(edit('1.50')).toEqual({ is: 'refused', because: 'the value of n is not a numeric in canonical text' });
+    expect(edit('1.5').is).toBe('proposal');
+  });
+
   test.each([
     ['a key outside the case', { id: '2' }, { id: '2', a: 'z' }],
     ['another key in the row', { id: '1' }, { id: '2', a: 'z' }],
     ['an unknown column', { id: '1' }, { id: '1', a: 'z', b: '1' }],
     ['a column that is missing', { id: '1' }, { id: '1' }],
+    ['a key that is NULL', { id: '1' }, { id: null, a: 'z' }],
   ])('an edit of %s is refused', (_, key, row) => {
     expect(editProposal({ proposal, id: 'P2', situation, wanted: [{ key, row }], author: 'eve', nowMs: 0 }).is).toBe('refused');
   });

@@ -5,9 +5,11 @@ import { registerDiff } from './diff.ts';
 import { registerDoctor } from './doctor.ts';
 import { registerForecast } from './forecast.ts';
 import { registerOutcomes } from './outcomes.ts';
+import { registerPolicy } from './policy.ts';
 import type { RegisterCommand } from './program.ts';
 import { registerProposals } from './proposals.ts';
 import { registerQuorum } from './quorum.ts';
+import { registerRepair } from './repair.ts';
 import { registerRepairs } from './repairs.ts';
 import { registerSuggest } from './suggest.ts';
 
@@ -16,11 +18,13 @@ export const commands: readonly RegisterCommand[] = [
   registerDoctor,
   registerCheck,
   registerDiff,
+  registerRepair,
   registerProposals,
   registerRepairs,
   registerForecast,
   registerSuggest,
   registerQuorum,
+  registerPolicy,
   registerAudit,
   registerDebt,
   registerOutcomes,
