@@ -2,6 +2,7 @@ import type { Detector } from './detector.ts';
 import { crossStoreWrite } from './detectors/cross-store-write.ts';
 import { dualWrite } from './detectors/dual-write.ts';
 import { duplicateConsume } from './detectors/duplicate-consume.ts';
+import { isolation } from './detectors/isolation.ts';
 import { lostUpdate } from './detectors/lost-update.ts';
 import { lostUpdateRisk } from './detectors/lost-update-risk.ts';
 import { nonMonotonicRead } from './detectors/non-monotonic-read.ts';
@@ -37,5 +38,6 @@ export const detectors: readonly Detector[] = [
   outOfOrderConsume,
   orphanMessage,
   versionFork,
+  isolation,
   outboxLag,
 ];
