@@ -15,6 +15,17 @@ export function canonicalJsonb(text: string): string {
   return result;
 }
 
+/** The members of a JSON object with each value in canonical form (a string stays a JSON string), or undefined where it is no object. */
+export function jsonMembers(text: string): ReadonlyMap<string, string> | undefined {
+  const reader = { text, at: 0 };
+  skipSpace(reader);
+  if (text[reader.at] !== '{') return undefined;
+  const members = readMembers(reader, 0);
+  skipSpace(reader);
+  if (reader.at !== text.length) throw broken(reader);
+  return members;
+}
+
 interface Reader {
   readonly text: string;
   at: number;
@@ -60,13 +71,13 @@ function readArray(reader: Reader, depth: number): string {
   }
 }
 
-function readObject(reader: Reader, depth: number): string {
+function readMembers(reader: Reader, depth: number): ReadonlyMap<string, string> {
   const members = new Map<string, string>();
   reader.at += 1;
   skipSpace(reader);
   if (reader.text[reader.at] === '}') {
     reader.at += 1;
-    return '{}';
+    return members;
   }
   for (;;) {
     skipSpace(reader);
@@ -75,8 +86,12 @@ function readObject(reader: Reader, depth: number): string {
     if (reader.text[reader.at] !== ':') throw broken(reader);
     reader.at += 1;
     members.set(name, readValue(reader, depth + 1));
-    if (readEnd(reader, '}')) break;
+    if (readEnd(reader, '}')) return members;
   }
+}
+
+function readObject(reader: Reader, depth: number): string {
+  const members = readMembers(reader, depth);
   const ordered = [...members].map(([name, value]) => ({ name, value, bytes: Buffer.from(name, 'utf8') }));
   ordered.sort((a, b) => a.bytes.length - b.bytes.length || Buffer.compare(a.bytes, b.bytes));
   return `{${ordered.map((member) => `${JSON.stringify(member.name)}: ${member.value}`).join(', ')}}`;

@@ -8,7 +8,7 @@ import { differingRanges, EntrySubtraction } from '../detect/localize.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { Divergence } from '../domain/divergence.ts';
 import { everyKey } from '../domain/key-range.ts';
-import type { Key, Shape } from '../domain/row.ts';
+import { type Key, keyText, type Shape } from '../domain/row.ts';
 import type { ReplicaConnection } from '../io/replicas/replica.ts';
 import { confirmDivergences } from './compare-confirm.ts';
 import { readDivergences } from './compare-keys.ts';
@@ -87,7 +87,16 @@ export async function* compareReplicas(options: CompareOptions): AsyncGenerator<
     yield* result.flapping;
   }
 
-  for await (const keys of differingKeys(shape, connections, signal, tally, progress)) {
+  const { stores, caches } = byRole(connections);
+  const found = [
+    differingKeys(shape, stores, signal, tally, progress),
+    ...caches.map((cache) => cachedKeys(shape, cache, stores, signal, tally, progress)),
+  ];
+  // A key can differ among the stores and in a cache: it is one divergence.
+  const told = new Set<string>();
+  for await (const all of inTurn(found)) {
+    const keys = caches.length === 0 ? all : all.filter((key) => !told.has(keyText(shape.key, key)));
+    if (caches.length > 0) for (const key of keys) told.add(keyText(shape.key, key));
     for (let at = 0; at < keys.length; at += KEYS_PER_READ) {
       const batch = keys.slice(at, at + KEYS_PER_READ);
       progress('rows', at, keys.length);
@@ -117,14 +126,59 @@ export async function* compareReplicas(options: CompareOptions): AsyncGenerator<
   };
 }
 
+type Progress = (phase: CompareProgress['phase'], done: number, of: number) => void;
+
+/** A cache may lack rows, so its digests say nothing: it is asked what it has. Caches alone are compared with each other like stores. */
+function byRole(connections: readonly ReplicaConnection[]): {
+  readonly stores: readonly ReplicaConnection[];
+  readonly caches: readonly ReplicaConnection[];
+} {
+  const stores = connections.filter((connection) => connection.replica.role !== 'cache');
+  return stores.length === 0
+    ? { stores: connections, caches: [] }
+    : { stores, caches: connections.filter((connection) => connection.replica.role === 'cache') };
+}
+
+async function* inTurn<T>(generators: readonly AsyncGenerator<T>[]): AsyncGenerator<T> {
+  for (const generator of generators) yield* generator;
+}
+
+/** Keys that a cache holds otherwise than the first store, or that the store does not have. */
+async function* cachedKeys(
+  shape: Shape,
+  cache: ReplicaConnection,
+  stores: readonly ReplicaConnection[],
+  signal: AbortSignal,
+  tally: { rounds: number },
+  progress: Progress,
+): AsyncGenerator<readonly Key[]> {
+  const [store] = stores;
+  if (store === undefined) return;
+  tally.rounds += 1;
+  let done = 0;
+  for await (const batch of cache.entries(shape, everyKey, { buckets: 1 }, signal)) {
+    const rows = await store.readRows(
+      shape,
+      batch.map((entry) => entry.key),
+      signal,
+    );
+    const digests = new Map(rows.map((row) => [keyText(shape.key, row.key), row.digest]));
+    done += batch.length;
+    progress('keys', done, done);
+    const differing = batch.filter((entry) => digests.get(keyText(shape.key, entry.key)) !== entry.digest);
+    if (differing.length > 0) yield differing.map((entry) => entry.key);
+  }
+}
+
 /** Keys whose digests are not the same on all replicas, in batches. */
 async function* differingKeys(
   shape: Shape,
   connections: readonly ReplicaConnection[],
   signal: AbortSignal,
   tally: { rounds: number },
-  progress: (phase: CompareProgress['phase'], done: number, of: number) => void,
+  progress: Progress,
 ): AsyncGenerator<readonly Key[]> {
+  if (connections.length < 2) return;
   progress('digests', 0, 1);
   tally.rounds += 1;
   const digests = await Promise.all(connections.map((connection) => connection.digestBuckets(shape, everyKey, BUCKETS, signal)));

@@ -1,10 +1,12 @@
 /** The stores that the replica conformance suite runs on: each gives an empty copy of one collection and a way to write beside us. */
+import { Redis } from 'ioredis';
 import mysql from 'mysql2/promise';
 import pg from 'pg';
 import type { Collection, Replica } from '../../src/domain/collection.ts';
 import type { Row } from '../../src/domain/row.ts';
 import { startMariadb } from '../servers/mariadb.ts';
 import { startPostgres } from '../servers/postgres.ts';
+import { startRedis } from '../servers/redis.ts';
 
 export interface ReplicaStore {
   readonly replica: Replica;
@@ -128,6 +130,48 @@ export async function startMariadbStore(): Promise<ReplicaStore> {
       { replica: { ...replica, table: 'nowhere' }, code: 'no-table', says: /no table nowhere/ },
       { replica: { ...replica, table: 'keyless' }, code: 'no-key', says: /no primary key or unique constraint on \(id\)/ },
       { replica: { ...replica, table: 'odd' }, code: 'unsupported-column', says: /columns\.odd\.compare: false/ },
+    ],
+  };
+}
+
+export async function startRedisStore(value: 'json' | 'hash'): Promise<ReplicaStore> {
+  const server = await startRedis();
+  const client = new Redis(server.url);
+  const replica: Replica = { ...base, id: 'cache', engine: 'redis', url: server.url, keyTemplate: 'thing:{id}', value };
+  const closed = new URL(server.url);
+  closed.port = '1';
+  const wrong = new URL(server.url);
+  wrong.username = 'nobody';
+  wrong.password = 'wrong-secret';
+  return {
+    replica,
+    put: async (row) => {
+      const key = `thing:${row['id'] ?? ''}`;
+      // As an application would write it: JSON types, another time format, an extra field that is nobody's column.
+      if (value === 'json') {
+        const { amount, at, ok, ...rest } = row;
+        const own = { ...rest, amount: Number(amount), at: at?.replace(' ', 'T').replace('+00', 'Z') ?? null, ok: ok === 'true', extra: 1 };
+        await client.set(key, JSON.stringify(own), 'EX', 1000);
+      } else {
+        await client.del(key);
+        await client.hset(key, Object.fromEntries(Object.entries(row).filter((entry): entry is [string, string] => entry[1] !== null)));
+      }
+    },
+    remove: async (id) => {
+      await client.del(`thing:${id}`);
+    },
+    clear: async () => {
+      await client.flushall();
+      await client.set('thingy:1', 'of another collection');
+    },
+    close: async () => {
+      client.disconnect();
+      await server.close();
+    },
+    broken: [
+      { replica: { ...replica, url: closed.href }, code: 'replica-down', says: /cannot be reached/ },
+      { replica: { ...replica, url: wrong.href }, code: 'wrong-password', says: /password/ },
+      { replica: { ...replica, keyTemplate: 'thing:{name}' }, code: 'bad-key-template', says: /must name each key column \(id\) once/ },
     ],
   };
 }

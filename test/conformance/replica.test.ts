@@ -10,11 +10,14 @@ import { DigestSum, laneSum } from '../../src/io/replicas/lane-sum.ts';
 import { openReplica } from '../../src/io/replicas/registry.ts';
 import type { ReplicaConnection } from '../../src/io/replicas/replica.ts';
 import { mariadbAvailable } from '../servers/mariadb.ts';
-import { collection, type ReplicaStore, rowOf, startMariadbStore, startPostgresStore } from './replica-stores.ts';
+import { redisAvailable } from '../servers/redis.ts';
+import { collection, type ReplicaStore, rowOf, startMariadbStore, startPostgresStore, startRedisStore } from './replica-stores.ts';
 
 const stores = [
   { name: 'postgres', isAvailable: true, start: startPostgresStore },
   { name: 'mariadb', isAvailable: mariadbAvailable, start: startMariadbStore },
+  { name: 'redis json', isAvailable: redisAvailable, start: () => startRedisStore('json') },
+  { name: 'redis hash', isAvailable: redisAvailable, start: () => startRedisStore('hash') },
 ];
 
 const signal = AbortSignal.timeout(120_000);

@@ -2,6 +2,7 @@ import { Failure } from '../../base/failure.ts';
 import type { Collection, Engine, Replica } from '../../domain/collection.ts';
 import { openMysqlReplica } from './mysql/mysql.ts';
 import { openPostgresReplica } from './postgres/postgres.ts';
+import { openRedisReplica } from './redis/redis.ts';
 import type { ReplicaConnection } from './replica.ts';
 
 /** What a connector says about itself. A new engine is one entry here and one folder beside it. */
@@ -28,6 +29,13 @@ export const connectors: readonly Connector[] = [
     sentence: 'Tables of MySQL 8 and MariaDB 10.6 and newer; digests are computed inside the server unless a compared column is JSON.',
     schemes: ['mysql', 'mariadb'],
     open: openMysqlReplica,
+  },
+  {
+    engine: 'redis',
+    title: 'Redis',
+    sentence: 'JSON documents, hashes, strings and sets under a key template, compared with the types of the database that they copy.',
+    schemes: ['redis', 'rediss'],
+    open: openRedisReplica,
   },
 ];
 
