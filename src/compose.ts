@@ -106,7 +106,9 @@ async function open(options: ServiceOptions, keep: (what: string, close: () => P
   };
 
   const takesOperations = role === 'all' || role === 'ingest';
-  const journal = takesOperations ? await openLmdbJournal({ directory: join(dataDir, 'journal'), maxBytes: config.ingest.journalMb * 1024 * 1024 }) : undefined;
+  const journal = takesOperations
+    ? await openLmdbJournal({ directory: join(dataDir, 'journal'), maxBytes: config.ingest.journalMb * 1024 * 1024 })
+    : undefined;
   if (journal !== undefined) keep('the journal', () => journal.close());
   const pipeline: Pipeline = await startPipeline(context, {
     config,
@@ -120,7 +122,8 @@ async function open(options: ServiceOptions, keep: (what: string, close: () => P
   const { ingest } = pipeline;
 
   const shownHost = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host;
-  const addressOf = (port: number | null | undefined): string | undefined => (port === null || port === undefined ? undefined : `http://${shownHost}:${port}`);
+  const addressOf = (port: number | null | undefined): string | undefined =>
+    port === null || port === undefined ? undefined : `http://${shownHost}:${port}`;
   const api =
     role === 'all' || role === 'api'
       ? await startApi({ context, metrics: () => renderMetrics(context, ingest), host, port: wantedApi, dataDir, config })
@@ -138,7 +141,8 @@ function makeDataDir(dataDir: string): void {
   try {
     mkdirSync(dataDir, { recursive: true });
   } catch (cause) {
-    const because = cause instanceof Error && 'code' in cause && cause.code === 'ENOSPC' ? 'there is no disk space left' : 'it is not allowed';
+    const because =
+      cause instanceof Error && 'code' in cause && cause.code === 'ENOSPC' ? 'there is no disk space left' : 'it is not allowed';
     throw new Failure('data-dir', `the data directory ${dataDir} cannot be made, ${because}: choose another with --data`, 'never', cause);
   }
 }
@@ -169,7 +173,8 @@ function openLlm(config: Config, env: ServiceOptions['env']): RuntimeContext['ll
 
 function readPolicies(folder: string | null): Policies | undefined {
   if (folder === null) return undefined;
-  if (!existsSync(folder)) throw new Failure('policies', `the policy folder ${folder} is not there: make it, or correct \`policies\``, 'never');
+  if (!existsSync(folder))
+    throw new Failure('policies', `the policy folder ${folder} is not there: make it, or correct \`policies\``, 'never');
   const files = readdirSync(folder)
     .filter((name) => name.endsWith('.cedar'))
     .toSorted()

@@ -38,7 +38,14 @@ export function registerStart(program: Command, context: CliContext): void {
         role: flags.role,
         log,
       });
-      const where = JSON.stringify({ ready: true, ui: service.ui, api: service.api, otlpHttp: service.otlpHttp, otlpGrpc: service.otlpGrpc, pid: process.pid });
+      const where = JSON.stringify({
+        ready: true,
+        ui: service.ui,
+        api: service.api,
+        otlpHttp: service.otlpHttp,
+        otlpGrpc: service.otlpGrpc,
+        pid: process.pid,
+      });
       writeFileSync(join(flags.data, 'runtime.json'), `${where}\n`, { mode: 0o600 });
       context.out(where);
       await ended(context.signal);

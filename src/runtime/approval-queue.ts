@@ -9,7 +9,7 @@ import { weighApproval } from '../guard/approvals.ts';
 import { decide } from '../guard/verdict.ts';
 import { listApprovals, saveApproval } from '../io/store/approvals.ts';
 import { appendAudit } from '../io/store/audit.ts';
-import { moveCase, reopenCase } from '../io/store/cases.ts';
+import { makeCasesDue, moveCase, reopenCase } from '../io/store/cases.ts';
 import type { Queryable } from '../io/store/database.ts';
 import { listCaseDivergences } from '../io/store/divergences.ts';
 import { getDomainState, setFrozen } from '../io/store/domain-state.ts';
@@ -24,7 +24,7 @@ import {
   snoozeProposal as storeSnooze,
   type StoredProposal,
 } from '../io/store/proposals.ts';
-import { beginUndo, lockRepair } from '../io/store/repairs.ts';
+import { beginUndo, lockRepair, makeRepairsDue } from '../io/store/repairs.ts';
 import { askForScan } from '../io/store/scans.ts';
 import { getSuggestion, setSuggestionState } from '../io/store/suggestions.ts';
 import { editProposal as buildEdited } from '../propose/proposal.ts';
@@ -319,6 +319,7 @@ export async function setDomainFrozen(
     const nowMs = context.clock.nowMs();
     await setFrozen(tx, domain, input.frozen, input.by, input.reason, nowMs);
     await publishEvent(tx, { kind: 'domain', id: domain, domain, state: input.frozen ? 'frozen' : 'unfrozen' });
+    if (!input.frozen) await wakeDomain(tx, domain, nowMs);
     await appendAudit(
       tx,
       {
@@ -341,9 +342,16 @@ export async function closeBreaker(
 ): Promise<Decision> {
   if (context.domains[domain] === undefined) return { is: 'not-found' };
   return context.database.transaction(async (tx) => {
+    await wakeDomain(tx, domain, context.clock.nowMs());
     const isClosed = await tellBreaker(tx, domain, { is: 'closed-by', person: input.by }, input.by, context.clock.nowMs());
     return isClosed ? ok() : { is: 'conflict', says: `The breaker of ${domain} is closed already.` };
   });
+}
+
+/** What waited because the domain stood still goes on now, not at its next try. */
+async function wakeDomain(tx: Queryable, domain: string, nowMs: number): Promise<void> {
+  for (const id of await makeRepairsDue(tx, domain)) await appendOutbox(tx, 'repair', id, nowMs);
+  for (const id of await makeCasesDue(tx, domain)) await appendOutbox(tx, 'propose', id, nowMs);
 }
 
 export async function decideSuggestion(

@@ -24,6 +24,8 @@ export interface RepairStep {
   readonly after: Progress;
   readonly event: RepairEvent;
   readonly says: string | null;
+  /** The target does not keep what is written to it. */
+  readonly isFault: boolean;
   readonly nowMs: number;
 }
 
@@ -67,10 +69,22 @@ export async function endRepair(context: RuntimeContext, tx: Queryable, step: Re
     case 'stale':
       await endProposal(tx, proposal, 'stale', 'homeostat', says ?? 'a row changed since it was read', nowMs);
       await note('repair.stale');
-      await proposeAgain(tx, repair, null, 0, nowMs);
+      if (!step.isFault) {
+        await proposeAgain(tx, repair, null, 0, nowMs);
+        return;
+      }
+      await saveOutcome(tx, outcomeOfSummary(proposal, 'verification-failed', nowMs, says ?? undefined));
+      await proposeAgain(tx, repair, says, afterFailureMs, nowMs);
+      await tellBreaker(
+        tx,
+        domain,
+        { is: 'repair-failed', repairId: repair.id, because: says ?? 'the target did not keep its rows' },
+        'homeostat',
+        nowMs,
+      );
       return;
     case 'undoing':
-      if (step.event.is === 'not-equal') {
+      if (step.event.is === 'not-equal' || step.isFault) {
         await saveOutcome(tx, outcomeOfSummary(proposal, 'verification-failed', nowMs, says ?? undefined));
         await note('repair.verification-failed');
         await tellBreaker(tx, domain, { is: 'verification-failed', repairId: repair.id }, 'homeostat', nowMs);

@@ -21,7 +21,10 @@ export async function renderMetrics(context: RuntimeContext, ingest: Counted | u
   gauge(
     'homeostat_divergences_open',
     'Open divergences by collection and status.',
-    (await countOpenDivergences(database)).map((one) => ({ labels: `{collection="${one.collection}",status="${one.status}"}`, value: one.rows })),
+    (await countOpenDivergences(database)).map((one) => ({
+      labels: `{collection="${one.collection}",status="${one.status}"}`,
+      value: one.rows,
+    })),
   );
   gauge(
     'homeostat_proposals',
@@ -31,20 +34,36 @@ export async function renderMetrics(context: RuntimeContext, ingest: Counted | u
   gauge(
     'homeostat_repairs',
     'Repairs by domain, state and whether a person approved them.',
-    (await countRepairs(database)).map((one) => ({ labels: `{domain="${one.domain}",state="${one.state}",automatic="${one.automatic}"}`, value: one.count })),
+    (await countRepairs(database)).map((one) => ({
+      labels: `{domain="${one.domain}",state="${one.state}",automatic="${one.automatic}"}`,
+      value: one.count,
+    })),
   );
   const states = await listDomainStates(database);
-  gauge('homeostat_breaker_open', '1 while automatic repair of the domain has stopped.', states.map((one) => ({ labels: `{domain="${one.domain}"}`, value: one.breaker === 'open' ? 1 : 0 })));
-  gauge('homeostat_domain_frozen', '1 while a person has frozen the domain.', states.map((one) => ({ labels: `{domain="${one.domain}"}`, value: one.frozen ? 1 : 0 })));
+  gauge(
+    'homeostat_breaker_open',
+    '1 while automatic repair of the domain has stopped.',
+    states.map((one) => ({ labels: `{domain="${one.domain}"}`, value: one.breaker === 'open' ? 1 : 0 })),
+  );
+  gauge(
+    'homeostat_domain_frozen',
+    '1 while a person has frozen the domain.',
+    states.map((one) => ({ labels: `{domain="${one.domain}"}`, value: one.frozen ? 1 : 0 })),
+  );
   gauge(
     'homeostat_replica_up',
     '1 if the replica answered the last comparison.',
-    (await listReplicaStates(database)).map((one) => ({ labels: `{collection="${one.collection}",replica="${one.replica}"}`, value: one.isUp ? 1 : 0 })),
+    (await listReplicaStates(database)).map((one) => ({
+      labels: `{collection="${one.collection}",replica="${one.replica}"}`,
+      value: one.isUp ? 1 : 0,
+    })),
   );
   gauge('homeostat_outbox_unrung', 'Bells that have still to ring.', [{ labels: '', value: await countUnrung(database) }]);
   for (const [name, value] of Object.entries(ingest?.counters() ?? {})) {
     if (typeof value !== 'number') continue;
-    const metric = name.startsWith('homeostat_') ? name : `homeostat_ingest_${name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`).replaceAll(/[^a-zA-Z0-9_]/g, '_')}`;
+    const metric = name.startsWith('homeostat_')
+      ? name
+      : `homeostat_ingest_${name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`).replaceAll(/[^a-zA-Z0-9_]/g, '_')}`;
     lines.push(`# TYPE ${metric} untyped`, `${metric} ${value}`);
   }
   return `${context.metrics.render()}${lines.join('\n')}\n`;

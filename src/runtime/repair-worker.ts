@@ -1,12 +1,13 @@
 import { hostname } from 'node:os';
 import { InvariantError, invariant, unreachable } from '../base/assert.ts';
+import { Failure } from '../base/failure.ts';
 import type { Collection } from '../domain/collection.ts';
 import { invertEffects } from '../domain/effect.ts';
 import type { Shape } from '../domain/row.ts';
 import { advance, type Progress, type RepairEvent } from '../apply/advance.ts';
 import { type Batch, planBatches } from '../apply/plan.ts';
 import { checkBeforeApply } from '../guard/before-apply.ts';
-import type { ReplicaConnection } from '../io/replicas/replica.ts';
+import type { ApplyResult, ReplicaConnection } from '../io/replicas/replica.ts';
 import { appendAudit } from '../io/store/audit.ts';
 import { listApprovals } from '../io/store/approvals.ts';
 import { getCase } from '../io/store/cases.ts';
@@ -35,7 +36,8 @@ const workerName = `${hostname()}-${process.pid}`;
 
 /** What one step came to: the machine's next event, or a reason to stop here. */
 type Stepped =
-  | { readonly is: 'event'; readonly event: RepairEvent; readonly says?: string }
+  /** `isFault`: the target does not keep what is written to it; the domain's breaker opens. */
+  | { readonly is: 'event'; readonly event: RepairEvent; readonly says?: string; readonly isFault?: boolean }
   /** The claim went to another worker: it goes on, this one is done. */
   | { readonly is: 'lost' }
   /** Not now: the domain is frozen. */
@@ -175,6 +177,7 @@ async function record(
       after: next,
       event: stepped.event,
       says: stepped.says ?? null,
+      isFault: stepped.isFault ?? false,
       nowMs,
     });
     return next;
@@ -204,7 +207,14 @@ async function applyBatch(work: Work, repair: StoredRepair, tx: Queryable, index
     return { is: 'event', event: { is: 'changed-since-read' }, says: check.says };
   }
   const target = connectionOf(work, batch.replica);
-  const result = await target.apply(work.shape, batch.effects, signal);
+  let result: ApplyResult;
+  try {
+    result = await target.apply(work.shape, batch.effects, signal);
+  } catch (error) {
+    if (!(error instanceof Failure) || error.code !== 'after-image-differs') throw error;
+    // The connector took the batch back. What went in before it is undone, and trying again would end the same way.
+    return { is: 'event', event: { is: 'changed-since-read' }, says: error.message, isFault: true };
+  }
   switch (result.is) {
     case 'applied':
     case 'already-applied':
@@ -266,6 +276,7 @@ async function giveUp(context: RuntimeContext, claimed: StoredRepair, because: s
         after: advanced.progress,
         event: { is: 'gave-up', because },
         says: because,
+        isFault: false,
         nowMs,
       });
     } else {

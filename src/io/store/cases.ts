@@ -172,6 +172,15 @@ export async function listCasesToPropose(db: Queryable, nowMs: number, updatedBe
   return rows.map((row) => row.id);
 }
 
+/** Open cases of a domain that wait to be proposed again, made due now. */
+export async function makeCasesDue(tx: Queryable, domain: string): Promise<readonly string[]> {
+  const { rows } = await tx.query<{ id: string }>(
+    `update cases set retry_at_ms = 0 where domain = $1 and state = 'open' and retry_at_ms > 0 returning id`,
+    [domain],
+  );
+  return rows.map((row) => row.id);
+}
+
 /** Open cases without a cause: those that the detect loop still tries to explain. */
 export async function listUnexplainedCases(db: Queryable, limit: number): Promise<readonly StoredCase[]> {
   const { rows } = await db.query<CaseRow>(`select * from cases where state <> 'closed' and cause is null order by seq desc limit $1`, [

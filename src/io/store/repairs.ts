@@ -236,6 +236,15 @@ export async function freeClaims(db: Queryable, endsAfterMs: number, nowMs: numb
   return rowCount ?? 0;
 }
 
+/** Repairs of a domain that wait for their next try, made due now. */
+export async function makeRepairsDue(tx: Queryable, domain: string): Promise<readonly string[]> {
+  const { rows } = await tx.query<{ id: string }>(
+    `update repairs set retry_at_ms = 0 where domain = $1 and retry_at_ms > 0 and state in ('planned', 'applying', 'verifying', 'undoing') returning id`,
+    [domain],
+  );
+  return rows.map((row) => row.id);
+}
+
 /** Rows that automatic repairs of a domain have taken on since then: what the budget is compared with, one repair left out if it is named. */
 export async function countAutomaticRows(db: Queryable, domain: string, sinceMs: number, exceptRepair = ''): Promise<number> {
   const { rows } = await db.query<{ rows: number }>(
