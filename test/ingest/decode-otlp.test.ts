@@ -1,0 +1,420 @@
+import fc from 'fast-check';
+import protobuf from 'protobufjs';
+import { describe, expect, test } from 'vitest';
+import { JsonDecoder } from '../../src/ingest/decode-otlp-json.ts';
+import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
+import { eventKindOf, SpanBatch } from '../../src/ingest/span-batch.ts';
+import { classifyKey } from '../../src/ingest/wanted-attributes.ts';
+import { type PlainSpan, spansOf } from './batch-as-spans.ts';
+import { encodeTraces, traceRequestType } from './otlp-proto.ts';
+
+// What generated requests are made of: wire fields in any order, with unknown ones between them.
+
+type WireField = { readonly tag: number; readonly value: Buffer };
+
+function varint(value: bigint): Buffer {
+  const bytes: number[] = [];
+  let rest = BigInt.asUintN(64, value);
+  while (rest > 127n) {
+    bytes.push(Number(rest & 127n) | 128);
+    rest >>= 7n;
+  }
+  bytes.push(Number(rest));
+  return Buffer.from(bytes);
+}
+
+const field = (number: number, wireType: number, value: Buffer): WireField => ({ tag: number * 8 + wireType, value });
+const bytesField = (number: number, content: Buffer): WireField =>
+  field(number, 2, Buffer.concat([varint(BigInt(content.length)), content]));
+const textField = (number: number, text: string): WireField => bytesField(number, Buffer.from(text));
+const varintField = (number: number, value: bigint | number): WireField => field(number, 0, varint(BigInt(value)));
+const fixed64Field = (number: number, value: bigint): WireField => {
+  const content = Buffer.alloc(8);
+  content.writeBigUInt64LE(BigInt.asUintN(64, value));
+  return field(number, 1, content);
+};
+const join = (fields: readonly WireField[]): Buffer => Buffer.concat(fields.flatMap(({ tag, value }) => [varint(BigInt(tag)), value]));
+
+const unknownField: fc.Arbitrary<WireField> = fc.oneof(
+  fc
+    .tuple(fc.integer({ min: 100, max: 1_000_000 }), fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }))
+    .map(([number, value]) => varintField(number, value)),
+  fc
+    .tuple(fc.integer({ min: 100, max: 5000 }), fc.uint8Array({ maxLength: 20 }))
+    .map(([number, content]) => bytesField(number, Buffer.from(content))),
+  fc
+    .tuple(fc.integer({ min: 100, max: 5000 }), fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }))
+    .map(([number, value]) => fixed64Field(number, value)),
+  fc
+    .tuple(fc.integer({ min: 100, max: 5000 }), fc.uint8Array({ minLength: 4, maxLength: 4 }))
+    .map(([number, content]) => field(number, 5, Buffer.from(content))),
+);
+
+/** The fields in any order, with unknown ones among them. */
+const message = (...fields: readonly fc.Arbitrary<readonly WireField[]>[]): fc.Arbitrary<Buffer> =>
+  fc
+    .tuple(fc.tuple(...fields), fc.array(unknownField, { maxLength: 2 }))
+    .chain(([known, unknown]) => {
+      const all = [...known.flat(), ...unknown];
+      return fc.shuffledSubarray(all, { minLength: all.length });
+    })
+    .map(join);
+
+const optional = (value: fc.Arbitrary<WireField>): fc.Arbitrary<readonly WireField[]> =>
+  fc.option(value, { nil: undefined }).map((found) => (found === undefined ? [] : [found]));
+const some = (value: fc.Arbitrary<WireField>, most = 3): fc.Arbitrary<readonly WireField[]> => fc.array(value, { maxLength: most });
+
+const text = fc.oneof(
+  fc.string({ maxLength: 12 }),
+  fc.string({ unit: 'grapheme', maxLength: 40 }),
+  fc.constantFrom('', 'x'.repeat(127), 'y'.repeat(128), 'z'.repeat(300)),
+);
+const int64 = fc.oneof(
+  fc.constantFrom(0n, 1n, -1n, 2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n, 2n ** 53n - 1n, -(2n ** 53n), 2n ** 31n, 2n ** 32n, 127n, 128n),
+  fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+);
+/** Up to the year 2255, where microseconds leave the exact integers of a double; later times are rounded. */
+const latest = BigInt(Number.MAX_SAFE_INTEGER) * 1000n + 999n;
+const nanoseconds = fc.oneof(
+  fc.constantFrom(0n, 999n, 1000n, latest, 2n ** 53n + 1n, 1_700_000_000_123_456_789n),
+  fc.bigInt({ min: 0n, max: latest }),
+);
+const key = fc.oneof(
+  fc.constantFrom(
+    'db.system.name',
+    'db.query.text',
+    'consistency.version',
+    'consistency.object.key',
+    'messaging.kafka.offset',
+    'service.name',
+    'db.query.parameter.3',
+    'db.query.parameter.99',
+    'error.type',
+  ),
+  text,
+);
+
+const { anyValue } = fc.letrec<{ anyValue: Buffer; keyValue: Buffer }>((tie) => ({
+  anyValue: fc.oneof(
+    { depthSize: 'small', withCrossShrink: true },
+    text.map((value) => join([textField(1, value)])),
+    fc.boolean().map((value) => join([varintField(2, value ? 1 : 0)])),
+    int64.map((value) => join([varintField(3, value)])),
+    fc.double({ noNaN: true }).map((value) => {
+      const content = Buffer.alloc(8);
+      content.writeDoubleLE(value);
+      return join([field(4, 1, content)]);
+    }),
+    fc.uint8Array({ maxLength: 20 }).map((value) => join([bytesField(7, Buffer.from(value))])),
+    fc.array(tie('anyValue'), { maxLength: 3 }).map((values) => join([bytesField(5, join(values.map((value) => bytesField(1, value))))])),
+    fc.array(tie('keyValue'), { maxLength: 3 }).map((values) => join([bytesField(6, join(values.map((value) => bytesField(1, value))))])),
+    fc.constant(Buffer.alloc(0)),
+  ),
+  keyValue: fc.tuple(fc.string({ maxLength: 5 }), tie('anyValue')).map(([name, value]) => join([textField(1, name), bytesField(2, value)])),
+}));
+
+const keyValue = message(optional(key.map((name) => textField(1, name))), optional(anyValue.map((value) => bytesField(2, value))));
+const attributes = (number: number): fc.Arbitrary<readonly WireField[]> =>
+  some(
+    keyValue.map((content) => bytesField(number, content)),
+    5,
+  );
+const idField = (number: number, length: number): fc.Arbitrary<WireField> =>
+  fc
+    .oneof(
+      { weight: 9, arbitrary: fc.uint8Array({ minLength: length, maxLength: length }) },
+      { weight: 1, arbitrary: fc.uint8Array({ maxLength: 20 }) },
+      { weight: 1, arbitrary: fc.constant(new Uint8Array(length)) },
+    )
+    .map((id) => bytesField(number, Buffer.from(id)));
+
+const event = message(
+  optional(nanoseconds.map((value) => fixed64Field(1, value))),
+  optional(fc.constantFrom('exception', 'consistency.operation', 'message', '').map((name) => textField(2, name))),
+  attributes(3),
+);
+const link = message(optional(idField(1, 16)), optional(idField(2, 8)), attributes(4));
+const status = message(
+  optional(text.map((value) => textField(2, value))),
+  optional(fc.integer({ min: 0, max: 2 }).map((code) => varintField(3, code))),
+);
+const span = message(
+  idField(1, 16).map((id) => [id]),
+  idField(2, 8).map((id) => [id]),
+  optional(text.map((value) => textField(3, value))),
+  optional(idField(4, 8)),
+  optional(text.map((value) => textField(5, value))),
+  optional(fc.integer({ min: 0, max: 5 }).map((kind) => varintField(6, kind))),
+  optional(nanoseconds.map((value) => fixed64Field(7, value))),
+  optional(nanoseconds.map((value) => fixed64Field(8, value))),
+  attributes(9),
+  some(event.map((content) => bytesField(11, content))),
+  some(link.map((content) => bytesField(13, content))),
+  optional(status.map((content) => bytesField(15, content))),
+  optional(fc.constant(field(16, 5, Buffer.from([1, 0, 0, 0])))),
+);
+const scopeSpans = message(
+  some(
+    span.map((content) => bytesField(2, content)),
+    4,
+  ),
+  optional(text.map((url) => textField(3, url))),
+);
+const resource = message(attributes(1));
+const resourceSpans = message(
+  optional(resource.map((content) => bytesField(1, content))),
+  some(scopeSpans.map((content) => bytesField(2, content))),
+);
+const request = message(some(resourceSpans.map((content) => bytesField(1, content))));
+
+// The oracle: protobufjs decodes, this reads its objects the obvious way.
+
+type Plain = { readonly [name: string]: unknown };
+const listOf = (value: unknown): readonly Plain[] => (Array.isArray(value) ? (value as Plain[]) : []);
+const microseconds = (value: unknown): number => Number(BigInt(String(value ?? 0)) / 1000n);
+const hexOf = (value: unknown): string => Buffer.from((value as Uint8Array | undefined) ?? []).toString('hex');
+
+function expectedValue(value: Plain): string | undefined {
+  if (typeof value['stringValue'] === 'string') return `1:${value['stringValue']}`;
+  if (typeof value['boolValue'] === 'boolean') return `4:${value['boolValue'] ? 1 : 0}`;
+  if (value['intValue'] !== undefined) {
+    const whole = BigInt(String(value['intValue']));
+    return whole >= -(2n ** 53n) + 1n && whole <= 2n ** 53n - 1n ? `2:${whole}` : `5:${whole}`;
+  }
+  if (typeof value['doubleValue'] === 'number') return `3:${Object.is(value['doubleValue'], -0) ? '-0' : value['doubleValue']}`;
+  if (value['arrayValue'] !== undefined || value['kvlistValue'] !== undefined || value['bytesValue'] !== undefined)
+    return `6:${JSON.stringify(plainValue(value))}`;
+  return undefined;
+}
+
+function plainValue(value: Plain | undefined): unknown {
+  if (value === undefined) return null;
+  if (value['arrayValue'] !== undefined) return listOf((value['arrayValue'] as Plain)['values']).map(plainValue);
+  if (value['kvlistValue'] !== undefined)
+    return Object.fromEntries(
+      listOf((value['kvlistValue'] as Plain)['values']).map((entry) => [
+        String(entry['key'] ?? ''),
+        plainValue(entry['value'] as Plain | undefined),
+      ]),
+    );
+  if (value['bytesValue'] !== undefined) return Buffer.from(value['bytesValue'] as Uint8Array).toString('base64');
+  if (value['intValue'] !== undefined)
+    return Number.isSafeInteger(Number(value['intValue'])) ? Number(value['intValue']) : String(value['intValue']);
+  return value['stringValue'] ?? value['boolValue'] ?? value['doubleValue'] ?? null;
+}
+
+function expectedAttributes(list: unknown): string[] {
+  return listOf(list).flatMap((attribute) => {
+    const code = classifyKey(String(attribute['key'] ?? ''));
+    const value = attribute['value'] === undefined || attribute['value'] === null ? undefined : expectedValue(attribute['value'] as Plain);
+    return code === 0 || value === undefined ? [] : [`${code}:${value}`];
+  });
+}
+
+const isId = (hex: string, length: number): boolean => hex.length === length * 2 && /[^0]/.test(hex);
+
+function expectedSpans(decoded: Plain): readonly PlainSpan[] {
+  return listOf(decoded['resourceSpans']).flatMap((perResource) => {
+    const ofResource = expectedAttributes((perResource['resource'] as Plain | undefined)?.['attributes']);
+    return listOf(perResource['scopeSpans']).flatMap((perScope) =>
+      listOf(perScope['spans'])
+        .filter((one) => isId(hexOf(one['traceId']), 16) && isId(hexOf(one['spanId']), 8))
+        .map((one) => ({
+          traceId: hexOf(one['traceId']),
+          spanId: hexOf(one['spanId']),
+          parentSpanId: isId(hexOf(one['parentSpanId']), 8) ? hexOf(one['parentSpanId']) : '0'.repeat(16),
+          name: String(one['name'] ?? ''),
+          kind: Number(one['kind'] ?? 0),
+          startUs: microseconds(one['startTimeUnixNano']),
+          endUs: microseconds(one['endTimeUnixNano']),
+          status: Number((one['status'] as Plain | undefined)?.['code'] ?? 0),
+          statusMessage: String((one['status'] as Plain | undefined)?.['message'] ?? ''),
+          resource: ofResource,
+          attributes: expectedAttributes(one['attributes']),
+          events: listOf(one['events']).flatMap((happened) => {
+            const kind = eventKindOf(String(happened['name'] ?? ''));
+            return kind === 0
+              ? []
+              : [{ kind, us: microseconds(happened['timeUnixNano']), attributes: expectedAttributes(happened['attributes']) }];
+          }),
+          links: listOf(one['links'])
+            .map((to) => [hexOf(to['traceId']), hexOf(to['spanId'])] as const)
+            .filter(([trace, spanId]) => isId(trace, 16) && isId(spanId, 8))
+            .map(([trace, spanId]) => trace + spanId),
+        })),
+    );
+  });
+}
+
+const oracle = (bytes: Buffer): Plain =>
+  traceRequestType.toObject(traceRequestType.decode(bytes), { longs: String, defaults: false }) as Plain;
+
+const runs = { numRuns: Number(process.env['FUZZ_RUNS'] ?? 300) };
+
+describe('ProtobufDecoder', () => {
+  test('agrees with protobufjs on any request: any field order, unknown fields, 64-bit edges, nested values', () => {
+    const decoder = new ProtobufDecoder();
+    const batch = new SpanBatch();
+    fc.assert(
+      fc.property(request, (bytes) => {
+        expect(decoder.decode(bytes, batch)).toEqual({ is: 'decoded' });
+        expect(spansOf(batch)).toEqual(expectedSpans(oracle(bytes)));
+      }),
+      runs,
+    );
+  });
+
+  test('gives the same for the same bytes whatever it decoded before, also when its string table is spent', () => {
+    const worn = new ProtobufDecoder({ distinctStrings: 16, arenaBytes: 8192 });
+    fc.assert(
+      fc.property(request, (bytes) => {
+        const [a, b] = [new SpanBatch(), new SpanBatch()];
+        worn.decode(bytes, a);
+        new ProtobufDecoder().decode(bytes, b);
+        expect(spansOf(a)).toEqual(spansOf(b));
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('a batch keeps its strings when later batches start a new table', () => {
+    const decoder = new ProtobufDecoder({ distinctStrings: 8, arenaBytes: 8192 });
+    const named = (name: string): Buffer =>
+      encodeTraces({ resourceSpans: [{ scopeSpans: [{ spans: [{ traceId: Buffer.alloc(16, 1), spanId: Buffer.alloc(8, 1), name }] }] }] });
+    const first = new SpanBatch();
+    decoder.decode(named('first'), first);
+    for (let i = 0; i < 50; i += 1) decoder.decode(named(`name ${i}`), new SpanBatch());
+    expect(spansOf(first)[0]?.name).toBe('first');
+  });
+
+  test('I7: mutated requests never crash, hang or accept what protobufjs refuses', () => {
+    const decoder = new ProtobufDecoder();
+    const batch = new SpanBatch();
+    const mutation = fc.tuple(fc.nat(), fc.constantFrom('flip', 'cut', 'insert', 'zero', 'ones'), fc.nat({ max: 255 }));
+    fc.assert(
+      fc.property(request, fc.array(mutation, { minLength: 1, maxLength: 5 }), (original, mutations) => {
+        let bytes = Buffer.from(original);
+        for (const [where, how, value] of mutations) {
+          if (bytes.length === 0) break;
+          const at = where % bytes.length;
+          if (how === 'cut') bytes = bytes.subarray(0, at);
+          else if (how === 'insert') bytes = Buffer.concat([bytes.subarray(0, at), Buffer.from([value]), bytes.subarray(at)]);
+          else bytes[at] = how === 'flip' ? (bytes[at] ?? 0) ^ (1 << (value & 7)) : how === 'zero' ? 0 : 255;
+        }
+        const decoded = decoder.decode(bytes, batch);
+        if (decoded.is === 'malformed') expect(decoded.what).not.toBe('');
+        else expect(spansOf(batch)).toHaveLength(batch.count);
+      }),
+      { numRuns: runs.numRuns * 3 },
+    );
+  });
+
+  test.each([
+    ['a length beyond the message', Buffer.from([0x0a, 0x05, 0x01])],
+    ['a varint of eleven bytes', Buffer.from([0x08, ...Array.from({ length: 10 }, () => 0xff), 0x01])],
+    ['field number zero', Buffer.from([0x00, 0x01])],
+    ['wire type 6', Buffer.from([0x0e, 0x01])],
+    ['a group that never closes', Buffer.from([0x0b, 0x08, 0x01])],
+    ['a cut varint', Buffer.from([0x0a, 0x80])],
+    ['a length of 2^63', Buffer.from([0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f])],
+  ])('refuses %s', (_, bytes) => {
+    expect(new ProtobufDecoder().decode(bytes, new SpanBatch()).is).toBe('malformed');
+  });
+
+  test('values nested a thousand deep are refused, not recursed into', () => {
+    let value = join([textField(1, 'x')]);
+    for (let i = 0; i < 1000; i += 1) value = join([bytesField(5, join([bytesField(1, value)]))]);
+    const bytes = join([
+      bytesField(1, join([bytesField(1, join([bytesField(1, join([textField(1, 'service.name'), bytesField(2, value)]))]))])),
+    ]);
+    expect(new ProtobufDecoder().decode(bytes, new SpanBatch())).toMatchObject({
+      is: 'malformed',
+      what: expect.stringContaining('nested deeper'),
+    });
+  });
+
+  test('spans without ids are rejected and counted; the rest is taken', () => {
+    const batch = new SpanBatch();
+    const good = {
+      traceId: Buffer.alloc(16, 1),
+      spanId: Buffer.alloc(8, 2),
+      attributes: [{ key: 'error.type', value: { stringValue: 'good' } }],
+    };
+    const bytes = encodeTraces({
+      resourceSpans: [
+        {
+          scopeSpans: [
+            {
+              spans: [
+                { ...good, traceId: Buffer.alloc(16) },
+                good,
+                { ...good, spanId: Buffer.alloc(7, 1) },
+                { ...good, traceId: Buffer.alloc(0) },
+                good,
+              ],
+            },
+          ],
+        },
+      ],
+    });
+    new ProtobufDecoder().decode(bytes, batch);
+    expect(batch.count).toBe(2);
+    expect(Object.fromEntries(batch.rejected)).toEqual({ 'bad-trace-id': 2, 'bad-span-id': 1 });
+    expect(spansOf(batch).every((one) => one.attributes.length === 1)).toBe(true);
+  });
+});
+
+/** A decoded request as OTLP/JSON: ids in hexadecimal, 64-bit numbers as text. */
+function asJson(value: unknown, name = ''): unknown {
+  if (value instanceof Uint8Array)
+    return name === 'bytesValue' ? Buffer.from(value).toString('base64') : Buffer.from(value).toString('hex');
+  if (Array.isArray(value)) return value.map((item) => asJson(item));
+  if (typeof value === 'object' && value !== null)
+    return Object.fromEntries(Object.entries(value).map(([member, content]) => [member, asJson(content, member)]));
+  return value;
+}
+
+describe('JsonDecoder', () => {
+  test('gives the same columns as protobuf for the same request', () => {
+    const [fromJson, fromProtobuf] = [new SpanBatch(), new SpanBatch()];
+    const json = new JsonDecoder();
+    fc.assert(
+      fc.property(request, (bytes) => {
+        new ProtobufDecoder().decode(bytes, fromProtobuf);
+        const document = JSON.stringify(asJson(oracle(bytes)));
+        // JSON has no infinities; OTLP/JSON writes them as text, JSON.stringify as null.
+        fc.pre(!/"doubleValue":null|-0/.test(document) && !/"(?:Infinity|-Infinity)"/.test(document));
+        expect(json.decodeText(document, fromJson)).toEqual({ is: 'decoded' });
+        const known = spansOf(fromProtobuf).filter((one) => !one.attributes.some((attribute) => /:3:(?:-0|-?Infinity)$/.test(attribute)));
+        if (known.length === fromProtobuf.count) expect(spansOf(fromJson)).toEqual(spansOf(fromProtobuf));
+      }),
+      runs,
+    );
+  });
+
+  test.each([
+    ['{"resource_spans": []}', 'resource_spans'],
+    ['{"resourceSpans": [{"scope_spans": []}]}', 'resourceSpans.scope_spans'],
+    ['{"data": [{"traceID": "1"}]}', 'data'],
+    ['{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceID": "x"}]}]}]}', 'spans.traceID'],
+  ])('names the unknown field of %s', (document, unknown) => {
+    const decoder = new JsonDecoder();
+    expect(decoder.decodeText(document, new SpanBatch())).toEqual({ is: 'decoded' });
+    expect(decoder.unknownField).toBe(unknown);
+  });
+
+  test.each([
+    ['[]', 'not a JSON object'],
+    ['{"resourceSpans": {}}', 'resourceSpans is not a list'],
+    ['{"resourceSpans": [1]}', 'resourceSpans is not a list of objects'],
+    ['{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": 5}]}]}]}', 'spans.name is not text'],
+    ['{"resourceSpans": [', 'not JSON'],
+    ['', 'not JSON'],
+  ])('refuses %s', (document, why) => {
+    expect(new JsonDecoder().decodeText(document, new SpanBatch())).toMatchObject({ is: 'malformed', what: expect.stringContaining(why) });
+  });
+});
+
+test('the oracle is protobufjs', () => {
+  expect(traceRequestType).toBeInstanceOf(protobuf.Type);
+});
