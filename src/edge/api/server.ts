@@ -12,6 +12,7 @@ import { openEventStream } from './events.ts';
 import { openApiOf } from './openapi.ts';
 import { ApiError, type Route } from './route.ts';
 import { checksumRoutes } from './routes/checksums.ts';
+import { debtRoutes } from './routes/debt.ts';
 import { decisionRoutes } from './routes/decisions.ts';
 import { nounRoutes } from './routes/nouns.ts';
 import { placeRoutes } from './routes/places.ts';
@@ -57,6 +58,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     ...nounRoutes(context),
     ...placeRoutes(context),
     ...decisionRoutes(context),
+    ...debtRoutes(context),
     ...checksumRoutes(context),
   ];
   const events = openEventStream(context.database);

@@ -62,7 +62,7 @@ export function registerProposals(program: Command, context: CliContext): void {
     .description('one proposal with its effects, evidence and rules')
     .action(async (id: string, options: ServiceOptions) => {
       const proposal = (await openClient(options, context).get(`/api/v1/proposals/${encodeURIComponent(id)}`)) as StoredProposal & {
-        readonly approvals: readonly { readonly by: string; readonly says: string }[];
+        readonly approvals: readonly { readonly by: string; readonly is: string }[];
       };
       context.out(options.json === true ? JSON.stringify(proposal) : describeProposal(proposal, context));
     });
@@ -167,7 +167,7 @@ async function wholeDigest(client: ServiceClient, id: string, given: string): Pr
 }
 
 function describeProposal(
-  proposal: StoredProposal & { readonly approvals: readonly { readonly by: string; readonly says: string }[] },
+  proposal: StoredProposal & { readonly approvals: readonly { readonly by: string; readonly is: string }[] },
   context: CliContext,
 ): string {
   const { simulation } = proposal;
@@ -192,7 +192,7 @@ function describeProposal(
     ...proposal.verdict.rules.map(
       (rule) => `  ${rule.id} ${rule.effect}: ${rule.reason}${rule.nearestChange === null ? '' : ` Nearest change: ${rule.nearestChange}`}`,
     ),
-    ...proposal.approvals.map((approval) => `  ${approval.by} says ${approval.says}`),
+    ...proposal.approvals.map((approval) => `  ${approval.by} says ${approval.is}`),
     '',
     `Effect digest: ${proposal.digest}`,
     ...(proposal.state === 'waiting'

@@ -20,7 +20,7 @@ const types: Readonly<Record<string, string>> = { js: 'text/javascript; charset=
 
 export async function buildPage(): Promise<Page> {
   const result = await build({
-    entryPoints: [fileURLToPath(new URL('./main.tsx', import.meta.url))],
+    entryPoints: [fileURLToPath(new URL('./main.tsx', import.meta.url)), fileURLToPath(new URL('./style.css', import.meta.url))],
     bundle: true,
     minify: true,
     write: false,

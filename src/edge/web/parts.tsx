@@ -158,17 +158,15 @@ export function VirtualList<T>({
   return (
     <div class="virtual" ref={box} role="list" aria-label={label} tabIndex={-1}>
       <div style={{ height: `${items.length * rowHeight}px`, position: 'relative' }} role="presentation">
-        {items
-          .slice(first, last)
-          .map((item, offset) =>
-            children(item, first + offset, {
-              position: 'absolute',
-              top: `${(first + offset) * rowHeight}px`,
-              height: `${rowHeight}px`,
-              left: 0,
-              right: 0,
-            }),
-          )}
+        {items.slice(first, last).map((item, offset) =>
+          children(item, first + offset, {
+            position: 'absolute',
+            top: `${(first + offset) * rowHeight}px`,
+            height: `${rowHeight}px`,
+            left: 0,
+            right: 0,
+          }),
+        )}
       </div>
     </div>
   );

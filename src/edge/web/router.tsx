@@ -1,5 +1,5 @@
 /** Paths of the page: each can be pasted into an incident channel and shows the same thing. */
-import type { AnchorHTMLAttributes, ComponentChildren, JSX } from 'preact';
+import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 
 export function go(path: string): void {
@@ -28,22 +28,27 @@ export function withQuery(path: string, query: URLSearchParams, change: Readonly
   return next.size === 0 ? path : `${path}?${next.toString()}`;
 }
 
-export function Link({
-  href,
-  children,
-  ...rest
-}: { readonly href: string; readonly children: ComponentChildren } & Omit<AnchorHTMLAttributes<HTMLAnchorElement>, 'href'>): JSX.Element {
+interface LinkProps {
+  readonly href: string;
+  readonly children: ComponentChildren;
+  readonly class?: string;
+  readonly title?: string;
+  readonly 'aria-current'?: 'page' | 'true' | 'false';
+  readonly 'aria-label'?: string;
+  readonly style?: Readonly<Record<string, string | number>>;
+}
+
+export function Link(props: LinkProps): JSX.Element {
   return (
     <a
-      {...rest}
-      href={href}
+      {...props}
       onClick={(event) => {
         if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return;
         event.preventDefault();
-        go(href);
+        go(props.href);
       }}
     >
-      {children}
+      {props.children}
     </a>
   );
 }

@@ -1,0 +1,157 @@
+/** What is to come for each hot range, who predicted it, and the suggestions that pay. */
+import type { JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import type { StoredForecast } from '../../io/store/forecasts.ts';
+import type { StoredSuggestion } from '../../io/store/suggestions.ts';
+import { CallError, type Listing, mayApprove, type Me, send } from './api.ts';
+import { LineBand, TwoLines } from './chart.tsx';
+import { ReasonDialog, toast } from './decide.tsx';
+import { Copy, Empty, ExporterVariables } from './empty.tsx';
+import { useNow, useResource } from './live.ts';
+import { Ago, Panel, Tag, Waiting } from './parts.tsx';
+import { number, span } from './words.ts';
+
+type ForecastWithHistory = StoredForecast & { readonly id: string; readonly history?: readonly number[] };
+
+/** Charts on one page; the rest is a filter or the API away. */
+const shownForecasts = 12;
+
+export function ForecastsPage({ me }: { readonly me: Me }): JSX.Element {
+  const { data: forecasts, error } = useResource<Listing<ForecastWithHistory>>('/api/v1/forecasts?limit=200');
+  const { data: suggestions } = useResource<Listing<StoredSuggestion>>('/api/v1/suggestions?limit=50', ['suggestion']);
+  const nowMs = useNow(5_000);
+  if (forecasts === undefined || suggestions === undefined) return <Waiting what="forecasts" error={error} />;
+  if (forecasts.items.length === 0 && suggestions.items.length === 0) {
+    return (
+      <Empty title="No forecast yet">
+        <p>
+          Load and contention are counted from traces, by key range. After a few hundred points a model is compared with the simple rules,
+          and the better one is served.
+        </p>
+        <ExporterVariables />
+        <p>To try it on a series of your own, without a server:</p>
+        <Copy text="npx homeostat forecast load.csv --backtest" />
+      </Empty>
+    );
+  }
+  const hot = forecasts.items.toSorted((a, b) => peak(b) - peak(a)).slice(0, shownForecasts);
+  const open = suggestions.items.filter((item) => item.state === 'open' || item.state === 'approved');
+  return (
+    <div class="wide">
+      {open.map((item) => (
+        <SuggestionCard key={item.id} item={item} me={me} />
+      ))}
+      {open.length === 0 ? (
+        <p class="muted">No suggestion: nothing was found whose gain is surely positive on the recorded history.</p>
+      ) : null}
+      <div class="cards">
+        {hot.map((forecast) => (
+          <ForecastCard key={forecast.id} forecast={forecast} nowMs={nowMs} />
+        ))}
+      </div>
+      {forecasts.items.length > hot.length ? (
+        <p class="muted">
+          The {shownForecasts} hottest of {number(forecasts.items.length)} series.
+        </p>
+      ) : null}
+    </div>
+  );
+}
+
+function peak(forecast: StoredForecast): number {
+  return Math.max(...forecast.values.map((row) => row[Math.floor(row.length / 2)] ?? 0));
+}
+
+function ForecastCard({ forecast, nowMs }: { readonly forecast: ForecastWithHistory; readonly nowMs: number }): JSX.Element {
+  const { data } = useResource<ForecastWithHistory>(`/api/v1/forecasts/${encodeURIComponent(forecast.id)}`);
+  const { series, levels } = forecast;
+  const middle = levels.reduce((best, level, index) => (Math.abs(level - 0.5) < Math.abs((levels[best] ?? 0) - 0.5) ? index : best), 0);
+  const last = levels.length - 1;
+  const scores = Object.entries(forecast.scores).toSorted((a, b) => a[1] - b[1]);
+  return (
+    <Panel
+      title={`${series.collection} ${series.bucket === -1 ? 'in all' : `range ${series.bucket}`}`}
+      aside={
+        <Tag tone="accent" title="what was served: the best on the calibration window">
+          {forecast.servedBy}
+        </Tag>
+      }
+    >
+      <p class="muted">
+        {series.metric} from {series.region === '' ? 'everywhere' : series.region} · every {span(forecast.stepMs)} · made{' '}
+        <Ago ms={forecast.madeAtMs} nowMs={nowMs} />
+      </p>
+      <LineBand
+        history={data?.history ?? []}
+        band={{
+          low: forecast.values.map((row) => row[0] ?? 0),
+          middle: forecast.values.map((row) => row[middle] ?? 0),
+          high: forecast.values.map((row) => row[last] ?? 0),
+        }}
+        label={`${series.metric} of ${series.collection}, history and forecast`}
+        unit={series.metric}
+      />
+      <p class="muted">
+        At most {number(forecast.maximum[last] ?? 0, 1)} over the horizon ({Math.round((levels[last] ?? 0) * 100)} %). Error (MASE):{' '}
+        {scores.map(([name, score]) => `${name} ${score.toFixed(2)}`).join(', ')}
+      </p>
+    </Panel>
+  );
+}
+
+function SuggestionCard({ item, me }: { readonly item: StoredSuggestion; readonly me: Me }): JSX.Element {
+  const [isRejecting, setRejecting] = useState(false);
+  const gain = item.replay.costWithout === 0 ? 0 : ((item.replay.costWithout - item.replay.costWith) / item.replay.costWithout) * 100;
+  const approve = async (): Promise<void> => {
+    try {
+      await send(`/api/v1/suggestions/${encodeURIComponent(item.id)}/approve`, { reason: '' });
+      toast('Approved.');
+    } catch (error) {
+      toast(error instanceof CallError ? error.message : String(error));
+    }
+  };
+  return (
+    <Panel
+      title={item.says}
+      aside={<Tag tone={item.state === 'open' ? 'waiting' : 'neutral'}>{item.state === 'open' ? item.kind : item.state}</Tag>}
+    >
+      <div class="suggestion">
+        <div>
+          <p>{item.because}</p>
+          <p>
+            Replayed: {number(item.replay.costWithout, 1)} without, {number(item.replay.costWith, 1)} with it:{' '}
+            <strong>{number(gain, 0)} % less</strong>, surely between {number(item.replay.gainLow, 1)} and {number(item.replay.gainHigh, 1)}
+            . {number(item.replay.moves)} {item.replay.moves === 1 ? 'move' : 'moves'}.
+          </p>
+          <p class="muted">Back out: {item.rollback}</p>
+          {item.action.commands.length === 0 ? null : <Copy text={item.action.commands.join('\n')} />}
+          {item.state === 'open' && mayApprove(me, item.domain) ? (
+            <p class="actions-buttons">
+              <button type="button" class="primary" onClick={() => void approve()}>
+                Approve this {item.kind}
+              </button>
+              <button type="button" onClick={() => setRejecting(true)}>
+                Reject…
+              </button>
+            </p>
+          ) : null}
+        </div>
+        <TwoLines
+          label="Cost with and without it over the recorded history"
+          a={{ name: 'without', values: item.replay.curveWithout }}
+          b={{ name: 'with', values: item.replay.curveWith }}
+        />
+      </div>
+      {isRejecting ? (
+        <ReasonDialog
+          title="Reject this suggestion?"
+          verb="Reject"
+          says={item.says}
+          path={`/api/v1/suggestions/${encodeURIComponent(item.id)}/reject`}
+          onClose={() => setRejecting(false)}
+          onDone={() => setRejecting(false)}
+        />
+      ) : null}
+    </Panel>
+  );
+}

@@ -1,0 +1,48 @@
+import type { JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import { CallError, send } from './api.ts';
+import { Copy } from './empty.tsx';
+import { Problem } from './parts.tsx';
+
+export function LoginPage({ onDone }: { readonly onDone: () => void }): JSX.Element {
+  const [token, setToken] = useState('');
+  const [error, setError] = useState<CallError | null>(null);
+  const enter = async (): Promise<void> => {
+    try {
+      await send('/api/v1/login', { token });
+      onDone();
+    } catch (failure) {
+      setError(failure instanceof CallError ? failure : new CallError(0, String(failure), undefined));
+    }
+  };
+  return (
+    <main class="login">
+      <h1>Homeostat</h1>
+      <p>
+        Open the link that <code>homeostat start</code> printed, or paste your token. The local administrator's lies in the data directory:
+      </p>
+      <Copy text="cat .homeostat/token" />
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          void enter();
+        }}
+      >
+        <label class="field">
+          Token
+          <input
+            type="password"
+            autocomplete="current-password"
+            autofocus
+            value={token}
+            onInput={(event) => setToken(event.currentTarget.value)}
+          />
+        </label>
+        {error === null ? null : <Problem error={error} />}
+        <button type="submit" class="primary" disabled={token.trim() === ''}>
+          Sign in
+        </button>
+      </form>
+    </main>
+  );
+}
