@@ -26,7 +26,7 @@ export function registerStart(program: Command, context: CliContext): void {
     .addOption(new Option('--role <role>', 'what this process does').choices([...roles]).default('all'))
     .option('--json', 'print where it listens as JSON (it always does)')
     .action(async (flags: StartFlags) => {
-      const log = createLog((line) => context.err(line.trimEnd()), systemClock.nowMs);
+      const log = createLog((line) => context.err(line.trimEnd()), () => systemClock.nowMs());
       const config = context.loadConfig(flags.config);
       for (const warning of config.warnings) log('warn', warning);
       const service = await startService({
