@@ -12,7 +12,7 @@ import { migrate } from '../../src/io/store/migrate.ts';
 import { createMetrics } from '../../src/io/telemetry/metrics.ts';
 import type { RuntimeContext } from '../../src/runtime/context.ts';
 import { metricHelp } from '../../src/runtime/metric-names.ts';
-import { createReplicaPool } from '../../src/runtime/replica-pool.ts';
+import { createReplicaPool, type ReplicaPool } from '../../src/runtime/replica-pool.ts';
 import { startLoops } from '../../src/runtime/start-loops.ts';
 import { startPostgres } from '../servers/postgres.ts';
 
@@ -42,6 +42,8 @@ export interface Estate {
   sql(region: string, text: string, values?: readonly unknown[]): Promise<pg.QueryResult>;
   /** Starts scans, workers, relay and sweeper. */
   run(queue?: Queue): Promise<{ stop(): Promise<void> }>;
+  /** Opens the connections to replicas anew, after the configuration of one changed. */
+  reopenReplicas(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -96,7 +98,12 @@ export async function startEstate(options: EstateOptions = {}): Promise<Estate> 
   const collections = { [collection.name]: collection };
   const database = openDatabase(storeUrl);
   await migrate(database);
-  const replicas = createReplicaPool(collections, openReplica);
+  let pool = createReplicaPool(collections, openReplica);
+  const replicas: ReplicaPool = {
+    connections: (name) => pool.connections(name),
+    verifiers: (name) => pool.verifiers(name),
+    close: () => pool.close(),
+  };
   const context: RuntimeContext = {
     database,
     domains: { [domain.name]: domain },
@@ -128,6 +135,9 @@ export async function startEstate(options: EstateOptions = {}): Promise<Estate> 
         sweeper: { everyMs: 300, quietMs: 500 },
       });
       return { stop: () => loops.close(5_000) };
+    },
+    reopenReplicas: async () => {
+      pool = createReplicaPool(collections, openReplica);
     },
     close: async () => {
       await replicas.close();

@@ -31,7 +31,9 @@ describe('the service, killed with -9 again and again', () => {
       await pool.query('create table profiles (id bigint primary key, name text)');
       await pool.query(`insert into profiles select i, 'name ' || i from generate_series(1, 300) i`);
       await pool.query('create table written (id bigint, name text)');
-      await pool.query('create function count_writes() returns trigger language plpgsql as $$ begin insert into written values (new.id, new.name); return new; end $$');
+      await pool.query(
+        'create function count_writes() returns trigger language plpgsql as $$ begin insert into written values (new.id, new.name); return new; end $$',
+      );
     }
     const us = pools.get('us');
     if (us === undefined) throw new Error('no us');
@@ -59,15 +61,23 @@ describe('the service, killed with -9 again and again', () => {
     await breakRows(30);
     const service = startServiceProcess(folder);
     await service.ready;
-    await until(async () => (await us.query(`select count(*)::int as wrong from profiles where name = 'wrong'`)).rows[0]?.wrong === 0, 'every row is right', 60_000);
+    await until(
+      async () => (await us.query(`select count(*)::int as wrong from profiles where name = 'wrong'`)).rows[0]?.wrong === 0,
+      'every row is right',
+      60_000,
+    );
     const token = readFileSync(join(folder.data, 'token'), 'utf8').trim();
     const { api } = await service.ready;
-    await until(async () => {
-      const answer = await fetch(`${api}/api/v1/cases?state=closed`, { headers: { authorization: `Bearer ${token}` } });
-      const open = await fetch(`${api}/api/v1/cases?limit=100`, { headers: { authorization: `Bearer ${token}` } });
-      const { items } = (await open.json()) as { items: { state: string }[] };
-      return answer.ok && items.length > 0 && items.every((item) => item.state === 'closed');
-    }, 'every case is closed', 60_000);
+    await until(
+      async () => {
+        const answer = await fetch(`${api}/api/v1/cases?state=closed`, { headers: { authorization: `Bearer ${token}` } });
+        const open = await fetch(`${api}/api/v1/cases?limit=100`, { headers: { authorization: `Bearer ${token}` } });
+        const { items } = (await open.json()) as { items: { state: string }[] };
+        return answer.ok && items.length > 0 && items.every((item) => item.state === 'closed');
+      },
+      'every case is closed',
+      60_000,
+    );
     service.kill('SIGTERM');
     expect(await service.ended).toBe(0);
 

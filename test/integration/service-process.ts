@@ -23,8 +23,21 @@ export interface ServiceProcess {
 const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 /** The real service in a process of its own. */
-export function startServiceProcess(options: { readonly config: string; readonly data: string; readonly args?: readonly string[] }): ServiceProcess {
-  const args = ['--disable-warning=ExperimentalWarning', main, 'start', '--config', options.config, '--data', options.data, ...(options.args ?? ['--port-base', '0'])];
+export function startServiceProcess(options: {
+  readonly config: string;
+  readonly data: string;
+  readonly args?: readonly string[];
+}): ServiceProcess {
+  const args = [
+    '--disable-warning=ExperimentalWarning',
+    main,
+    'start',
+    '--config',
+    options.config,
+    '--data',
+    options.data,
+    ...(options.args ?? ['--port-base', '0']),
+  ];
   const child: ChildProcess = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let stderr = '';
   child.stderr?.on('data', (chunk: Buffer) => {
