@@ -21,6 +21,10 @@ export interface LearnedStructure {
   takesWrites(host: string, table: string): boolean;
   /** Longest normal time from publish to processing of a topic seen so far, microseconds, with how many messages it rests on. */
   topicLag(topic: string): { readonly support: number; readonly highUs: number };
+  /** Share of the parents named by recent spans that are missing: how much is lost on the way. */
+  lostShare(): number;
+  /** Share of recent span links that point to traces never seen: near the share that head sampling leaves out. */
+  missingLinkShare(): number;
   facts(): readonly LearnedFact[];
 }
 
@@ -30,6 +34,9 @@ export interface DeclaredStructure {
   readonly inboxTables?: readonly string[];
   readonly replicaHosts?: readonly string[];
 }
+
+/** Traces remembered for links, which point to the recent past. */
+const seenTracesMax = 50_000;
 
 interface TableUse {
   insertedWithOthers: number;
@@ -55,6 +62,12 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
   const notOutboxes = new Set((declared.notOutboxTables ?? []).map(bareName));
   const inboxes = new Set((declared.inboxTables ?? []).map(bareName));
   const replicaHosts = new Set(declared.replicaHosts ?? []);
+
+  let lost = 0;
+  let lostOf = 0;
+  let links = 0;
+  let missingLinks = 0;
+  const seenTraces = new Set<string>();
 
   const use = (table: string): TableUse | undefined => {
     const known = tables.get(table);
@@ -110,6 +123,8 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
     isInbox: (table) => inboxes.has(bareName(table)) || isInboxName(table),
     takesWrites: (host, table) => !replicaHosts.has(host) && writers.has(`${host}\0${bareName(table)}`),
     topicLag: (topic) => lags.get(topic) ?? { support: 0, highUs: 0 },
+    missingLinkShare: () => (links < 10 ? 0 : missingLinks / links),
+    lostShare: () => (lostOf < 200 ? 0 : lost / lostOf),
     facts() {
       const facts: LearnedFact[] = [];
       for (const [name, seen] of tables) {
@@ -142,6 +157,25 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
       return facts;
     },
     learn(trace) {
+      lostOf += trace.operations.length;
+      lost += trace.missingParents;
+      if (seenTraces.size >= seenTracesMax) {
+        const oldest = seenTraces.keys().next();
+        if (oldest.done !== true) seenTraces.delete(oldest.value);
+      }
+      seenTraces.add(trace.traceId);
+      for (const unit of trace.units) {
+        for (const link of unit.entry.links) {
+          if (link.traceId === trace.traceId) continue;
+          links += 1;
+          if (!seenTraces.has(link.traceId)) missingLinks += 1;
+        }
+      }
+      // The recent past counts most: old traces fade by half.
+      if (lostOf > 100_000) {
+        lostOf /= 2;
+        lost /= 2;
+      }
       for (const unit of trace.units) {
         learnUnit(unit);
         const from = unit.calledBy;

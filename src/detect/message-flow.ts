@@ -50,7 +50,9 @@ export function effectsOf(trace: TraceView, unit: Unit): readonly Effect[] {
         if (is !== 'committed' || isRepeatable(write)) continue;
         const table = targetOf(write);
         if (isInboxName(table) || isOutboxName(table)) continue;
-        effects.push({ what: `${write.statement?.verb ?? write.kind}\0${table}\0${keyOf(write)}`, operation: write });
+        // An insert makes a new key each time; other verbs meet the same row again.
+        const isInsert = write.kind === 'append' || write.statement?.verb === 'insert';
+        effects.push({ what: `${write.statement?.verb ?? write.kind}\0${table}\0${isInsert ? '' : keyOf(write)}`, operation: write });
       }
     for (const call of other.calls) {
       if (call.failed || (call.idempotencyKey ?? '') !== '' || !/^(POST|PUT|PATCH|DELETE) /.test(call.target)) continue;

@@ -20,6 +20,8 @@ export interface TraceView {
   readonly endUs: number;
   /** Position of the parent of each operation, -1 where it has none here. */
   readonly parentOf: Int32Array;
+  /** Operations whose parent is not here. */
+  readonly missingParents: number;
   /** Dropped because their (span, index) was there already. */
   readonly duplicates: number;
   readonly hasWrites: boolean;
@@ -105,7 +107,7 @@ export function viewTrace(traceId: string, unordered: readonly Operation[]): Tra
   const size = operations.length;
   const parentOf = new Int32Array(size).fill(-1);
   const hasChild = new Uint8Array(size);
-  let complete = true;
+  let missingParents = 0;
   for (let i = 0; i < size; i += 1) {
     const operation = operations[i] as Operation;
     const own = positionOf.get(operation.spanId);
@@ -115,7 +117,7 @@ export function viewTrace(traceId: string, unordered: readonly Operation[]): Tra
     }
     if (operation.parentSpanId === '') continue;
     const parent = positionOf.get(operation.parentSpanId);
-    if (parent === undefined) complete = false;
+    if (parent === undefined) missingParents += 1;
     else if (parent !== i) {
       parentOf[i] = parent;
       hasChild[parent] = 1;
@@ -225,7 +227,8 @@ export function viewTrace(traceId: string, unordered: readonly Operation[]): Tra
   return {
     traceId,
     operations,
-    complete,
+    complete: missingParents === 0,
+    missingParents,
     units,
     unitOf,
     startUs,

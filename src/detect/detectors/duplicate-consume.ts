@@ -4,7 +4,7 @@ import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
 import { type Effect, effectsOf, groupOf, messageOf, messageWords, producerKeys } from '../message-flow.ts';
-import { targetOf, type Unit } from '../trace-view.ts';
+import { keyOf, targetOf, type Unit } from '../trace-view.ts';
 
 interface Processed {
   readonly consume: Operation;
@@ -73,7 +73,7 @@ export const duplicateConsume = traceDetector(
             spans: [spanOf(first), spanOf(before.operation), spanOf(consume), spanOf(shared.operation)],
             domain: place.domainName,
             collection: place.collection ?? table,
-            objectKey: shared.what.split('\0')[2] ?? '',
+            objectKey: keyOf(shared.operation),
             service: unit.service,
             facts: {
               destination: consume.target,

@@ -8,6 +8,16 @@ import { bareName } from '../object-place.ts';
 import { keyOf, targetOf, type TraceView, type Unit } from '../trace-view.ts';
 import { type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
 
+/** A consumer that looked before its producer's trace was over. */
+interface Looked {
+  readonly trace: TraceView;
+  readonly unit: Unit;
+  readonly consume: Operation;
+}
+
+/** Consumers that wait for their producer's trace at most; beyond it they are not judged. */
+const waitingMax = 20_000;
+
 interface Announced {
   readonly publish: Operation;
   readonly service: string;
@@ -39,6 +49,7 @@ export const notificationBeforeObject = traceDetector(
   },
   (settings, context) => {
     const sent = createExpiringMap<Announced>(settings.retainMs * 1000);
+    const waiting = createExpiringMap<Looked>(settings.retainMs * 1000);
     return {
       inspect(trace, report) {
         if (!trace.hasMessages) return;
@@ -54,6 +65,13 @@ export const notificationBeforeObject = traceDetector(
             sent.set(spanKey(publish.traceId, publish.spanId), announced, publish.endUs);
             if (publish.message !== undefined && publish.message.id !== '')
               sent.set(`id\0${publish.system}\0${publish.message.id}`, announced, publish.endUs);
+            if (waiting.size === 0) continue;
+            for (const key of [spanKey(publish.traceId, publish.spanId), `id\0${publish.system}\0${publish.message?.id ?? ''}`]) {
+              const looked = waiting.get(key, publish.endUs);
+              if (looked === undefined) continue;
+              waiting.delete(key);
+              inspectConsumer(looked.trace, looked.unit, looked.consume, announced, report);
+            }
           }
         }
         for (const unit of trace.units) {
@@ -65,10 +83,18 @@ export const notificationBeforeObject = traceDetector(
           ];
           const announced = keys.map((key) => sent.get(key, consume.endUs)).find((found) => found !== undefined);
           if (announced !== undefined) inspectConsumer(trace, unit, consume, announced, report);
+          // The producer's trace ends later where the message overtook the commit; looks that found what they sought need not wait.
+          else if (
+            waiting.size < waitingMax &&
+            [...unit.reads, ...unit.calls].some((look) => isNotFound(look) || (look.kind === 'read' && !isFound(look)))
+          ) {
+            for (const key of keys) waiting.set(key, { trace, unit, consume }, consume.endUs);
+          }
         }
         sent.sweep(trace.endUs);
+        waiting.sweep(trace.endUs);
       },
-      size: () => sent.size,
+      size: () => sent.size + waiting.size,
     };
 
     function inspectConsumer(trace: TraceView, unit: Unit, consume: Operation, announced: Announced, report: Report): void {

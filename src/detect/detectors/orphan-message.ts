@@ -16,6 +16,8 @@ interface Group {
   /** Distinct messages taken up, and the longest that one of them waited. */
   taken: number;
   missed: number;
+  /** Messages it took up whose publish was never seen. */
+  strangers: number;
   highLagUs: number;
   /** When the newest messages that it took up were sent, rising; for overtaking. */
   readonly sentUs: number[];
@@ -82,6 +84,8 @@ export const orphanMessage = traceDetector(
     const topics = createExpiringMap<Topic>(3_600_000_000);
     const bySpan = createExpiringMap<Sent>(3_600_000_000);
     const byId = createExpiringMap<Sent>(3_600_000_000);
+    /** Messages taken up whose publisher's trace is not over yet. */
+    const early = createExpiringMap<Operation[]>(20_000_000);
     let waiting = 0;
     let lastTickUs = Number.NEGATIVE_INFINITY;
 
@@ -103,7 +107,7 @@ export const orphanMessage = traceDetector(
       let group = groups.get(name);
       if (group === undefined) {
         if (groups.size >= 64) return;
-        group = { name, taken: 0, missed: 0, highLagUs: 0, sentUs: [] };
+        group = { name, taken: 0, missed: 0, strangers: 0, highLagUs: 0, sentUs: [] };
         groups.set(name, group);
       }
       group.taken += 1;
@@ -129,6 +133,14 @@ export const orphanMessage = traceDetector(
       return verdict;
     };
 
+    const countStrangers = (atUs: number): void =>
+      early.sweep(atUs, (consumes) => {
+        for (const consume of consumes) {
+          const group = topicOf(consume).groups.get(groupOf(consume));
+          if (group !== undefined) group.strangers += 1;
+        }
+      });
+
     const judge = (atUs: number, report: Report): void => {
       if (waiting === 0) return;
       for (const found of topics.values()) {
@@ -143,6 +155,9 @@ export const orphanMessage = traceDetector(
           waiting -= 1;
           if (verdict === undefined) continue;
           verdict.missed += 1;
+          // Where publishes of consumed messages are missing, so are consumers of published ones: spans are sampled or lost.
+          if (verdict.strangers * 100 > verdict.taken || context.learned.lostShare() > 0.01 || context.learned.missingLinkShare() > 0.3)
+            continue;
           const { publish } = sent;
           const place = context.placeOf(publish.target, publish.facts?.domain ?? '');
           report({
@@ -187,6 +202,10 @@ export const orphanMessage = traceDetector(
             bySpan.set(key, sent, publish.endUs);
             if (publish.message !== undefined && publish.message.id !== '')
               byId.set(`${publish.system}\0${publish.message.id}`, sent, publish.endUs);
+            for (const earlyKey of [key, `${publish.system}\0${publish.message?.id ?? ''}`]) {
+              for (const consume of early.get(earlyKey, publish.endUs) ?? []) take(sent, consume);
+              early.delete(earlyKey);
+            }
             const found = topicOf(publish);
             if (found.open.length < openMax) {
               found.open.push(sent);
@@ -196,14 +215,27 @@ export const orphanMessage = traceDetector(
         }
         for (const unit of trace.units) {
           for (const consume of unit.consumes) {
+            let isKnown = false;
             for (const key of producerKeys(consume, unit.entry === consume ? unit : undefined)) {
               const sent = bySpan.get(key, consume.endUs);
-              if (sent !== undefined) take(sent, consume);
+              if (sent === undefined) continue;
+              take(sent, consume);
+              isKnown = true;
             }
             if (consume.message !== undefined && consume.message.id !== '') {
               const sent = byId.get(`${consume.system}\0${consume.message.id}`, consume.endUs);
               if (sent !== undefined) take(sent, consume);
+              isKnown ||= sent !== undefined;
             }
+            if (isKnown || (consume.message?.batch ?? 1) > 1) continue;
+            const [key] = [
+              ...producerKeys(consume, unit.entry === consume ? unit : undefined),
+              ...(consume.message?.id ? [`${consume.system}\0${consume.message.id}`] : []),
+            ];
+            if (key === undefined) continue;
+            const others = early.get(key, consume.endUs);
+            if (others === undefined) early.set(key, [consume], consume.endUs);
+            else if (others.length < 64) others.push(consume);
           }
           // A consumer whose own span was lost still shows by its children: a unit of a consuming service without its entry.
           if (unit.complete) continue;
@@ -219,9 +251,13 @@ export const orphanMessage = traceDetector(
         const tickUs = Math.floor(atUs / 500_000) * 500_000;
         if (tickUs <= lastTickUs) return;
         lastTickUs = tickUs;
+        countStrangers(tickUs);
         judge(tickUs, report);
       },
-      finish: judge,
+      finish(atUs, report) {
+        countStrangers(Number.POSITIVE_INFINITY);
+        judge(atUs, report);
+      },
       size: () => bySpan.size + byId.size + topics.size,
     };
   },

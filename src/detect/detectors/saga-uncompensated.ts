@@ -18,6 +18,9 @@ interface Saga {
   told: boolean;
 }
 
+/** Steps run in several services, whose clocks differ. */
+const skewUs = 100_000;
+
 /** A saga stopped half way and did not take back what it had done. */
 export const sagaUncompensated = traceDetector(
   {
@@ -107,7 +110,7 @@ export const sagaUncompensated = traceDetector(
         ([name, { done, undone, failed: own }]) =>
           name !== failedName &&
           done !== undefined &&
-          done.startUs <= failure.endUs &&
+          done.startUs <= failure.endUs + skewUs &&
           undone === undefined &&
           (own === undefined || own.endUs <= done.endUs),
       );
@@ -119,7 +122,8 @@ export const sagaUncompensated = traceDetector(
       const names = left.map(([name]) => name);
       report({
         place: `${saga.name}\0${saga.id}`,
-        grade: 'proven',
+        // Where spans are lost on the way, so may be the compensation's.
+        grade: context.learned.lostShare() < 0.005 ? 'proven' : 'risk',
         atUs: failure.endUs,
         complete: true,
         spans: [spanOf(failure), ...left.slice(0, 4).flatMap(([, { done: kept }]) => (kept === undefined ? [] : [spanOf(kept)]))],
