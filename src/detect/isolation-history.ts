@@ -44,6 +44,8 @@ export interface VersionRecord {
   /** Its writer wrote the object again later. */
   isIntermediate: boolean;
   readonly readers: Transaction[];
+  /** The writing operation, for its place within its transaction. */
+  write: Operation | undefined;
 }
 
 export interface ObjectRecord {
@@ -200,6 +202,7 @@ export function createIsolationHistory(): IsolationHistory {
       if (isWrite) {
         if (record.writer === undefined) {
           record.writer = transaction;
+          record.write = operation;
           record.base = facts.versionBase;
           record.replicaId = facts.replicaId;
         } else if (record.writer !== transaction) {
@@ -214,7 +217,7 @@ export function createIsolationHistory(): IsolationHistory {
       if (record.readers.at(-1) !== transaction && !record.readers.includes(transaction)) record.readers.push(transaction);
       let own: VersionRecord | undefined;
       for (const wrote of transaction.writes) if (wrote.object === object) own = wrote;
-      if (own !== undefined && own !== record && transaction.outcome === 'committed')
+      if (own?.write !== undefined && own !== record && isAfter(operation, own.write) && transaction.outcome === 'committed')
         internal.push({ is: 'internal', reader: transaction, record, wrote: own, operation });
       pendingReads.push({ reader: transaction, record, operation });
     },
@@ -351,4 +354,12 @@ export function createIsolationHistory(): IsolationHistory {
     },
     transactions,
   };
+}
+
+/** SDKs stamp spans of one process with clocks that drift apart by a millisecond or so; only events of one span have an order of their own. */
+const driftUs = 5000;
+
+function isAfter(read: Operation, write: Operation): boolean {
+  if (read.spanId === write.spanId && read.traceId === write.traceId) return read.index > write.index;
+  return read.startUs >= write.endUs + driftUs;
 }
