@@ -20,6 +20,11 @@ export interface Simulation {
   readonly rowsTouched: number;
   /** Do effects followed by inverse give back the rows that were read? */
   readonly inverseRestores: boolean;
+  /**
+   * Rows that would be deleted on replicas that take writes, though no trace shows their delete: absence alone may be an insert
+   * that never arrived elsewhere. Absent: not counted.
+   */
+  readonly unexplainedDeletes?: number;
 }
 
 /** What one strategy would do about a case. */

@@ -173,6 +173,20 @@ export const hardInvariants: readonly HardInvariant[] = [
         : null,
   },
   {
+    id: 'unexplained-delete',
+    sentence: 'No row is deleted automatically because others lack it: a trace must show its delete.',
+    effect: 'forbids-auto',
+    matches: ({ proposal }) => {
+      const count = proposal.simulation.unexplainedDeletes ?? 0;
+      return count === 0
+        ? null
+        : {
+            reason: `It would delete ${count} ${count === 1 ? 'row' : 'rows'} that no trace shows deleted: what the others lack may be new.`,
+            nearestChange: 'traces of the services that delete, or a tombstone column',
+          };
+    },
+  },
+  {
     id: 'writes-authority',
     sentence: 'The replica that is declared right is not overwritten automatically.',
     effect: 'forbids-auto',

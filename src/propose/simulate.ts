@@ -4,8 +4,9 @@ import type { Simulation } from '../domain/proposal.ts';
 import { keyText, type Row } from '../domain/row.ts';
 import { type DeclaredInvariant, holdsAfter, parseDeclaredInvariant } from './declared-invariant.ts';
 import { digestOrAbsent } from './effects.ts';
-import { isCache, referenceReplica } from './replica-roles.ts';
+import { findReplica, isCache, referenceReplica } from './replica-roles.ts';
 import type { Situation } from './strategy.ts';
+import { newestCommitted, writesOf } from './trace-order.ts';
 
 type State = Map<string, (Row | null)[]>;
 
@@ -43,7 +44,15 @@ export function simulate(situation: Situation, effects: readonly Effect[]): Simu
     inverseRestores: [...before].every(([replica, rows]) =>
       rows.every((row, index) => digestOrAbsent(shape, row) === digestOrAbsent(shape, restored.get(replica)?.[index] ?? null)),
     ),
+    unexplainedDeletes: effects.filter((effect) => isUnexplainedDelete(situation, effect)).length,
   };
+}
+
+/** Followers and caches hold nothing of their own; on other replicas a row that no trace shows deleted may be the only copy of a new one. */
+function isUnexplainedDelete(situation: Situation, effect: Effect): boolean {
+  const role = findReplica(situation.collection, effect.replica)?.role;
+  if (effect.kind !== 'delete' || role === 'cache' || role === 'follower') return false;
+  return newestCommitted(writesOf(situation, effect.key))?.kind !== 'delete';
 }
 
 /** Rows by replica; a replica that was not compared for a key holds what the others cannot know, so it counts as absent there. */

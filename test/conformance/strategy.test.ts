@@ -70,6 +70,14 @@ describe.each(strategies.map((strategy) => [strategy.id, strategy] as const))('s
     if (proposed.is === 'draft') expect(effectsToward(situation, proposed.decisions)).toEqual([]);
   });
 
+  test('the generated situations below hold enough that it settles', () => {
+    const settled = fc.sample(situations, { numRuns: 1_000, seed: 20 }).filter((situation) => {
+      const proposed = strategy.propose(situation);
+      return proposed.is === 'draft' && effectsToward(situation, proposed.decisions).length > 0;
+    });
+    expect(settled.length).toBeGreaterThan(20);
+  });
+
   test('I12: properties: only divergent keys, never the declared authority, reversible, deterministic, settled afterwards', () => {
     fc.assert(
       fc.property(situations, (situation) => {

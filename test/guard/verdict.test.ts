@@ -49,6 +49,11 @@ const cases: readonly (readonly [string, 'deny' | 'review', Partial<GuardFacts>]
       }),
     },
   ],
+  [
+    'unexplained-delete',
+    'review',
+    { proposal: proposalOf([update('1')], { simulation: { ...proposalOf([]).simulation, unexplainedDeletes: 1 } }) },
+  ],
   ['writes-authority', 'review', { collection: { ...collection, authority: 'us' } }],
   ['uncertain', 'review', { proposal: proposalOf([update('1')], { confidence: 0.89 }) }],
   ['uncertain', 'review', { proposal: proposalOf([update('1')], { confidence: Number.NaN }) }],

@@ -73,7 +73,7 @@ export const situations: fc.Arbitrary<Situation> = fc
       }),
       { maxLength: 6 },
     ),
-    vectorOption: fc.boolean(),
+    hasOptions: fc.boolean(),
   })
   .map((given) => {
     const kept = (row: Row): Row =>
@@ -87,7 +87,17 @@ export const situations: fc.Arbitrary<Situation> = fc
       types,
       classes: Object.fromEntries(Object.entries(given.classes).filter(([name]) => given.columns.includes(name))),
       ...(given.authority === undefined ? {} : { authority: given.authority }),
-      ...(given.vectorOption && given.columns.includes('vector') ? { strategyOptions: { 'version-vector': { column: 'vector' } } } : {}),
+      strategyOptions: {
+        ...(given.hasOptions && given.columns.includes('vector') ? { 'version-vector': { column: 'vector' } } : {}),
+        ...(given.hasOptions && given.columns.includes('clock')
+          ? {
+              'field-wise-merge': {
+                clocks: Object.fromEntries(given.columns.filter((name) => name !== 'clock').map((name) => [name, 'clock'])),
+              },
+            }
+          : {}),
+        ...(given.hasOptions && given.columns.includes('clock') ? { 'trace-evidence': { versionColumn: 'clock' } } : {}),
+      },
     });
     const divergences: readonly Divergence[] = given.keys.map((rows, index) => {
       const replicas = Object.fromEntries(

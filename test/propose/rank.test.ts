@@ -61,6 +61,26 @@ describe('rank', () => {
   });
 });
 
+describe('deletes', () => {
+  const rows = { eu: null, us: { id: '1', a: 'x' } };
+  const simulated = (situation: Parameters<typeof rankCandidates>[0]) => rank(situation)[0]?.simulation.unexplainedDeletes;
+  test('on replicas that take writes are counted unless a trace shows them; followers and caches hold nothing of their own', () => {
+    expect(simulated(exampleSituation({ authority: 'eu', rows }))).toBe(1);
+    expect(simulated(exampleSituation({ authority: 'eu', roles: { us: 'follower' }, rows }))).toBe(0);
+    const deleted = {
+      key: { id: '1' },
+      kind: 'delete',
+      replica: 'eu',
+      outcome: 'committed',
+      atUs: 1,
+      service: 's',
+      span: { traceId: '', spanId: '' },
+    } as const;
+    expect(simulated(exampleSituation({ authority: 'eu', rows, writes: [deleted] }))).toBe(0);
+    expect(simulated(exampleSituation({ authority: 'eu', rows, writes: [deleted, { ...deleted, kind: 'write', atUs: 2 }] }))).toBe(1);
+  });
+});
+
 describe('calibration', () => {
   test('with no outcomes a strategy is taken at its word, and outcomes move it', () => {
     expect(confidenceOf(none, 'profiles', 'majority', 0.95)).toBeCloseTo(0.95);

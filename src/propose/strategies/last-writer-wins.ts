@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { digestOrAbsent } from '../effects.ts';
 import { exampleSituation } from '../example-situation.ts';
-import { sourcesOf } from '../replica-roles.ts';
-import { clockColumns, newestRow, tombstoneColumn } from '../row-clock.ts';
+import { presentRows } from '../present-rows.ts';
+import { clockColumns, newestRow } from '../row-clock.ts';
 import { defineStrategy } from '../strategy.ts';
 import { contradictedBy } from '../trace-order.ts';
 
@@ -30,16 +30,9 @@ export const lastWriterWins = defineStrategy({
   },
   decide: (divergence, situation, options) => {
     const clock = options.clock ?? clockColumns(situation)[0] ?? '';
-    const sources = sourcesOf(divergence, situation.collection);
-    const present = sources.flatMap((replica) => {
-      const row = divergence.replicas[replica] ?? null;
-      return row === null ? [] : [{ replica, row }];
-    });
-    // A missing row has no clock. Where deletes leave a tombstone, a row that is absent was never there.
-    if (present.length < sources.length && tombstoneColumn(situation) === null) {
-      return { is: 'not-mine', because: 'a missing row has no clock, and without a tombstone column it may have been deleted' };
-    }
-    const newest = newestRow(situation, clock, present);
+    const present = presentRows(divergence, situation);
+    if (present.is === 'undecided') return { is: 'not-mine', because: present.because };
+    const newest = newestRow(situation, clock, present.rows);
     if (newest === null) return { is: 'not-mine', because: `${clock} is NULL or cannot be ordered on some replica` };
     const winner = digestOrAbsent(situation.shape, newest.row);
     if (newest.tied.some((replica) => digestOrAbsent(situation.shape, divergence.replicas[replica] ?? null) !== winner)) {

@@ -4,7 +4,7 @@ import { exampleSituation } from '../example-situation.ts';
 import { sourcesOf } from '../replica-roles.ts';
 import { clockColumns, newestRow } from '../row-clock.ts';
 import { defineStrategy } from '../strategy.ts';
-import { contradictedBy } from '../trace-order.ts';
+import { contradictedBy, newestCommitted, writesOf } from '../trace-order.ts';
 
 /**
  * The odds that one replica is wrong by itself: with independent faults, k equal rows against m others are right with odds
@@ -31,6 +31,10 @@ export const majority = defineStrategy({
     if (winners === undefined || winner === undefined)
       return { is: 'not-mine', because: 'no row is held by more than half of the replicas' };
     const row = divergence.replicas[winner] ?? null;
+    // Absence is no vote: a row that only one replica has may be a new one whose change events were lost on the way to all others.
+    if (row === null && newestCommitted(writesOf(situation, divergence.key))?.kind !== 'delete') {
+      return { is: 'not-mine', because: 'most replicas lack the row, and no trace shows that it was deleted' };
+    }
 
     // A write that reached only a minority is newer than what the majority holds: copying the majority would lose it.
     for (const column of clockColumns(situation)) {

@@ -1,0 +1,31 @@
+import type { Divergence } from '../domain/divergence.ts';
+import type { Row } from '../domain/row.ts';
+import { sourcesOf } from './replica-roles.ts';
+import { tombstoneColumn } from './row-clock.ts';
+import type { Situation } from './strategy.ts';
+
+export interface PresentRow {
+  readonly replica: string;
+  readonly row: Row;
+}
+
+export type PresentRows =
+  | { readonly is: 'rows'; readonly rows: readonly PresentRow[] }
+  | { readonly is: 'undecided'; readonly because: string };
+
+/**
+ * The rows that sources hold, for strategies that decide by comparing rows. An absent row says nothing to compare: it may be an
+ * insert that never came or a delete that did. Where deletes leave a tombstone, a row that is absent was never there.
+ */
+export function presentRows(divergence: Divergence, situation: Situation): PresentRows {
+  const sources = sourcesOf(divergence, situation.collection);
+  const rows = sources.flatMap((replica) => {
+    const row = divergence.replicas[replica] ?? null;
+    return row === null ? [] : [{ replica, row }];
+  });
+  if (rows.length === 0) return { is: 'undecided', because: 'no replica has the row' };
+  if (rows.length < sources.length && tombstoneColumn(situation) === null) {
+    return { is: 'undecided', because: 'a missing row has no clock, and without a tombstone column it may have been deleted' };
+  }
+  return { is: 'rows', rows };
+}
