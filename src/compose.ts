@@ -6,7 +6,9 @@ import { Failure } from './base/failure.ts';
 import type { Config } from './config.ts';
 import { startApi } from './edge/api/server.ts';
 import { parsePolicies, type Policies } from './guard/cedar.ts';
+import type { Journal } from './io/journal/journal.ts';
 import { openLmdbJournal } from './io/journal/lmdb.ts';
+import { openMemoryJournal } from './io/journal/memory.ts';
 import { openOpenAi } from './io/llm/openai.ts';
 import { readChooseRepairPrompt } from './io/llm/prompt-file.ts';
 import { openPostgresQueue, openRedisQueue } from './io/queue/bullmq.ts';
@@ -156,6 +158,13 @@ function openQueue(config: Config, databaseUrl: string, log: Log): Promise<Queue
     log('warn', `queue: ${error.message}`);
   };
   return config.queue === 'database' ? openPostgresQueue(databaseUrl, onError) : openRedisQueue(config.queue, onError);
+}
+
+async function openJournal(config: Config, dataDir: string): Promise<Journal> {
+  const maxBytes = config.ingest.journalMb * 1024 * 1024;
+  return config.ingest.journal === 'memory'
+    ? openMemoryJournal({ maxBytes })
+    : openLmdbJournal({ directory: join(dataDir, 'journal'), maxBytes });
 }
 
 function openLlm(config: Config, env: ServiceOptions['env']): RuntimeContext['llm'] {

@@ -150,7 +150,11 @@ export const configSchema = z.strictObject({
         .default(10_000)
         .describe('How late a span may come and still be folded in order, milliseconds.'),
       maxBodyMb: z.int().min(1).max(1024).default(64).describe('Largest request after decompression, MiB.'),
-      journalMb: z.int().min(16).max(1_048_576).default(4096).describe('Largest journal on disk before exporters are told to wait, MiB.'),
+      journal: z
+        .enum(['lmdb', 'memory'])
+        .default('lmdb')
+        .describe('lmdb: what was acknowledged survives a crash; memory: faster, and a crash loses what was not yet processed.'),
+      journalMb: z.int().min(16).max(1_048_576).default(4096).describe('Largest journal before exporters are told to wait, MiB.'),
     })
     .prefault({}),
   detect: z

@@ -5,7 +5,7 @@ import { publishEvent } from '../io/store/events.ts';
 import { saveOutcome } from '../io/store/outcomes.ts';
 import { getLiveProposalOfCase, moveProposal, type ProposalSummary } from '../io/store/proposals.ts';
 import { appendAudit } from '../io/store/audit.ts';
-import type { Outcome } from '../domain/outcome.ts';
+import { outcomeOf } from '../verify/outcome.ts';
 
 /** A key that is repaired and differs again the same way within this time has come back: its cause is not fixed. */
 export const returnWindowMs = 3_600_000;
@@ -35,7 +35,7 @@ export async function endProposal(
   nowMs: number,
 ): Promise<boolean> {
   if (!(await moveProposal(tx, proposal.id, ['waiting', 'planned'], is, reason, nowMs))) return false;
-  await saveOutcome(tx, outcomeOfSummary(proposal, is, nowMs, reason));
+  await saveOutcome(tx, outcomeOf({ proposal, rows: proposal.rows, is, atMs: nowMs, reason }));
   await publishEvent(tx, { kind: 'proposal', id: proposal.id, domain: proposal.domain, state: is });
   await appendAudit(
     tx,
@@ -49,20 +49,4 @@ export async function endProposal(
     nowMs,
   );
   return true;
-}
-
-export function outcomeOfSummary(proposal: ProposalSummary, is: Outcome['is'], atMs: number, reason?: string): Outcome {
-  return {
-    proposalId: proposal.id,
-    caseId: proposal.caseId,
-    domain: proposal.domain,
-    collection: proposal.collection,
-    strategy: proposal.strategy,
-    chosenBy: proposal.choice.by,
-    is,
-    confidence: proposal.confidence,
-    rows: proposal.rows,
-    atMs,
-    ...(reason === undefined || reason === '' ? {} : { reason }),
-  };
 }

@@ -1,4 +1,5 @@
 import type { Json } from '../base/hash.ts';
+import type { Outcome } from '../domain/outcome.ts';
 import { keyText } from '../domain/row.ts';
 import type { Progress, RepairEvent } from '../apply/advance.ts';
 import { appendAudit } from '../io/store/audit.ts';
@@ -10,8 +11,9 @@ import { getOutcome, saveOutcome } from '../io/store/outcomes.ts';
 import { appendOutbox } from '../io/store/outbox.ts';
 import { moveProposal, type StoredProposal } from '../io/store/proposals.ts';
 import { noteRepair, type StoredRepair } from '../io/store/repairs.ts';
+import { outcomeOf } from '../verify/outcome.ts';
 import { tellBreaker } from './breaker.ts';
-import { closeEmptyCase, endProposal, outcomeOfSummary } from './close-case.ts';
+import { closeEmptyCase, endProposal } from './close-case.ts';
 import type { RuntimeContext } from './context.ts';
 
 /** A case whose repair was taken back or failed is looked at again after this: people come first. */
@@ -43,6 +45,8 @@ export async function endRepair(context: RuntimeContext, tx: Queryable, step: Re
       nowMs,
     );
   };
+  const judge = (is: Outcome['is'], reason: string | null = null): Promise<void> =>
+    saveOutcome(tx, outcomeOf({ proposal, rows: proposal.effects.length, is, atMs: nowMs, ...(reason === null ? {} : { reason }) }));
   if (says !== null) await noteRepair(tx, repair.id, says);
   if (step.event.is === 'batch-applied') {
     await note('repair.batch-applied', { batch: before.batch, of: before.batches });
@@ -56,7 +60,7 @@ export async function endRepair(context: RuntimeContext, tx: Queryable, step: Re
   switch (after.state) {
     case 'sealed': {
       await moveProposal(tx, proposal.id, ['planned'], 'done', null, nowMs);
-      await saveOutcome(tx, outcomeOfSummary(proposal, 'verified', nowMs));
+      await judge('verified');
       const keyColumns = context.collections[repair.collection]?.key ?? [];
       const keys = [...new Set(proposal.effects.map((effect) => keyText(keyColumns, effect.key)))];
       await resolveCaseKeys(tx, repair.caseId, keys, 'repaired', nowMs);
@@ -73,7 +77,7 @@ export async function endRepair(context: RuntimeContext, tx: Queryable, step: Re
         await proposeAgain(tx, repair, null, 0, nowMs);
         return;
       }
-      await saveOutcome(tx, outcomeOfSummary(proposal, 'verification-failed', nowMs, says ?? undefined));
+      await judge('verification-failed', says);
       await proposeAgain(tx, repair, says, afterFailureMs, nowMs);
       await tellBreaker(
         tx,
@@ -85,7 +89,7 @@ export async function endRepair(context: RuntimeContext, tx: Queryable, step: Re
       return;
     case 'undoing':
       if (step.event.is === 'not-equal' || step.isFault) {
-        await saveOutcome(tx, outcomeOfSummary(proposal, 'verification-failed', nowMs, says ?? undefined));
+        await judge('verification-failed', says);
         await note('repair.verification-failed');
         await tellBreaker(tx, domain, { is: 'verification-failed', repairId: repair.id }, 'homeostat', nowMs);
       } else {
@@ -96,8 +100,8 @@ export async function endRepair(context: RuntimeContext, tx: Queryable, step: Re
       await moveProposal(tx, proposal.id, ['planned'], 'done', says, nowMs);
       // Taken back because a row changed half-way: that says nothing about the choice. A failed verification is on record already.
       const failed = (await getOutcome(tx, proposal.id))?.is === 'verification-failed';
-      if (repair.undoAskedBy !== null) await saveOutcome(tx, outcomeOfSummary(proposal, 'undone', nowMs, repair.undoReason ?? undefined));
-      else if (!failed) await saveOutcome(tx, outcomeOfSummary(proposal, 'stale', nowMs));
+      if (repair.undoAskedBy !== null) await judge('undone', repair.undoReason);
+      else if (!failed) await judge('stale');
       await note('repair.compensated', { rows: proposal.effects.length });
       await proposeAgain(tx, repair, `Repair ${repair.id} was undone.`, failed || repair.undoAskedBy !== null ? afterFailureMs : 0, nowMs);
       return;
@@ -105,7 +109,7 @@ export async function endRepair(context: RuntimeContext, tx: Queryable, step: Re
     case 'failed': {
       const because = step.event.is === 'gave-up' ? step.event.because : (says ?? 'it could not be undone');
       await moveProposal(tx, proposal.id, ['planned'], 'done', because, nowMs);
-      await saveOutcome(tx, outcomeOfSummary(proposal, 'verification-failed', nowMs, because));
+      await judge('verification-failed', because);
       await note('repair.failed', { because });
       await proposeAgain(tx, repair, `Repair ${repair.id} failed: ${because}.`, afterFailureMs, nowMs);
       const event =

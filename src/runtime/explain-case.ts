@@ -13,11 +13,11 @@ const writesPerKey = 8;
 /** How far before its divergence a cause can lie. */
 const causeWindowMs = 24 * 3_600_000;
 
-/** Ways in which spans write the key of an object: the value; values joined by `/`; a JSON array. */
+/** Ways in which spans write the key of an object: the value; values joined by `/` or `|`; a JSON array. */
 export function objectKeysOf(keyColumns: readonly string[], key: Key): readonly string[] {
   const values = keyColumns.map((column) => key[column] ?? '');
   const [only] = values;
-  return values.length === 1 && only !== undefined ? [only] : [values.join('/'), keyText(keyColumns, key)];
+  return values.length === 1 && only !== undefined ? [only] : [values.join('/'), values.join('|'), keyText(keyColumns, key)];
 }
 
 /** What traces say about a case's keys: the writes to them, and the finding that explains why replicas differ, if one does. */

@@ -3,7 +3,9 @@ import type { Proposal } from '../domain/proposal.ts';
 
 /** What became of a proposal, for calibration and the report. */
 export function outcomeOf(input: {
-  readonly proposal: Proposal;
+  /** Its rows are not needed, and may not have been read. */
+  readonly proposal: Omit<Proposal, 'effects' | 'inverse'>;
+  readonly rows: number;
   readonly is: Outcome['is'];
   readonly atMs: number;
   readonly reason?: string;
@@ -18,8 +20,8 @@ export function outcomeOf(input: {
     chosenBy: proposal.choice.by,
     is: input.is,
     confidence: proposal.confidence,
-    rows: proposal.effects.length,
+    rows: input.rows,
     atMs: input.atMs,
-    ...(input.reason === undefined ? {} : { reason: input.reason }),
+    ...(input.reason === undefined || input.reason === '' ? {} : { reason: input.reason }),
   };
 }

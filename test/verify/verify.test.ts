@@ -18,7 +18,7 @@ describe('comparison afterwards', () => {
 });
 
 test('an outcome is what calibration learns from', () => {
-  expect(outcomeOf({ proposal: proposalOf([update('1')]), is: 'undone', atMs: 5, reason: 'wrong' })).toMatchObject({
+  expect(outcomeOf({ proposal: proposalOf([update('1')]), rows: 1, is: 'undone', atMs: 5, reason: 'wrong' })).toMatchObject({
     strategy: 'authority',
     is: 'undone',
     confidence: 0.97,
