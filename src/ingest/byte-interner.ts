@@ -63,6 +63,16 @@ export class ByteInterner {
     return this.strings.push(bytes.toString('utf8', start, end)) - 1;
   }
 
+  /** True where string `number` is remembered and is `bytes[start, end)`: a guess that saves the hash. */
+  isSameAs(number: number, bytes: Buffer, view: DataView, start: number, end: number): boolean {
+    const length = end - start;
+    return (
+      number < this.#remembered &&
+      this.#lengths[number] === length &&
+      isSame(this.#arena, this.#arenaView, this.#offsets[number] as number, bytes, view, start, length)
+    );
+  }
+
   #add(bytes: Buffer, start: number, end: number, hash: number, slot: number): number {
     const number = this.strings.push(textOf(bytes, start, end)) - 1;
     const length = end - start;

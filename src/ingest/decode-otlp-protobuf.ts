@@ -18,6 +18,9 @@ export class ProtobufDecoder {
   readonly #keys = new ByteInterner(1024, 64 * 1024);
   #keyCodes: Uint8Array = new Uint8Array(1025);
   #keysKnown = 1;
+  /** The key that last came after each key, and the last key. */
+  readonly #followers: Int32Array = new Int32Array(1025);
+  #lastKey = 0;
   readonly #eventNames = new ByteInterner(256, 16 * 1024);
   #bytes: Buffer = empty;
   #view: DataView = new DataView(empty.buffer, empty.byteOffset, 0);
@@ -33,7 +36,11 @@ export class ProtobufDecoder {
   /** Fills `batch`. Malformed bytes leave it with what came before the fault: the caller drops it whole. */
   decode(bytes: Uint8Array, batch: SpanBatch): Decoded {
     this.#strings.renew();
-    if (this.#keys.renew()) this.#keysKnown = 1;
+    if (this.#keys.renew()) {
+      this.#keysKnown = 1;
+      this.#followers.fill(0);
+      this.#lastKey = 0;
+    }
     this.#eventNames.renew();
     batch.reset(this.#strings.strings);
     this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -337,8 +344,18 @@ export class ProtobufDecoder {
   }
 
   #keyCode(start: number, end: number): number {
+    // Spans of one instrumentation have the same keys in the same order: the key that followed the last one is tried first.
+    const guess = this.#followers[this.#lastKey] as number;
+    if (guess !== 0 && this.#keys.isSameAs(guess, this.#bytes, this.#view, start, end)) {
+      this.#lastKey = guess;
+      return this.#keyCodes[guess] as number;
+    }
     const number = this.#keys.intern(this.#bytes, this.#view, start, end);
-    if (number < this.#keysKnown) return this.#keyCodes[number] as number;
+    if (number < this.#keysKnown) {
+      this.#followers[this.#lastKey] = number;
+      this.#lastKey = number;
+      return this.#keyCodes[number] as number;
+    }
     const code = classifyKey(this.#keys.strings[number] as string);
     if (number === this.#keysKnown && number < this.#keyCodes.length) {
       this.#keyCodes[number] = code;

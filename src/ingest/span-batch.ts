@@ -102,7 +102,7 @@ export class SpanBatch {
   /** Adds an event to the open row; its attributes follow, then `closeEvent`. */
   openEvent(kind: EventKind, us: number): void {
     const event = this.eventCount;
-    if (event + 1 >= this.eventAttributeStart.length) {
+    if (event === this.eventKind.length) {
       this.eventKind = grown(this.eventKind);
       this.eventUs = grown(this.eventUs);
       this.eventAttributeStart = grown(this.eventAttributeStart);

@@ -7,6 +7,7 @@ import { createSpanDedupe } from '../ingest/dedupe.ts';
 import { OperationReader } from '../ingest/operation-from-span.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
 import type { Journal, JournalRecord } from '../io/journal/journal.ts';
+import { openOtlpGrpc } from '../io/otlp/grpc.ts';
 import { openOtlpHttp, type OtlpReceiver } from '../io/otlp/http.ts';
 import { largestBodyBytes, type Payload, type Receipt } from '../io/otlp/payload.ts';
 import { createIngestCounters, type IngestCounters } from './ingest-loop-counters.ts';
@@ -225,11 +226,18 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     ...(options.tls === undefined ? {} : { tls: options.tls }),
   };
   const http: OtlpReceiver | undefined = options.httpPort === null ? undefined : await openOtlpHttp({ ...shared, port: options.httpPort });
+  const grpc: OtlpReceiver | undefined =
+    options.grpcPort === null
+      ? undefined
+      : await openOtlpGrpc({ ...shared, port: options.grpcPort }).catch(async (error: unknown) => {
+          await http?.close();
+          throw error;
+        });
   const loop = run();
 
   return {
     httpPort: http?.port ?? null,
-    grpcPort: null,
+    grpcPort: grpc?.port ?? null,
     counters: () =>
       counters.read({
         journalBytes: journal.bytes,
@@ -247,7 +255,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     },
     close: async () => {
       isClosing = true;
-      await http?.close();
+      await Promise.all([http?.close(), grpc?.close()]);
       wake?.();
       await loop;
       await checkpoint();

@@ -171,14 +171,16 @@ const request = message(some(resourceSpans.map((content) => bytesField(1, conten
 
 type Plain = { readonly [name: string]: unknown };
 const listOf = (value: unknown): readonly Plain[] => (Array.isArray(value) ? (value as Plain[]) : []);
-const microseconds = (value: unknown): number => Number(BigInt(String(value ?? 0)) / 1000n);
+/** Texts and 64-bit numbers, which protobufjs gives as text. */
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : typeof value === 'number' ? String(value) : '');
+const microseconds = (value: unknown): number => Number(BigInt(textOf(value) || 0) / 1000n);
 const hexOf = (value: unknown): string => Buffer.from((value as Uint8Array | undefined) ?? []).toString('hex');
 
 function expectedValue(value: Plain): string | undefined {
   if (typeof value['stringValue'] === 'string') return `1:${value['stringValue']}`;
   if (typeof value['boolValue'] === 'boolean') return `4:${value['boolValue'] ? 1 : 0}`;
   if (value['intValue'] !== undefined) {
-    const whole = BigInt(String(value['intValue']));
+    const whole = BigInt(textOf(value['intValue']));
     return whole >= -(2n ** 53n) + 1n && whole <= 2n ** 53n - 1n ? `2:${whole}` : `5:${whole}`;
   }
   if (typeof value['doubleValue'] === 'number') return `3:${Object.is(value['doubleValue'], -0) ? '-0' : value['doubleValue']}`;
@@ -193,19 +195,19 @@ function plainValue(value: Plain | undefined): unknown {
   if (value['kvlistValue'] !== undefined)
     return Object.fromEntries(
       listOf((value['kvlistValue'] as Plain)['values']).map((entry) => [
-        String(entry['key'] ?? ''),
+        textOf(entry['key']),
         plainValue(entry['value'] as Plain | undefined),
       ]),
     );
   if (value['bytesValue'] !== undefined) return Buffer.from(value['bytesValue'] as Uint8Array).toString('base64');
   if (value['intValue'] !== undefined)
-    return Number.isSafeInteger(Number(value['intValue'])) ? Number(value['intValue']) : String(value['intValue']);
+    return Number.isSafeInteger(Number(value['intValue'])) ? Number(value['intValue']) : textOf(value['intValue']);
   return value['stringValue'] ?? value['boolValue'] ?? value['doubleValue'] ?? null;
 }
 
 function expectedAttributes(list: unknown): string[] {
   return listOf(list).flatMap((attribute) => {
-    const code = classifyKey(String(attribute['key'] ?? ''));
+    const code = classifyKey(textOf(attribute['key']));
     const value = attribute['value'] === undefined || attribute['value'] === null ? undefined : expectedValue(attribute['value'] as Plain);
     return code === 0 || value === undefined ? [] : [`${code}:${value}`];
   });
@@ -223,16 +225,16 @@ function expectedSpans(decoded: Plain): readonly PlainSpan[] {
           traceId: hexOf(one['traceId']),
           spanId: hexOf(one['spanId']),
           parentSpanId: isId(hexOf(one['parentSpanId']), 8) ? hexOf(one['parentSpanId']) : '0'.repeat(16),
-          name: String(one['name'] ?? ''),
+          name: textOf(one['name']),
           kind: Number(one['kind'] ?? 0),
           startUs: microseconds(one['startTimeUnixNano']),
           endUs: microseconds(one['endTimeUnixNano']),
           status: Number((one['status'] as Plain | undefined)?.['code'] ?? 0),
-          statusMessage: String((one['status'] as Plain | undefined)?.['message'] ?? ''),
+          statusMessage: textOf((one['status'] as Plain | undefined)?.['message']),
           resource: ofResource,
           attributes: expectedAttributes(one['attributes']),
           events: listOf(one['events']).flatMap((happened) => {
-            const kind = eventKindOf(String(happened['name'] ?? ''));
+            const kind = eventKindOf(textOf(happened['name']));
             return kind === 0
               ? []
               : [{ kind, us: microseconds(happened['timeUnixNano']), attributes: expectedAttributes(happened['attributes']) }];
@@ -275,6 +277,31 @@ describe('ProtobufDecoder', () => {
       }),
       { numRuns: 60 },
     );
+  });
+
+  test('agrees on a large request: columns grow', () => {
+    const attribute = (i: number): object => ({ key: 'consistency.object.key', value: { stringValue: `o-${i}` } });
+    const spans = Array.from({ length: 3000 }, (_, i) => ({
+      traceId: Buffer.alloc(16, 1 + (i % 250)),
+      spanId: Buffer.from((i + 1).toString(16).padStart(16, '0'), 'hex'),
+      name: `span ${i}`,
+      attributes: Array.from({ length: i % 20 }, (__, k) => attribute(k)),
+      events: Array.from({ length: i % 4 }, (__, k) => ({
+        name: 'consistency.operation',
+        timeUnixNano: String(k),
+        attributes: [attribute(k)],
+      })),
+      links: Array.from({ length: i % 3 }, () => ({ traceId: Buffer.alloc(16, 3), spanId: Buffer.alloc(8, 3) })),
+    }));
+    const bytes = encodeTraces({
+      resourceSpans: Array.from({ length: 100 }, (_, i) => ({
+        resource: { attributes: [attribute(i)] },
+        scopeSpans: [{ spans: spans.slice(i * 30, i * 30 + 30) }],
+      })),
+    });
+    const batch = new SpanBatch();
+    new ProtobufDecoder().decode(bytes, batch);
+    expect(spansOf(batch)).toEqual(expectedSpans(oracle(bytes)));
   });
 
   test('a batch keeps its strings when later batches start a new table', () => {
