@@ -21,7 +21,7 @@ export function newestCommitted(writes: readonly WriteEvidence[]): WriteEvidence
   let newest: WriteEvidence | null = null;
   for (const write of committed) {
     if (newest === null || isAfter(write, newest)) newest = write;
-    else if (!isAfter(newest, write) && write !== newest) return null;
+    else if (!isAfter(newest, write) && !isSameWrite(newest, write)) return null;
   }
   return newest;
 }
@@ -36,14 +36,62 @@ export function isAfter(a: WriteEvidence, b: WriteEvidence): boolean {
   return a.atUs > b.atUs;
 }
 
-/** The evidence that `wanted` would lose a committed write: the newest one left a row that some replica holds and `wanted` is not. */
+/** A change feed writes the version that it carries on every replica that it reaches: one write, seen several times. */
+function isSameWrite(a: WriteEvidence, b: WriteEvidence): boolean {
+  return (
+    a === b ||
+    (a.version !== undefined &&
+      a.version !== '' &&
+      a.version === b.version &&
+      a.kind === b.kind &&
+      (a.valueDigest ?? '') === (b.valueDigest ?? ''))
+  );
+}
+
+/**
+ * The column in which services keep the version that they report as `consistency.version`: the one that the options of
+ * trace-evidence name, else one that is called `version`.
+ */
+export function versionColumnOf(situation: Situation): string | null {
+  const named = situation.collection.strategyOptions?.['trace-evidence']?.['versionColumn'];
+  const wanted = typeof named === 'string' ? named : 'version';
+  return situation.shape.columns.some(({ name }) => name === wanted) ? wanted : null;
+}
+
+/** The replicas whose row is what `write` left, by digest, else by version column; empty where neither can tell. */
+export function holdersOf(
+  write: WriteEvidence,
+  divergence: Divergence,
+  situation: Situation,
+  versionColumn = versionColumnOf(situation),
+): readonly string[] {
+  const present = Object.entries(divergence.replicas).flatMap(([replica, row]) => (row === null ? [] : [{ replica, row }]));
+  const isLeft =
+    write.valueDigest !== undefined
+      ? (row: Row) => digestOrAbsent(situation.shape, row) === write.valueDigest
+      : (row: Row) => versionColumn !== null && write.version !== undefined && row[versionColumn] === write.version;
+  return present
+    .filter(({ row }) => isLeft(row))
+    .map(({ replica }) => replica)
+    .toSorted();
+}
+
+/** The evidence that `wanted` would lose a committed write: the newest one left a row that some replica holds and `wanted` is older. */
 export function contradictedBy(divergence: Divergence, situation: Situation, wanted: Row | null): Evidence | null {
   const newest = newestCommitted(writesOf(situation, divergence.key));
-  if (newest === null || newest.valueDigest === undefined) return null;
-  if (digestOrAbsent(situation.shape, wanted) === newest.valueDigest) return null;
-  const holder = Object.entries(divergence.replicas).find(([, row]) => digestOrAbsent(situation.shape, row) === newest.valueDigest)?.[0];
+  if (newest === null) return null;
+  const right = digestOrAbsent(situation.shape, wanted);
+  const [holder, ...others] = holdersOf(newest, divergence, situation);
   if (holder === undefined) return null;
-  return { ...evidenceOf(newest), says: `${newest.service} committed a newer write that only ${holder} holds.` };
+  if ([holder, ...others].some((replica) => digestOrAbsent(situation.shape, divergence.replicas[replica] ?? null) === right)) return null;
+  // Something that no trace shows may have written a still newer version.
+  const versionColumn = versionColumnOf(situation);
+  const version = versionColumn === null ? null : (wanted?.[versionColumn] ?? null);
+  if (isInteger(version ?? undefined) && isInteger(newest.version) && BigInt(version ?? '') > BigInt(newest.version)) return null;
+  return {
+    ...evidenceOf(newest),
+    says: `${newest.service} committed a newer write that only ${[holder, ...others].join(', ')} ${others.length === 0 ? 'holds' : 'hold'}.`,
+  };
 }
 
 export function evidenceOf(write: WriteEvidence): Evidence {

@@ -112,6 +112,28 @@ describe('trace-evidence', () => {
       /no replica holds/,
     );
   });
+  test('one write seen on several replicas is one write: a new row whose change events were lost is copied', () => {
+    const row = { ...ada, version: '1' };
+    const insert = write({ replica: 'ap', version: '1', versionBase: '', service: 'profiles' });
+    expect(wants('trace-evidence', exampleSituation({ rows: { ap: row, eu: null, us: null }, writes: [insert] }))).toEqual(row);
+    const fed = write({ replica: 'eu', version: '1', service: 'change-feed', atUs: 7 });
+    expect(wants('trace-evidence', exampleSituation({ rows: { ap: row, eu: row, us: null }, writes: [insert, fed] }))).toEqual(row);
+    expect(marginOf('trace-evidence', exampleSituation({ rows: { ap: row, eu: null, us: null }, writes: [insert] }))).toBeGreaterThan(0.9);
+  });
+  test('what a trace shows as newest contradicts others, by version too', () => {
+    const [old, young] = [
+      { ...ada, version: '1' },
+      { ...eda, version: '2' },
+    ];
+    const writes = [write({ replica: 'ap', version: '2', versionBase: '1' })];
+    expect(wants('majority', exampleSituation({ rows: { ap: young, eu: old, us: old }, writes }))).toMatch(
+      /committed write is held by a minority/,
+    );
+    expect(marginOf('authority', exampleSituation({ authority: 'eu', rows: { ap: young, eu: old, us: old }, writes }))).toBeLessThan(0.9);
+    expect(
+      marginOf('authority', exampleSituation({ authority: 'eu', rows: { ap: young, eu: { ...ada, version: '3' }, us: old }, writes })),
+    ).toBeGreaterThan(0.9);
+  });
   test('a version column', () => {
     const versioned = { eu: { ...ada, v: '4' }, us: { ...eda, v: '5' } };
     expect(

@@ -3,7 +3,7 @@ import { digestOrAbsent } from '../effects.ts';
 import { exampleSituation } from '../example-situation.ts';
 import { sourcesOf } from '../replica-roles.ts';
 import { defineStrategy } from '../strategy.ts';
-import { evidenceOf, isAfter, newestCommitted, writesOf } from '../trace-order.ts';
+import { evidenceOf, holdersOf, isAfter, newestCommitted, versionColumnOf, writesOf } from '../trace-order.ts';
 
 /** By digest the trace names the very row; by version column nearly so; by replica alone a later write without a span may have changed it. */
 const byDigest = 0.97;
@@ -16,7 +16,7 @@ export const traceEvidence = defineStrategy({
   title: 'Trace evidence',
   sentence: 'Copies what the newest committed write seen in traces left behind; right where the services that write are traced.',
   options: z.strictObject({
-    /** The column that holds the version which services report as `consistency.version`. */
+    /** The column that holds the version which services report as `consistency.version`; default: one called `version`. */
     versionColumn: z.string().optional(),
   }),
   needs: ({ writes, shape }, { versionColumn }) => {
@@ -40,20 +40,25 @@ export const traceEvidence = defineStrategy({
         ? { is: 'wanted', row: null, margin: deleted, evidence }
         : { is: 'not-mine', because: 'the newest write deleted the row, yet every replica has it' };
     }
-    const named = rows.find(({ row }) => row !== null && digestOrAbsent(situation.shape, row) === newest.valueDigest);
-    if (named !== undefined) return { is: 'wanted', row: named.row, margin: byDigest, evidence };
-    if (versionColumn !== undefined && newest.version !== undefined) {
-      const holders = rows.filter(({ row }) => row !== null && row[versionColumn] === newest.version);
-      const digests = new Set(holders.map(({ row }) => digestOrAbsent(situation.shape, row)));
-      const [holder] = holders;
-      if (holder !== undefined && digests.size === 1) return { is: 'wanted', row: holder.row, margin: byVersion, evidence };
+    const holders = holdersOf(newest, divergence, situation, versionColumn ?? versionColumnOf(situation)).filter((replica) =>
+      sources.includes(replica),
+    );
+    const [holder] = holders;
+    if (holder !== undefined) {
+      const digests = new Set(holders.map((replica) => digestOrAbsent(situation.shape, divergence.replicas[replica] ?? null)));
+      if (digests.size > 1) return { is: 'not-mine', because: `two different rows have version ${newest.version ?? ''}` };
       return {
-        is: 'not-mine',
-        because: digests.size > 1 ? `two different rows have version ${newest.version}` : `no replica holds version ${newest.version}`,
+        is: 'wanted',
+        row: divergence.replicas[holder] ?? null,
+        margin: newest.valueDigest === undefined ? byVersion : byDigest,
+        evidence,
       };
     }
-    // A digest that was given and matches no row says that something wrote after it.
+    // A digest or version that was given and matches no row says that something wrote after it.
     if (newest.valueDigest !== undefined) return { is: 'not-mine', because: 'no replica holds the row that the newest write left' };
+    if (newest.version !== undefined && (versionColumn ?? versionColumnOf(situation)) !== null) {
+      return { is: 'not-mine', because: `no replica holds version ${newest.version}` };
+    }
     const taken = rows.find(({ replica }) => replica === newest.replica);
     if (taken === undefined || taken.row === null)
       return { is: 'not-mine', because: 'the traces do not say which replica took the newest write, or it has no row' };
