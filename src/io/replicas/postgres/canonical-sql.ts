@@ -27,11 +27,8 @@ export function canonicalExpression(column: TableColumn, type: CanonicalType, fr
     case 'numeric':
       if (column.base === 'money') return `trim_scale(${e}::numeric)::text`;
       return column.base === 'numeric' ? `trim_scale(${e})::text` : `${e}::text`;
-    case 'float': {
-      const double = column.base === 'float4' ? `${e}::float8` : e;
-      // numeric holds no infinity before PostgreSQL 14; the cast through text keeps all digits, the direct one keeps 15.
-      return `(CASE WHEN ${e} IN ('Infinity', '-Infinity') THEN ${e}::text ELSE trim_scale((${double})::text::numeric)::text END)`;
-    }
+    case 'float':
+      return canonicalFloat(column.base === 'float4' ? `${e}::float8` : e);
     case 'bool':
       if (column.base === 'bool') return `${e}::text`;
       if (column.type === 'bits') return `(CASE ${e}::text WHEN '1' THEN 'true' WHEN '0' THEN 'false' ELSE ${e}::text END)`;
@@ -61,6 +58,20 @@ export function canonicalExpression(column: TableColumn, type: CanonicalType, fr
 }
 
 /**
+ * PostgreSQL prints the shortest digits strictly between a double's neighbours' midpoints; all others (and we) let a midpoint count
+ * where reading it rounds to the double: 9.999999999999999e22 against 1e23. That can only happen from 2^53 on, so there the two
+ * decimals with fewer digits around it are tried. numeric holds no infinity before PostgreSQL 14; the cast through text keeps all
+ * digits, the direct one keeps 15.
+ */
+function canonicalFloat(d: string): string {
+  const plain = `trim_scale((${d})::text::numeric)::text`;
+  const shorter = `(SELECT trim_scale(CASE WHEN lo::text::float8 = ${d} THEN lo WHEN hi::text::float8 = ${d} THEN hi ELSE n END)::text
+    FROM (SELECT n, trunc(n, -z - 1) AS lo, trunc(n, -z - 1) + sign(n) * power(10::numeric, z + 1) AS hi
+      FROM (SELECT n, length(n::text) - length(rtrim(n::text, '0')) AS z FROM (SELECT (${d})::text::numeric AS n) f0) f1) f2)`;
+  return `(CASE WHEN ${d} IN ('Infinity', '-Infinity') THEN (${d})::text WHEN abs(${d}) >= 9007199254740992 AND abs(${d}) < 1e300 THEN ${shorter} ELSE ${plain} END)`;
+}
+
+/**
  * Numbers in jsonb keep their scale (1.50), which is presentation. The pattern takes strings whole and puts them back, so that only
  * numbers outside strings lose their zeros; documents without such a number skip it. The json type keeps what jsonb cannot hold
  * (\u0000, lone surrogates): such a document is compared as its text.
@@ -69,7 +80,11 @@ function canonicalJson(column: TableColumn, e: string): string {
   const trimmed = (text: string): string =>
     `(CASE WHEN ${text} ~ '[.][0-9]*0([^0-9]|$)' THEN regexp_replace(${text}, '("(?:[^"\\\\]|\\\\.)*")|([.][0-9]*[1-9])0+(?![0-9])|[.]0+(?![0-9])', '\\1\\2', 'g') ELSE ${text} END)`;
   if (column.base === 'jsonb') return trimmed(`${e}::text`);
-  return `(CASE WHEN ${e}::text ~* '\\\\u(0000|d[89a-f])' THEN ${e}::text ELSE ${trimmed(`${e}::jsonb::text`)} END)`;
+  // Escaped backslashes and proper surrogate pairs go first, so that only what jsonb refuses is left to find. (A regular expression of
+  // PostgreSQL sees \\u as a backslash and a u; replace() and strpos() take their text as it is.)
+  const pairs = '\\\\u[dD][89abAB][0-9a-fA-F]{2}\\\\u[dD][c-fC-F][0-9a-fA-F]{2}';
+  const bare = `regexp_replace(replace(${e}::text, '\\\\', ''), '${pairs}', '', 'g')`;
+  return `(CASE WHEN strpos(${e}::text, '\\u') > 0 AND ${bare} ~* '\\\\u(0000|d[89a-f])' THEN ${e}::text ELSE ${trimmed(`${e}::jsonb::text`)} END)`;
 }
 
 function canonicalArray(column: TableColumn, e: string): string {

@@ -12,7 +12,8 @@ import { unreachable } from '../unreachable.ts';
 /** Canonical text depends on these; the search path is cut so that an operator of the estate cannot stand in for a built-in one. */
 const settings = `
   SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET intervalstyle = 'iso_8601'; SET extra_float_digits = 1;
-  SET bytea_output = 'hex'; SET search_path = pg_catalog, public; SET client_encoding = 'UTF8'; SET xmloption = 'content'`;
+  SET bytea_output = 'hex'; SET search_path = pg_catalog, public; SET client_encoding = 'UTF8'; SET xmloption = 'content';
+  SET standard_conforming_strings = on`;
 
 const MAX_CONNECTIONS = 3; // One that scans, one that reads or writes, one that cancels.
 const CONNECT_TIMEOUT_MS = 10_000;

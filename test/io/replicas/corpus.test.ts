@@ -1,0 +1,148 @@
+import mysql from 'mysql2/promise';
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Collection, Replica } from '../../../src/domain/collection.ts';
+import { isEqualRangeDigest } from '../../../src/domain/digest.ts';
+import { everyKey } from '../../../src/domain/key-range.ts';
+import { createRng } from '../../../src/base/rng.ts';
+import { canonicalText, rowDigest } from '../../../src/domain/row-encoding.ts';
+import type { Shape } from '../../../src/domain/row.ts';
+import { DigestSum } from '../../../src/io/replicas/lane-sum.ts';
+import { openReplica } from '../../../src/io/replicas/registry.ts';
+import { agreedShape } from '../../../src/runtime/compare.ts';
+import { mariadbAvailable, startMariadb, type TestMariadb } from '../../servers/mariadb.ts';
+import { startPostgres, type TestPostgres } from '../../servers/postgres.ts';
+import { type CorpusPair, type CorpusRow, differing, equal } from './corpus.ts';
+
+const base: Collection = {
+  name: 'corpus',
+  domain: 'd',
+  key: ['id'],
+  columnClasses: {},
+  excludedColumns: [],
+  invariants: [],
+  replicas: [],
+  scanEveryMs: 1000,
+};
+
+const signal = AbortSignal.timeout(240_000);
+let postgres: TestPostgres;
+let mariadb: TestMariadb | undefined;
+let pgClient: pg.Client;
+let myClient: mysql.Connection | undefined;
+let tables = 0;
+
+beforeAll(async () => {
+  postgres = await startPostgres();
+  pgClient = new pg.Client({ connectionString: postgres.url });
+  await pgClient.connect();
+  if (mariadbAvailable) {
+    mariadb = await startMariadb();
+    myClient = await mysql.createConnection({ uri: mariadb.url, multipleStatements: true, charset: 'utf8mb4' });
+    await myClient.query("SET time_zone = '+00:00'");
+  }
+}, 60_000);
+afterAll(async () => {
+  await pgClient?.end();
+  await myClient?.end();
+  await postgres?.close();
+  await mariadb?.close();
+});
+
+async function createTable(row: CorpusRow): Promise<Replica> {
+  tables += 1;
+  const table = `t${tables}`;
+  const names = row.columns.map((_column, at) => `c${at}`);
+  const create = `CREATE TABLE ${table} (id int PRIMARY KEY, ${row.columns.map(([type], at) => `c${at} ${type} NULL`).join(', ')})`;
+  const insert = `INSERT INTO ${table} (id, ${names.join(', ')}) VALUES (1, ${row.columns.map(([, literal]) => literal).join(', ')})`;
+  if (row.engine === 'postgres') await pgClient.query(`${create}; ${insert}`);
+  else await myClient?.query(`${create}; ${insert.replaceAll('\\', '\\\\')}`);
+  const url = row.engine === 'postgres' ? postgres.url : (mariadb?.url ?? '');
+  return {
+    id: `r${tables}`,
+    engine: row.engine === 'postgres' ? 'postgres' : 'mysql',
+    url,
+    table,
+    region: 'r',
+    role: 'peer',
+    columnNames: {},
+  };
+}
+
+async function areEqual(pair: CorpusPair): Promise<boolean> {
+  const replicas = [await createTable(pair.left), await createTable(pair.right)];
+  const collection: Collection = { ...base, replicas };
+  const connections = await Promise.all(replicas.map((replica) => openReplica(collection, replica)));
+  try {
+    const shape = await agreedShape(collection, connections, signal);
+    const digests = await Promise.all(connections.map((connection) => connection.digest(shape, [everyKey], signal)));
+    for (const connection of connections) {
+      const [read] = await connection.readRows(shape, [{ id: '1' }], signal);
+      expect(read?.digest, 'the engine digests as the specification does').toBe(rowDigest(shape, read?.row ?? {}));
+    }
+    const [left, right] = digests.map((list) => list[0]);
+    return left !== undefined && right !== undefined && isEqualRangeDigest(left, right);
+  } finally {
+    await Promise.all(connections.map((connection) => connection.close()));
+  }
+}
+
+const runnable = (pair: CorpusPair): boolean => mariadbAvailable || (pair.left.engine === 'postgres' && pair.right.engine === 'postgres');
+
+test('the corpus has at least 60 pairs of each kind', () => {
+  expect(differing.length).toBeGreaterThanOrEqual(60);
+  expect(equal.length).toBeGreaterThanOrEqual(60);
+});
+
+describe('pairs that differ though some tool calls them equal', () => {
+  for (const pair of differing) test.skipIf(!runnable(pair))(pair.name, async () => expect(await areEqual(pair)).toBe(false));
+});
+
+describe('equal values that are written differently', () => {
+  for (const pair of equal) test.skipIf(!runnable(pair))(pair.name, async () => expect(await areEqual(pair)).toBe(true));
+});
+
+test('doubles are the same text in every engine, also where printers disagree on the shortest one', async () => {
+  const random = createRng('doubles');
+  const values: number[] = [1e23, 5e-324, 1.7976931348623157e308, 9007199254740992, 386418093320125600, -0];
+  for (let power = -1074; power < 1023; power += 7) values.push(2 ** power, 3 * 2 ** power);
+  for (let n = 0; n < 1500; n += 1) {
+    values.push(
+      Math.round(random.next() * 1e7) / 100,
+      (random.next() - 0.5) * 10 ** random.int(40),
+      random.int(2 ** 31) * 2 ** random.int(40),
+      random.int(1000) * 10 ** random.int(290),
+    );
+  }
+  const rows = values.map((value, id) => `(${id}, ${value.toExponential()})`).join(', ');
+  const replicas: Replica[] = [];
+  const setUp: readonly (readonly [Replica['engine'], string, string, (sql: string) => Promise<unknown>])[] = [
+    ['postgres', postgres.url, 'float8', (sql) => pgClient.query(sql)],
+    ...(mariadb === undefined || myClient === undefined
+      ? []
+      : [['mysql', mariadb.url, 'double', (sql: string) => myClient?.query(sql) ?? Promise.resolve()] as const]),
+  ];
+  for (const [engine, url, type, query] of setUp) {
+    await query(`CREATE TABLE doubles (id int PRIMARY KEY, d ${type})`);
+    await query(`INSERT INTO doubles VALUES ${rows}`);
+    replicas.push({ id: engine, engine, url, table: 'doubles', region: 'r', role: 'peer', columnNames: {} });
+  }
+  const collection: Collection = { ...base, replicas };
+  const sum = new DigestSum();
+  const shape: Shape = {
+    key: ['id'],
+    columns: [
+      { name: 'id', type: 'int', nullable: false },
+      { name: 'd', type: 'float', nullable: true },
+    ],
+  };
+  for (const [id, value] of values.entries()) sum.add(rowDigest(shape, { id: String(id), d: canonicalText('float', String(value)) }));
+  for (const replica of replicas) {
+    const connection = await openReplica(collection, replica);
+    try {
+      expect(await connection.digest(shape, [everyKey], signal), replica.engine).toEqual([sum.result()]);
+    } finally {
+      await connection.close();
+    }
+  }
+});
