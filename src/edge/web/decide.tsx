@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks';
 import type { ProposalSummary } from '../../io/store/proposals.ts';
 import { CallError, type Me, send } from './api.ts';
 import { Dialog } from './parts.tsx';
-import { count, list, number, shortDigest } from './words.ts';
+import { count, number, shortDigest } from './words.ts';
 
 export interface DecidedOn {
   readonly id: string;
@@ -14,8 +14,8 @@ export interface DecidedOn {
   readonly collection: string;
   readonly approvalsNeeded: number;
   readonly author: string;
-  /** Replicas that will change, where known. */
-  readonly targets?: readonly string[];
+  /** What approving does, where it is known who has approved before. */
+  readonly approveWords?: string;
 }
 
 interface Sent {
@@ -38,15 +38,13 @@ export function ApproveDialog({
   const [comment, setComment] = useState('');
   const [first] = proposals;
   const rows = proposals.reduce((sum, proposal) => sum + proposal.rows, 0);
-  const targets = first !== undefined && 'targets' in first ? (first.targets ?? []) : [];
+  const words = first !== undefined && 'approveWords' in first ? first.approveWords : undefined;
   const isOne = proposals.length === 1;
   const title = isOne ? 'Approve these effects?' : `Approve ${number(proposals.length)} proposals?`;
   return (
     <Sending
       title={title}
-      verb={
-        isOne ? (targets.length > 0 ? `Approve and apply to ${list(targets)}` : 'Approve and apply') : `Approve ${number(proposals.length)}`
-      }
+      verb={isOne ? (words ?? 'Approve') : `Approve ${number(proposals.length)}`}
       proposals={proposals}
       send={(proposal) =>
         send<Sent>(`/api/v1/proposals/${proposal.id}/approve`, {

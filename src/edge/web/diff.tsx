@@ -68,7 +68,6 @@ function RowTable({ group, proposal }: { readonly group: KeyGroup; readonly prop
   // The authority first, then other sources, then the targets: read from left (right) to right (wrong, then put right).
   const replicas = Object.keys(group.divergence?.replicas ?? {}).filter((replica) => !targets.includes(replica));
   const sources = replicas.toSorted((a, b) => Number(b === proposal.authority) - Number(a === proposal.authority) || (a < b ? -1 : 1));
-  const after = group.effects[0]?.after ?? null;
   const isOneAfter = group.effects.every((effect) => effect.leaves === group.effects[0]?.leaves);
   const rows: readonly (Row | null | undefined)[] = [
     ...sources.map((source) => group.divergence?.replicas[source]),
@@ -124,14 +123,23 @@ function RowTable({ group, proposal }: { readonly group: KeyGroup; readonly prop
           </tr>
         </thead>
         <tbody>
-          {ordered.map((column) => (
+          {ordered.map((column, index) => (
             <tr key={column} class={isChanged(column) ? 'is-changed' : ''}>
               <th scope="row">
                 {column}
                 <ColumnClass is={proposal.columnClasses[column]} />
               </th>
               {sources.map((source) => (
-                <Cell key={source} row={group.divergence?.replicas[source]} column={column} title={place(source)} tone="" />
+                <Cell
+                  key={source}
+                  row={group.divergence?.replicas[source]}
+                  column={column}
+                  title={place(source)}
+                  tone=""
+                  label={source}
+                  isFirst={index === 0}
+                  span={ordered.length}
+                />
               ))}
               {group.effects.map((effect) => (
                 <Cell
@@ -140,26 +148,23 @@ function RowTable({ group, proposal }: { readonly group: KeyGroup; readonly prop
                   column={column}
                   title={place(effect.replica)}
                   tone={isChanged(column) ? 'cell-wrong' : ''}
+                  label={`${effect.replica} now`}
+                  isFirst={index === 0}
+                  span={ordered.length}
                 />
               ))}
-              {isOneAfter ? (
+              {(isOneAfter ? group.effects.slice(0, 1) : group.effects).map((effect) => (
                 <Cell
-                  row={after}
+                  key={effect.replica}
+                  row={effect.after}
                   column={column}
-                  title={`after the repair, on ${targets.join(', ')}`}
+                  title={`after the repair, on ${isOneAfter ? targets.join(', ') : effect.replica}`}
                   tone={`after${isChanged(column) ? ' cell-after' : ''}`}
+                  label={isOneAfter ? 'after' : `${effect.replica} after`}
+                  isFirst={index === 0}
+                  span={ordered.length}
                 />
-              ) : (
-                group.effects.map((effect) => (
-                  <Cell
-                    key={effect.replica}
-                    row={effect.after}
-                    column={column}
-                    title={`after the repair, on ${effect.replica}`}
-                    tone={`after${isChanged(column) ? ' cell-after' : ''}`}
-                  />
-                ))
-              )}
+              ))}
             </tr>
           ))}
         </tbody>
@@ -168,32 +173,31 @@ function RowTable({ group, proposal }: { readonly group: KeyGroup; readonly prop
   );
 }
 
-function Cell({
-  row,
-  column,
-  title,
-  tone,
-}: {
+interface CellProps {
   readonly row: Row | null | undefined;
   readonly column: string;
   readonly title: string;
   readonly tone: string;
-}): JSX.Element {
+  /** Head of its column, which stands beside the value where the table is too narrow to be one. */
+  readonly label: string;
+  readonly isFirst: boolean;
+  /** Lines of the table: a row that is not there is said once, across all of them. */
+  readonly span: number;
+}
+
+function Cell({ row, column, title, tone, label, isFirst, span }: CellProps): JSX.Element | null {
+  if (row === null) {
+    return isFirst ? (
+      <td class={`${tone} cell-missing`} title={title} rowSpan={span} data-label={label}>
+        no row
+      </td>
+    ) : null;
+  }
   const value = row?.[column];
   const isNumber = typeof value === 'string' && /^-?\d+(\.\d+)?$/.test(value);
   return (
-    <td class={`${tone}${isNumber ? ' num' : ''}`} title={title}>
-      {row === null ? (
-        <span class="absent">no row</span>
-      ) : value === null ? (
-        <span class="absent">NULL</span>
-      ) : value === undefined ? (
-        ''
-      ) : value === '' ? (
-        <span class="absent">empty</span>
-      ) : (
-        value
-      )}
+    <td class={`${tone}${isNumber ? ' num' : ''}`} title={title} data-label={label}>
+      {value === null ? <span class="absent">NULL</span> : value === '' ? <span class="absent">empty</span> : (value ?? '')}
     </td>
   );
 }
@@ -207,9 +211,12 @@ function ColumnClass({ is }: { readonly is: string | undefined }): JSX.Element |
   );
 }
 
+/** What one effect does, short: the values that come, go or change. */
 function summary(effect: Effect): string {
-  if (effect.kind !== 'update') return `${effect.kind} on ${effect.replica}`;
-  const changed = Object.keys({ ...effect.before, ...effect.after }).filter((column) => effect.before?.[column] !== effect.after?.[column]);
+  const columns = Object.keys({ ...effect.before, ...effect.after }).filter((column) => effect.key[column] === undefined);
+  if (effect.kind !== 'update')
+    return `${effect.kind} on ${effect.replica}: ${columns.map((column) => show((effect.after ?? effect.before)?.[column])).join(', ')}`;
+  const changed = columns.filter((column) => effect.before?.[column] !== effect.after?.[column]);
   return `${effect.replica}: ${changed.map((column) => `${column} ${show(effect.before?.[column])} → ${show(effect.after?.[column])}`).join(', ')}`;
 }
 

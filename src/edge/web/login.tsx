@@ -28,6 +28,7 @@ export function LoginPage({ onDone }: { readonly onDone: () => void }): JSX.Elem
           void enter();
         }}
       >
+        <input type="text" name="username" autocomplete="username" value="homeostat" hidden readOnly />
         <label class="field">
           Token
           <input

@@ -1,6 +1,6 @@
 import { render } from 'preact';
 import type { JSX } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { AnomaliesPage, AnomalyPage } from './anomalies.tsx';
 import { CallError, type Me, read, send } from './api.ts';
 import { AuditPage } from './audit.tsx';
@@ -61,6 +61,12 @@ function Shell({ me, onLogout }: { readonly me: Me; readonly onLogout: () => voi
   const waiting = overview?.proposals.filter((count) => count.state === 'waiting').reduce((sum, count) => sum + count.count, 0);
   const section = `/${path.split('/')[1] ?? ''}`.replace('/proposals', '/queue').replace('/cases', '/queue');
   const title = pages.find((page) => page.path === section)?.title ?? 'Homeostat';
+  const isFirst = useRef(true);
+  useEffect(() => {
+    // Keys act on the page that was just opened, not on the link that led to it; readers hear the new page.
+    if (!isFirst.current) document.getElementById('main')?.focus({ preventScroll: true });
+    isFirst.current = false;
+  }, [path]);
   useEffect(() => {
     document.title = `${waiting === undefined || waiting === 0 ? '' : `(${waiting}) `}${title} · Homeostat`;
   }, [title, waiting]);

@@ -254,8 +254,7 @@ function ScanButton({ name }: { readonly name: string }): JSX.Element {
 function comparedWords(state: CollectionState | null, nowMs: number): string {
   if (state === null || state.lastScanStartedMs === null) return 'not yet';
   if (state.error !== null) return `failed: ${state.error}`;
-  if (state.lastScanEndedMs === null || state.lastScanEndedMs < state.lastScanStartedMs)
-    return `running for ${span(nowMs - state.lastScanStartedMs)}`;
+  if (state.lastScanEndedMs === null) return `running for ${span(nowMs - state.lastScanStartedMs)}`;
   return ago(state.lastScanEndedMs, nowMs);
 }
 

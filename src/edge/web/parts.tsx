@@ -156,7 +156,7 @@ export function VirtualList<T>({
   const first = Math.max(0, Math.floor(view.top / rowHeight) - overscan);
   const last = Math.min(items.length, Math.ceil((view.top + view.height) / rowHeight) + overscan);
   return (
-    <div class="virtual" ref={box} role="list" aria-label={label} tabIndex={-1}>
+    <div class="virtual" style={{ flexBasis: `${items.length * rowHeight + 2}px` }} ref={box} role="list" aria-label={label} tabIndex={-1}>
       <div style={{ height: `${items.length * rowHeight}px`, position: 'relative' }} role="presentation">
         {items.slice(first, last).map((item, offset) =>
           children(item, first + offset, {

@@ -59,7 +59,10 @@ function ProposalScreen({
   const mine = isWaiting ? whyNot(proposal, me) : 'it no longer waits';
   const canReject = isWaiting && mayApprove(me, proposal.domain);
   const targets = [...new Set(proposal.effects.map((effect) => effect.replica))].toSorted();
-  const decided = { ...proposal, targets };
+  const have = proposal.approvals.filter((approval) => approval.is === 'approve' && approval.digest === proposal.digest).length;
+  const need = Math.max(1, proposal.approvalsNeeded);
+  const approveWords = have + 1 < need ? `Approve, as ${have + 1} of ${need}` : `Approve and apply to ${list(targets)}`;
+  const decided = { ...proposal, approveWords };
   const canUndo = proposal.repair?.state === 'sealed' && proposal.repair.undoUntilMs > nowMs && mayOperate(me, proposal.domain);
   const edit = (): void => go(`/proposals/${proposal.id}?edit=1`);
   const closed = (): void => setDialog(null);
@@ -119,93 +122,91 @@ function ProposalScreen({
       {isEditing && isWaiting ? <EditRows proposal={proposal} onClose={() => go(`/proposals/${proposal.id}`)} /> : null}
 
       <div class="case-grid">
-        <Panel title="Difference" class="panel-diff" aside={<span class="muted">{list(targets)} would change</span>}>
-          <Difference proposal={proposal} />
-        </Panel>
-        <Panel title="Why we believe it" class="panel-why">
-          <EvidenceList proposal={proposal} />
-        </Panel>
-      </div>
-
-      <div class="case-grid case-grid-3">
-        <Panel title="Simulated">
-          <ul class="ticks">
-            <Tick holds={proposal.simulation.digestsEqual}>range digests equal afterwards</Tick>
-            {proposal.simulation.invariants.map((invariant) => (
-              <Tick key={invariant.text} holds={invariant.holds}>
-                {invariant.text}
+        <div class="case-column">
+          <Panel title="Difference" class="panel-diff" aside={<span class="muted">{list(targets)} would change</span>}>
+            <Difference proposal={proposal} />
+          </Panel>
+          <Panel title="Alternatives">
+            <Alternatives proposal={proposal} />
+          </Panel>
+          {proposal.cause === null ? null : (
+            <Panel
+              title="The cause, and what would fix it"
+              aside={<Link href={`/anomalies/${encodeURIComponent(proposal.cause.fingerprint)}`}>finding</Link>}
+            >
+              <p>
+                <strong>{proposal.cause.title}</strong> {proposal.cause.explanation}
+              </p>
+              <p>
+                <strong>Fix: </strong>
+                {proposal.cause.fix}
+              </p>
+            </Panel>
+          )}
+          <details class="panel timeline" open={!isWaiting}>
+            <summary>
+              Audit timeline <span class="muted">{count(proposal.timeline.length, 'entry', 'entries')}</span>
+            </summary>
+            <ol>
+              {proposal.timeline.map((entry) => (
+                <li key={entry.seq}>
+                  <time title={absolute(Date.parse(entry.at))}>{clock(Date.parse(entry.at))}</time>
+                  <span class="actor">{entry.actor}</span>
+                  <span>{entry.action}</span>
+                  <span class="muted">{entry.subject}</span>
+                  <Link href={`/audit?seq=${entry.seq}`}>
+                    <code>{entry.hash.slice(0, 10)}</code>
+                  </Link>
+                </li>
+              ))}
+            </ol>
+          </details>
+        </div>
+        <div class="case-column">
+          <Panel title="Why we believe it" class="panel-why">
+            <EvidenceList proposal={proposal} />
+          </Panel>
+          <Panel title="Simulated">
+            <ul class="ticks">
+              <Tick holds={proposal.simulation.digestsEqual}>range digests equal afterwards</Tick>
+              {proposal.simulation.invariants.map((invariant) => (
+                <Tick key={invariant.text} holds={invariant.holds}>
+                  {invariant.text}
+                </Tick>
+              ))}
+              <Tick holds={proposal.simulation.inverseRestores}>undo gives back what was there</Tick>
+              <Tick holds={proposal.simulation.rowsTouched === proposal.rows}>
+                {count(proposal.simulation.rowsTouched, 'row')} touched, no others
               </Tick>
-            ))}
-            <Tick holds={proposal.simulation.inverseRestores}>undo gives back what was there</Tick>
-            <Tick holds={proposal.simulation.rowsTouched === proposal.rows}>
-              {number(proposal.simulation.rowsTouched)} rows touched, no others
-            </Tick>
-          </ul>
-        </Panel>
-        <Panel
-          title="Rules"
-          aside={
-            <Tag tone={proposal.verdict.is === 'deny' ? 'wrong' : proposal.verdict.is === 'auto' ? 'neutral' : 'waiting'}>
-              {proposal.verdict.is}
-            </Tag>
-          }
-        >
-          {proposal.verdict.rules.length === 0 ? <p class="muted">No rule stood against it.</p> : null}
-          <ul class="rules">
-            {proposal.verdict.rules.map((rule) => (
-              <li key={rule.id}>
-                <code>{rule.id}</code> <span class="muted">{rule.effect.replace('-', ' ')}</span>
-                <p>{rule.reason}</p>
-                <p class="muted">Nearest change: {rule.nearestChange ?? 'none; this is never automatic.'}</p>
-              </li>
-            ))}
-          </ul>
-        </Panel>
-        <Panel title="Alternatives">
-          <Alternatives proposal={proposal} />
-        </Panel>
+            </ul>
+          </Panel>
+          <Panel
+            title="Rules"
+            aside={
+              <Tag tone={proposal.verdict.is === 'deny' ? 'wrong' : proposal.verdict.is === 'auto' ? 'neutral' : 'waiting'}>
+                {proposal.verdict.is}
+              </Tag>
+            }
+          >
+            {proposal.verdict.rules.length === 0 ? <p class="muted">No rule stood against it.</p> : null}
+            <ul class="rules">
+              {proposal.verdict.rules.map((rule) => (
+                <li key={rule.id}>
+                  <code>{rule.id}</code> {rule.reason}{' '}
+                  <span class="muted">{rule.nearestChange === null ? 'Never automatic.' : `Unless you ${rule.nearestChange}.`}</span>
+                </li>
+              ))}
+            </ul>
+          </Panel>
+        </div>
       </div>
-
-      {proposal.cause === null ? null : (
-        <Panel
-          title="The cause, and what would fix it"
-          aside={<Link href={`/anomalies/${encodeURIComponent(proposal.cause.fingerprint)}`}>finding</Link>}
-        >
-          <p>
-            <strong>{proposal.cause.title}</strong> {proposal.cause.explanation}
-          </p>
-          <p>
-            <strong>Fix: </strong>
-            {proposal.cause.fix}
-          </p>
-        </Panel>
-      )}
-
-      <details class="panel timeline" open={!isWaiting}>
-        <summary>
-          Audit timeline <span class="muted">{count(proposal.timeline.length, 'entry', 'entries')}</span>
-        </summary>
-        <ol>
-          {proposal.timeline.map((entry) => (
-            <li key={entry.seq}>
-              <time title={absolute(Date.parse(entry.at))}>{clock(Date.parse(entry.at))}</time>
-              <span class="actor">{entry.actor}</span>
-              <span>{entry.action}</span>
-              <span class="muted">{entry.subject}</span>
-              <Link href={`/audit?seq=${entry.seq}`}>
-                <code>{entry.hash.slice(0, 10)}</code>
-              </Link>
-            </li>
-          ))}
-        </ol>
-      </details>
 
       <footer class="actions">
         <div class="actions-buttons">
           {isWaiting ? (
             <>
               <button type="button" class="primary" disabled={mine !== null} title={mine ?? undefined} onClick={() => setDialog('approve')}>
-                <kbd>A</kbd> Approve and apply to {list(targets)}
+                <kbd>A</kbd> {approveWords}
               </button>
               <button type="button" disabled={!canReject} onClick={() => setDialog('reject')}>
                 <kbd>R</kbd> Reject…
@@ -306,30 +307,47 @@ function RepairLine({ repair, nowMs }: { readonly repair: StoredRepair; readonly
   );
 }
 
+interface Reason {
+  readonly id: string;
+  readonly atMs: number | undefined;
+  readonly who: string;
+  readonly says: string;
+  readonly title: string;
+  readonly isCited: boolean;
+}
+
 function EvidenceList({ proposal }: { readonly proposal: ProposalDetail }): JSX.Element {
   const cited = proposal.choice.by === 'llm' ? new Set(proposal.choice.cited) : new Set<string>();
-  const sorted = proposal.evidence.toSorted((a, b) => (a.atMs ?? 0) - (b.atMs ?? 0));
+  const reasons: readonly Reason[] = [
+    ...proposal.evidence.map((evidence) => ({
+      id: evidence.id,
+      atMs: evidence.atMs,
+      who: evidence.replica ?? evidence.kind,
+      says: evidence.says,
+      title: evidence.span === undefined ? evidence.kind : `trace ${evidence.span.traceId}`,
+      isCited: cited.has(evidence.id),
+    })),
+    ...confirmation(proposal),
+  ];
   return (
     <ol class="evidence">
-      {sorted.map((evidence) => (
-        <li key={evidence.id} class={`evidence-${evidence.kind}`}>
-          <time class="num" title={evidence.atMs === undefined ? undefined : absolute(evidence.atMs)}>
-            {evidence.atMs === undefined ? '' : clock(evidence.atMs)}
-          </time>
-          <span class="evidence-kind" title={evidence.span === undefined ? evidence.kind : `trace ${evidence.span.traceId}`}>
-            {evidence.replica ?? evidence.kind}
-          </span>
-          <span>
-            {evidence.says}
-            {cited.has(evidence.id) ? <span class="muted"> · cited by the model</span> : null}
-          </span>
-        </li>
-      ))}
-      {sorted.length === 0 ? <li class="muted">No trace and no position speaks for it; the strategy alone does.</li> : null}
-      <li class="evidence-before">
-        <time class="num" />
-        <span class="evidence-kind">history</span>
+      {reasons
+        .toSorted((a, b) => (a.atMs ?? 0) - (b.atMs ?? 0))
+        .map((reason) => (
+          <li key={reason.id}>
+            <time class="num" title={reason.atMs === undefined ? reason.title : absolute(reason.atMs)}>
+              {reason.atMs === undefined ? '' : clock(reason.atMs)}
+            </time>
+            <span>
+              <Tag title={reason.title}>{reason.who}</Tag> {reason.says}
+              {reason.isCited ? <span class="muted"> Cited by the model.</span> : null}
+            </span>
+          </li>
+        ))}
+      <li>
+        <span class="num" />
         <span>
+          <Tag>history</Tag>{' '}
           {proposal.before.total === 0
             ? 'Nothing like this was repaired here before.'
             : `Like this before: ${number(proposal.before.total)}, ${number(proposal.before.verified)} verified, ${number(proposal.before.undone)} undone.`}
@@ -337,6 +355,25 @@ function EvidenceList({ proposal }: { readonly proposal: ProposalDetail }): JSX.
       </li>
     </ol>
   );
+}
+
+/** That the difference is not lag: every replica had passed the place where it was seen, and it was still there. */
+function confirmation(proposal: ProposalDetail): readonly Reason[] {
+  const confirmed = proposal.divergences.filter((divergence) => divergence.confirmedAtMs !== null);
+  const [first] = confirmed;
+  if (first === undefined || first.confirmedAtMs === null) return [];
+  const places = Object.entries(first.seenAt).map(([replica, position]) => `${replica} ${position.is} ${position.text}`);
+  const later = first.confirmedAtMs - first.firstSeenMs;
+  return [
+    {
+      id: 'confirmed',
+      atMs: first.confirmedAtMs,
+      who: 'confirmed',
+      says: `Still different ${span(later)} after it was first seen, when every replica had passed that position: not lag.`,
+      title: places.join(', '),
+      isCited: false,
+    },
+  ];
 }
 
 function Alternatives({ proposal }: { readonly proposal: ProposalDetail }): JSX.Element {
