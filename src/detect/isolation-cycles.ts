@@ -1,5 +1,5 @@
-import { buildGraph, type DependencyGraph } from './dependency-graph.ts';
-import type { Edge, Transaction } from './isolation-history.ts';
+import { buildGraph } from './dependency-graph.ts';
+import { type Edge, edgesOf, isIn, type Transaction } from './isolation-history.ts';
 
 /** Adya's classes, most severe first. `-session`: only with the order of transactions within a session. */
 export type IsolationModel = 'G0' | 'G1c' | 'G-single' | 'G2-item' | 'G0-session' | 'G1c-session' | 'G-single-session' | 'G2-item-session';
@@ -20,40 +20,82 @@ const cyclesMax = 8;
  * turns on. A cycle whose transactions all stand in cycles told already adds nothing. Cost: Tarjan over the window, then a bounded number of
  * breadth-first searches per component, and components are rare.
  */
-export function findCycles(edges: readonly Edge[]): readonly Cycle[] {
-  const members: Transaction[] = [];
-  const sources: number[] = [];
-  const targets: number[] = [];
-  const nodeOf = (transaction: Transaction): number => {
-    if (transaction.node < 0) {
-      transaction.node = members.length;
-      members.push(transaction);
-    }
-    return transaction.node;
-  };
-  for (const edge of edges) {
-    sources.push(nodeOf(edge.from));
-    targets.push(nodeOf(edge.to));
-  }
-  const graph = buildGraph(members.length, sources, targets);
+export function findCycles(news: readonly Transaction[], round: number): readonly Cycle[] {
   const found: Cycle[] = [];
-  for (const component of graph.components()) {
-    if (!component.some((node) => members[node]?.isNew === true)) continue;
-    found.push(...cyclesOf(graph, component, edges));
-  }
-  for (const member of members) member.node = -1;
+  for (const component of componentsFrom(news, round)) found.push(...cyclesOf(component));
   return found;
 }
 
-function cyclesOf(graph: DependencyGraph, component: readonly number[], edges: readonly Edge[]): readonly Cycle[] {
-  const inside = new Set(component);
-  const own: number[] = [];
-  for (const node of component)
-    graph.each(node, (target, edge) => {
-      if (inside.has(target)) own.push(edge);
-    });
+interface Frame {
+  readonly node: Transaction;
+  readonly edges: readonly Edge[];
+  next: number;
+}
+
+/**
+ * Strongly connected components of more than one transaction among those that can be reached from `roots`: Tarjan, "Depth-first search and
+ * linear graph algorithms" (1972), without recursion. A cycle with something new in it can be reached from there.
+ */
+function componentsFrom(roots: readonly Transaction[], round: number): readonly (readonly Transaction[])[] {
+  const found: Transaction[][] = [];
+  const stack: Transaction[] = [];
+  const calls: Frame[] = [];
+  let counter = 0;
+  const open = (node: Transaction): void => {
+    counter += 1;
+    node.round = round;
+    node.order = counter;
+    node.low = counter;
+    node.onStack = true;
+    stack.push(node);
+    calls.push({ node, edges: edgesOf(node), next: 0 });
+  };
+  for (const root of roots) {
+    if (root.round === round || !isIn(root)) continue;
+    open(root);
+    while (calls.length > 0) {
+      const frame = calls[calls.length - 1] as Frame;
+      const { node, edges } = frame;
+      let descended = false;
+      while (frame.next < edges.length) {
+        const { to } = edges[frame.next] as Edge;
+        frame.next += 1;
+        if (to.round !== round) {
+          open(to);
+          descended = true;
+          break;
+        }
+        if (to.onStack && to.order < node.low) node.low = to.order;
+      }
+      if (descended) continue;
+      calls.pop();
+      const parent = calls[calls.length - 1]?.node;
+      if (parent !== undefined && node.low < parent.low) parent.low = node.low;
+      if (node.low !== node.order) continue;
+      const component: Transaction[] = [];
+      for (;;) {
+        const member = stack.pop() as Transaction;
+        member.onStack = false;
+        component.push(member);
+        if (member === node) break;
+      }
+      if (component.length > 1) found.push(component.toSorted((a, b) => (a.key < b.key ? -1 : 1)));
+    }
+  }
+  return found;
+}
+
+function cyclesOf(component: readonly Transaction[]): readonly Cycle[] {
+  const positionOf = new Map(component.map((member, position) => [member, position]));
+  const edges: Edge[] = [];
+  for (const member of component) for (const edge of edgesOf(member)) if (positionOf.has(edge.to)) edges.push(edge);
+  const graph = buildGraph(
+    component.length,
+    edges.map((edge) => positionOf.get(edge.from) as number),
+    edges.map((edge) => positionOf.get(edge.to) as number),
+  );
+  const own = edges.map((_edge, number) => number);
   const kindOf = (edge: number) => (edges[edge] as Edge).kind;
-  const isInside = (edge: number) => inside.has(graph.targetOf(edge));
   const told = new Set<number>();
   const cycles: Cycle[] = [];
 
@@ -65,11 +107,11 @@ function cyclesOf(graph: DependencyGraph, component: readonly number[], edges: r
       const to = graph.targetOf(edge);
       if (told.has(from) && told.has(to)) continue;
       searches += 1;
-      const back = graph.path(to, from, (other) => isInside(other) && returns(other), visitMax);
+      const back = graph.path(to, from, returns, visitMax);
       if (back === undefined) continue;
       const all = [edge, ...back].map((number) => edges[number] as Edge);
-      if (all.every((other) => told.has(other.from.node))) continue;
-      for (const other of all) told.add(other.from.node);
+      if (all.every((other) => told.has(positionOf.get(other.from) ?? -1))) continue;
+      for (const other of all) told.add(positionOf.get(other.from) as number);
       cycles.push({ model: modelOf(model, all), edges: all });
     }
   };

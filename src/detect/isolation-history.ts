@@ -11,41 +11,50 @@ import { isWriteKind } from './version-order.ts';
  * Next means: for integer versions the next higher one that is known (those in between only add steps to the same path), for opaque versions
  * the one whose base it is. Nothing else orders versions. Only final versions of transactions that committed (or whose outcome is unknown,
  * but whose writes were read by one that committed) stand in the order.
+ *
+ * Edges are made when asked for, so a round of the checker touches what is new and what it leads to, not the whole window.
  */
 export interface Transaction {
   readonly key: string;
   readonly traceId: string;
-  /** First and, where it differs, last span: the witness. */
-  spanId: string;
+  readonly spanId: string;
   readonly service: string;
   readonly session: string;
   outcome: 'committed' | 'aborted' | 'unknown';
   startUs: number;
   endUs: number;
-  /** Versions it wrote, in order of its operations. */
+  /** Versions it wrote and read, in order of its operations. */
   readonly writes: VersionRecord[];
+  readonly reads: VersionRecord[];
+  /** A committed transaction read what it wrote. */
   isRead: boolean;
-  /** Position in the graph of the current round, -1 outside. */
-  node: number;
   dead: boolean;
-  /** Came since the last round: only cycles through such are news. */
+  /** Changed since the last round: only cycles through such are news. */
   isNew: boolean;
+  /** The next one in its session. */
+  after: Transaction | undefined;
+  /** Tarjan's marks, valid for one round. */
+  round: number;
+  order: number;
+  low: number;
+  onStack: boolean;
 }
 
 export interface VersionRecord {
   readonly object: ObjectRecord;
   readonly version: Version;
   readonly order: number;
-  base: Version | undefined;
   writer: Transaction | undefined;
-  replicaId: string;
+  /** The writing operation, for its place within its transaction. */
+  write: Operation | undefined;
   /** A second transaction that wrote the same version on the same replica. */
   rival: Transaction | undefined;
   /** Its writer wrote the object again later. */
   isIntermediate: boolean;
   readonly readers: Transaction[];
-  /** The writing operation, for its place within its transaction. */
-  write: Operation | undefined;
+  deadReaders: number;
+  /** Opaque versions that were derived from this one. */
+  successors: VersionRecord[] | undefined;
 }
 
 export interface ObjectRecord {
@@ -53,7 +62,8 @@ export interface ObjectRecord {
   readonly key: string;
   readonly domain: string;
   readonly versions: Map<number | string, VersionRecord>;
-  lastUs: number;
+  /** Integer versions, rising. */
+  readonly sorted: VersionRecord[];
 }
 
 export type EdgeKind = 'ww' | 'wr' | 'rw' | 'so';
@@ -70,8 +80,7 @@ export interface Edge {
 
 /** What one operation breaks by itself, without a cycle. */
 export type Aberration =
-  | { readonly is: 'G1a'; readonly reader: Transaction; readonly record: VersionRecord; readonly operation: Operation }
-  | { readonly is: 'G1b'; readonly reader: Transaction; readonly record: VersionRecord; readonly operation: Operation }
+  | { readonly is: 'G1a' | 'G1b'; readonly reader: Transaction; readonly record: VersionRecord; readonly operation: Operation }
   | {
       readonly is: 'internal';
       readonly reader: Transaction;
@@ -90,25 +99,25 @@ export interface IsolationHistory {
   step(operation: Operation): void;
   /** Reads whose writer turned out to be aborted or to have overwritten the version itself, and inconsistent own reads. Told once each. */
   aberrations(): readonly Aberration[];
-  edges(): readonly Edge[];
-  /** Ends a round: nothing is new any more, and what ended before `beforeUs` or stands beyond the newest `keep` transactions is forgotten. */
+  /** Transactions that are new or have changed since the last round. */
+  news(): readonly Transaction[];
+  /** Ends a round, and forgets what ended before `beforeUs` or stands beyond the newest `keep` transactions. */
   forget(beforeUs: number, keep: number): void;
-  readonly newTransactions: number;
-  readonly transactions: ReadonlyMap<string, Transaction>;
+  readonly size: number;
 }
+
+/** SDKs stamp spans of one process with clocks that drift apart by a millisecond or so; only events of one span have an order of their own. */
+const driftUs = 5000;
 
 export function createIsolationHistory(): IsolationHistory {
   const transactions = new Map<string, Transaction>();
   const types = new Map<string, Map<string, ObjectRecord>>();
-  const sessions = new Map<string, Transaction[]>();
+  const sessions = new Map<string, Transaction>();
+  let fresh: Transaction[] = [];
   let pendingReads: PendingRead[] = [];
   let internal: Aberration[] = [];
-  let newTransactions = 0;
 
-  const objectOf = (operation: Operation): ObjectRecord => {
-    const facts = operation.facts;
-    const type = facts?.objectType ?? '';
-    const key = facts?.objectKey ?? '';
+  const objectOf = (type: string, key: string, domain: string): ObjectRecord => {
     let ofType = types.get(type);
     if (ofType === undefined) {
       ofType = new Map();
@@ -116,54 +125,58 @@ export function createIsolationHistory(): IsolationHistory {
     }
     let object = ofType.get(key);
     if (object === undefined) {
-      object = { type, key, domain: facts?.domain ?? '', versions: new Map(), lastUs: 0 };
+      object = { type, key, domain, versions: new Map(), sorted: [] };
       ofType.set(key, object);
     }
-    if (operation.endUs > object.lastUs) object.lastUs = operation.endUs;
     return object;
   };
 
   const transactionOf = (operation: Operation): Transaction => {
     const facts = operation.facts;
     const id = facts?.transactionId ?? '';
+    const outcome = facts?.transactionOutcome ?? 'committed';
     // Ids are unique in a trace at least; a span with several operations and no id is one transaction.
     const key = id === '' ? operation.traceId + operation.spanId : `${operation.traceId}\0${id}`;
-    let transaction = transactions.get(key);
-    if (transaction === undefined) {
-      // Sessions order transactions; single statements are the session detectors' business.
-      const session = id === '' && operation.index === 0 ? '' : facts?.sessionId || (operation.session ?? '');
-      transaction = {
-        key,
-        traceId: operation.traceId,
-        spanId: operation.spanId,
-        service: operation.service,
-        session,
-        outcome: facts?.transactionOutcome ?? 'committed',
-        startUs: operation.startUs,
-        endUs: operation.endUs,
-        writes: [],
-        isRead: false,
-        node: -1,
-        dead: false,
-        isNew: true,
-      };
-      transactions.set(key, transaction);
-      newTransactions += 1;
-      if (session !== '') {
-        const known = sessions.get(session);
-        if (known === undefined) sessions.set(session, [transaction]);
-        else known.push(transaction);
-      }
-    } else {
-      if (operation.startUs < transaction.startUs) transaction.startUs = operation.startUs;
-      if (operation.endUs > transaction.endUs) transaction.endUs = operation.endUs;
-      if (!transaction.isNew) {
-        transaction.isNew = true;
-        newTransactions += 1;
-      }
-      const outcome = facts?.transactionOutcome ?? 'committed';
+    const known = transactions.get(key);
+    if (known !== undefined) {
+      if (operation.startUs < known.startUs) known.startUs = operation.startUs;
+      if (operation.endUs > known.endUs) known.endUs = operation.endUs;
       // One part that says aborted speaks for the whole.
-      if (outcome === 'aborted' || (outcome === 'unknown' && transaction.outcome === 'committed')) transaction.outcome = outcome;
+      if (outcome === 'aborted' || (outcome === 'unknown' && known.outcome === 'committed')) known.outcome = outcome;
+      if (!known.isNew) {
+        known.isNew = true;
+        fresh.push(known);
+      }
+      return known;
+    }
+    // Sessions order transactions; single statements are the session detectors' business.
+    const session = id === '' && operation.index === 0 ? '' : facts?.sessionId || (operation.session ?? '');
+    const transaction: Transaction = {
+      key,
+      traceId: operation.traceId,
+      spanId: operation.spanId,
+      service: operation.service,
+      session,
+      outcome,
+      startUs: operation.startUs,
+      endUs: operation.endUs,
+      writes: [],
+      reads: [],
+      isRead: false,
+      dead: false,
+      isNew: true,
+      after: undefined,
+      round: 0,
+      order: 0,
+      low: 0,
+      onStack: false,
+    };
+    transactions.set(key, transaction);
+    fresh.push(transaction);
+    if (session !== '') {
+      const before = sessions.get(session);
+      if (before !== undefined) before.after = transaction;
+      sessions.set(session, transaction);
     }
     return transaction;
   };
@@ -177,16 +190,60 @@ export function createIsolationHistory(): IsolationHistory {
         object,
         version,
         order,
-        base: undefined,
         writer: undefined,
-        replicaId: '',
+        write: undefined,
         rival: undefined,
         isIntermediate: false,
         readers: [],
+        deadReaders: 0,
+        successors: undefined,
       };
       object.versions.set(key, record);
+      if (typeof version === 'bigint') {
+        const { sorted } = object;
+        let at = sorted.length;
+        while (at > 0 && (sorted[at - 1] as VersionRecord).order > order) at -= 1;
+        if (at === sorted.length) sorted.push(record);
+        else sorted.splice(at, 0, record);
+      }
     }
     return record;
+  };
+
+  const drop = (record: VersionRecord): void => {
+    if (record.readers.length > record.deadReaders || record.writer?.dead === false || record.rival?.dead === false) return;
+    const { object } = record;
+    object.versions.delete(typeof record.version === 'bigint' ? record.order : record.version);
+    if (typeof record.version === 'bigint') {
+      const at = object.sorted.indexOf(record);
+      if (at >= 0) object.sorted.splice(at, 1);
+    }
+    if (object.versions.size > 0) return;
+    const ofType = types.get(object.type);
+    ofType?.delete(object.key);
+    if (ofType?.size === 0) types.delete(object.type);
+  };
+
+  const bury = (transaction: Transaction): void => {
+    transaction.dead = true;
+    transactions.delete(transaction.key);
+    if (transaction.session !== '' && sessions.get(transaction.session) === transaction) sessions.delete(transaction.session);
+    for (const record of transaction.reads) {
+      record.deadReaders += 1;
+      // Compacted when half are dead, so that a row that everyone reads costs no more than its readers.
+      if (record.deadReaders * 2 > record.readers.length) {
+        let kept = 0;
+        for (const reader of record.readers) {
+          if (reader.dead) continue;
+          record.readers[kept] = reader;
+          kept += 1;
+        }
+        record.readers.length = kept;
+        record.deadReaders = 0;
+      }
+      drop(record);
+    }
+    for (const record of transaction.writes) drop(record);
   };
 
   return {
@@ -194,32 +251,39 @@ export function createIsolationHistory(): IsolationHistory {
       const facts = operation.facts;
       if (facts === undefined || facts.version === undefined || facts.objectKey === '') return;
       const isWrite = isWriteKind(operation);
-      if (!isWrite && operation.kind !== 'read') return;
-      if (!isWrite && operation.failed) return;
+      if (!isWrite && (operation.kind !== 'read' || operation.failed)) return;
       const transaction = transactionOf(operation);
-      const object = objectOf(operation);
+      const object = objectOf(facts.objectType, facts.objectKey, facts.domain);
       const record = recordOf(object, facts.version);
+      const { writes } = transaction;
       if (isWrite) {
-        if (record.writer === undefined) {
+        if (record.writer === undefined || record.writer.dead) {
           record.writer = transaction;
           record.write = operation;
-          record.base = facts.versionBase;
-          record.replicaId = facts.replicaId;
+          if (typeof facts.version === 'string' && typeof facts.versionBase === 'string' && facts.versionBase !== facts.version) {
+            const base = recordOf(object, facts.versionBase);
+            if (base.successors === undefined) base.successors = [record];
+            else base.successors.push(record);
+          }
         } else if (record.writer !== transaction) {
           // Replicas that apply a change write its version again; two writers on one replica collide.
-          if (facts.replicaId === record.replicaId) record.rival ??= transaction;
+          if (facts.replicaId === record.write?.facts?.replicaId) record.rival ??= transaction;
           return;
         }
-        for (const earlier of transaction.writes) if (earlier.object === object && earlier !== record) earlier.isIntermediate = true;
-        if (!transaction.writes.includes(record)) transaction.writes.push(record);
+        for (const earlier of writes) if (earlier.object === object && earlier !== record) earlier.isIntermediate = true;
+        if (!writes.includes(record)) writes.push(record);
         return;
       }
-      if (record.readers.at(-1) !== transaction && !record.readers.includes(transaction)) record.readers.push(transaction);
+      if (!transaction.reads.includes(record)) {
+        transaction.reads.push(record);
+        record.readers.push(transaction);
+      }
       let own: VersionRecord | undefined;
-      for (const wrote of transaction.writes) if (wrote.object === object) own = wrote;
-      if (own?.write !== undefined && own !== record && isAfter(operation, own.write) && transaction.outcome === 'committed')
+      for (const wrote of writes) if (wrote.object === object) own = wrote;
+      if (own?.write !== undefined && own !== record && isAfter(operation, own.write)) {
         internal.push({ is: 'internal', reader: transaction, record, wrote: own, operation });
-      pendingReads.push({ reader: transaction, record, operation });
+      }
+      if (record.writer !== transaction) pendingReads.push({ reader: transaction, record, operation });
     },
     aberrations() {
       const found: Aberration[] = internal.filter((item) => item.reader.outcome === 'committed');
@@ -228,8 +292,8 @@ export function createIsolationHistory(): IsolationHistory {
       for (const pending of pendingReads) {
         const { reader, record } = pending;
         const writer = record.writer;
+        // The writer's span, or its abort, may still come in the next round.
         if (writer === undefined) {
-          // The writer's span may still come in the next round.
           if (reader.isNew) open.push(pending);
           continue;
         }
@@ -242,122 +306,73 @@ export function createIsolationHistory(): IsolationHistory {
       pendingReads = open;
       return found;
     },
-    edges() {
-      const edges: Edge[] = [];
-      const isIn = (transaction: Transaction | undefined): transaction is Transaction =>
-        transaction !== undefined &&
-        !transaction.dead &&
-        (transaction.outcome === 'committed' || (transaction.outcome === 'unknown' && transaction.isRead));
-      const link = (
-        kind: EdgeKind,
-        from: Transaction,
-        to: Transaction,
-        seen: VersionRecord | undefined,
-        next: VersionRecord | undefined,
-      ): void => {
-        if (from !== to) edges.push({ kind, from, to, seen, next });
-      };
-      for (const ofType of types.values()) {
-        for (const object of ofType.values()) {
-          if (object.versions.size === 0) continue;
-          const ordered: VersionRecord[] = [];
-          for (const record of object.versions.values()) {
-            const writer = record.writer;
-            if (isIn(writer) && !record.isIntermediate) {
-              for (const reader of record.readers) if (isIn(reader)) link('wr', writer, reader, record, undefined);
-            } else if (isIn(writer))
-              for (const reader of record.readers) if (isIn(reader) && reader !== writer) link('wr', writer, reader, record, undefined);
-            if (typeof record.version === 'bigint') {
-              ordered.push(record);
-              continue;
-            }
-            // Opaque: only a base says what came before.
-            if (typeof record.base !== 'string' || !isIn(writer) || record.isIntermediate) continue;
-            let before = object.versions.get(record.base);
-            // The base may be the writer's own intermediate version: go back to what that one replaced.
-            for (
-              let i = 0;
-              i < 64 && before !== undefined && before.isIntermediate && before.writer === writer && typeof before.base === 'string';
-              i += 1
-            ) {
-              before = object.versions.get(before.base);
-            }
-            if (before === undefined) continue;
-            if (isIn(before.writer)) link('ww', before.writer, writer, before, record);
-            for (const reader of before.readers) if (isIn(reader)) link('rw', reader, writer, before, record);
-          }
-          if (ordered.length < 2) continue;
-          ordered.sort((a, b) => a.order - b.order);
-          let next: VersionRecord | undefined;
-          for (let i = ordered.length - 1; i >= 0; i -= 1) {
-            const record = ordered[i] as VersionRecord;
-            const writer = record.writer;
-            if (next?.writer !== undefined) {
-              for (const reader of record.readers) if (isIn(reader)) link('rw', reader, next.writer, record, next);
-              if (next.rival !== undefined && isIn(next.rival))
-                for (const reader of record.readers) if (isIn(reader)) link('rw', reader, next.rival, record, next);
-              if (isIn(writer) && !record.isIntermediate) link('ww', writer, next.writer, record, next);
-            }
-            if (isIn(writer) && !record.isIntermediate) next = record;
-          }
-        }
-      }
-      for (const list of sessions.values()) {
-        for (let i = 1; i < list.length; i += 1) {
-          const from = list[i - 1] as Transaction;
-          const to = list[i] as Transaction;
-          if (isIn(from) && isIn(to) && from.endUs <= to.startUs) link('so', from, to, undefined, undefined);
-        }
-      }
-      return edges;
-    },
+    news: () => fresh,
     forget(beforeUs, keep) {
-      newTransactions = 0;
+      for (const transaction of fresh) transaction.isNew = false;
+      fresh = [];
       let excess = transactions.size - keep;
-      let hasDead = false;
-      for (const [key, transaction] of transactions) {
-        transaction.isNew = false;
-        if (excess > 0 || transaction.endUs < beforeUs) {
-          transaction.dead = true;
-          transactions.delete(key);
-          excess -= 1;
-          hasDead = true;
-        }
-      }
-      if (!hasDead) return;
-      for (const [type, ofType] of types) {
-        for (const [key, object] of ofType) {
-          for (const [version, record] of object.versions) {
-            let kept = 0;
-            for (const reader of record.readers) {
-              if (reader.dead) continue;
-              record.readers[kept] = reader;
-              kept += 1;
-            }
-            record.readers.length = kept;
-            if (record.rival?.dead === true) record.rival = undefined;
-            if (kept === 0 && record.rival === undefined && (record.writer === undefined || record.writer.dead))
-              object.versions.delete(version);
-          }
-          if (object.versions.size === 0) ofType.delete(key);
-        }
-        if (ofType.size === 0) types.delete(type);
-      }
-      for (const [session, list] of sessions) {
-        const alive = list.filter((transaction) => !transaction.dead);
-        if (alive.length === 0) sessions.delete(session);
-        else if (alive.length < list.length) sessions.set(session, alive);
+      // In order of first appearance, which is near enough to the order of ends.
+      for (const transaction of transactions.values()) {
+        if (excess <= 0 && transaction.endUs >= beforeUs) break;
+        excess -= 1;
+        bury(transaction);
       }
     },
-    get newTransactions() {
-      return newTransactions;
+    get size() {
+      return transactions.size;
     },
-    transactions,
   };
 }
 
-/** SDKs stamp spans of one process with clocks that drift apart by a millisecond or so; only events of one span have an order of their own. */
-const driftUs = 5000;
+/** Edges out of a transaction. */
+export function edgesOf(from: Transaction): readonly Edge[] {
+  const edges: Edge[] = [];
+  for (const seen of from.writes) {
+    for (const reader of seen.readers)
+      if (reader !== from && isIn(reader)) edges.push({ kind: 'wr', from, to: reader, seen, next: undefined });
+    if (!seen.isIntermediate) link('ww', from, seen, edges);
+  }
+  for (const seen of from.reads) link('rw', from, seen, edges);
+  const { after } = from;
+  if (after !== undefined && isIn(after) && from.endUs <= after.startUs)
+    edges.push({ kind: 'so', from, to: after, seen: undefined, next: undefined });
+  return edges;
+}
+
+export function isIn(transaction: Transaction): boolean {
+  return !transaction.dead && (transaction.outcome === 'committed' || (transaction.outcome === 'unknown' && transaction.isRead));
+}
+
+/** Edges to whoever wrote what came next after `seen`. */
+function link(kind: 'ww' | 'rw', from: Transaction, seen: VersionRecord, edges: Edge[]): void {
+  if (typeof seen.version === 'bigint') {
+    const { sorted } = seen.object;
+    for (let i = after(sorted, seen.order); i < sorted.length; i += 1) {
+      const next = sorted[i] as VersionRecord;
+      if (next.writer === undefined || next.isIntermediate || !isIn(next.writer)) continue;
+      if (next.writer !== from) edges.push({ kind, from, to: next.writer, seen, next });
+      if (next.rival !== undefined && next.rival !== from && isIn(next.rival)) edges.push({ kind, from, to: next.rival, seen, next });
+      return;
+    }
+    return;
+  }
+  for (const next of seen.successors ?? []) {
+    const { writer } = next;
+    if (writer !== undefined && writer !== from && isIn(writer)) edges.push({ kind, from, to: writer, seen, next });
+  }
+}
+
+/** Position of the first record whose order is higher. */
+function after(sorted: readonly VersionRecord[], order: number): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((sorted[middle] as VersionRecord).order <= order) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
 
 function isAfter(read: Operation, write: Operation): boolean {
   if (read.spanId === write.spanId && read.traceId === write.traceId) return read.index > write.index;

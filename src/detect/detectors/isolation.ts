@@ -65,12 +65,14 @@ export const isolation = historyDetector(
     const roundUs = settings.roundMs * 1000;
     // A search costs a pass over what is remembered, so a round waits for a share of it to be new.
     const roundTransactions = Math.max(1000, Math.floor(settings.keep / 2));
+    let round = 0;
     let roundEndUs = Number.POSITIVE_INFINITY;
 
     const search = (atUs: number, report: Report): void => {
-      if (history.newTransactions > 0) {
+      if (history.news().length > 0) {
         for (const aberration of history.aberrations()) tellAberration(aberration, context, report);
-        for (const cycle of findCycles(history.edges())) tellCycle(cycle, context, report);
+        round += 1;
+        for (const cycle of findCycles(history.news(), round)) tellCycle(cycle, context, report);
       }
       history.forget(atUs - windowUs, settings.keep);
     };
@@ -81,19 +83,19 @@ export const isolation = historyDetector(
         if (facts === undefined || facts.version === undefined) return;
         if (roundEndUs === Number.POSITIVE_INFINITY) roundEndUs = (Math.floor(operation.endUs / roundUs) + 1) * roundUs;
         // Rounds end on a grid of event time, or after a number of transactions in order of ends: how input is cut changes neither.
-        if (operation.endUs >= roundEndUs || history.newTransactions >= roundTransactions) {
+        if (operation.endUs >= roundEndUs || history.news().length >= roundTransactions) {
           search(Math.min(operation.endUs, roundEndUs), report);
           roundEndUs = (Math.floor(operation.endUs / roundUs) + 1) * roundUs;
         }
         history.step(operation);
       },
       advance(atUs, report) {
-        if (atUs < roundEndUs || atUs === Number.POSITIVE_INFINITY || history.newTransactions === 0) return;
+        if (atUs < roundEndUs || atUs === Number.POSITIVE_INFINITY || history.news().length === 0) return;
         search(roundEndUs, report);
         roundEndUs = Number.POSITIVE_INFINITY;
       },
       finish: search,
-      size: () => history.transactions.size,
+      size: () => history.size,
     };
   },
 );
