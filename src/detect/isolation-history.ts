@@ -350,6 +350,8 @@ function link(kind: 'ww' | 'rw', from: Transaction, seen: VersionRecord, edges: 
     for (let i = after(sorted, seen.order); i < sorted.length; i += 1) {
       const next = sorted[i] as VersionRecord;
       if (next.writer === undefined || next.isIntermediate || !isIn(next.writer)) continue;
+      // Whoever read a version that its own writer replaced is told as G1b; the order of versions does not hold that version.
+      if (kind === 'rw' && seen.isIntermediate && next.writer === seen.writer) return;
       if (next.writer !== from) edges.push({ kind, from, to: next.writer, seen, next });
       if (next.rival !== undefined && next.rival !== from && isIn(next.rival)) edges.push({ kind, from, to: next.rival, seen, next });
       return;
@@ -358,6 +360,7 @@ function link(kind: 'ww' | 'rw', from: Transaction, seen: VersionRecord, edges: 
   }
   for (const next of seen.successors ?? []) {
     const { writer } = next;
+    if (kind === 'rw' && seen.isIntermediate && writer === seen.writer) continue;
     if (writer !== undefined && writer !== from && isIn(writer)) edges.push({ kind, from, to: writer, seen, next });
   }
 }
