@@ -1,5 +1,5 @@
 import { invariant } from '../base/assert.ts';
-import { type Effect, effectDigest, invertEffects } from '../domain/effect.ts';
+import { effectDigest, invertEffects } from '../domain/effect.ts';
 import type { Choice, Proposal } from '../domain/proposal.ts';
 import { type Key, keyText, type Row } from '../domain/row.ts';
 import { isCanonical } from '../domain/row-encoding.ts';
@@ -7,6 +7,7 @@ import { effectsToward } from './effects.ts';
 import type { RankedCandidate } from './rank.ts';
 import { simulate } from './simulate.ts';
 import type { Situation } from './strategy.ts';
+import { verdictSentence } from './verdict-sentence.ts';
 
 /** The candidate as it will wait, be approved and run. */
 export function buildProposal(input: {
@@ -34,7 +35,7 @@ export function buildProposal(input: {
     digest: chosen.digest,
     simulation: chosen.simulation,
     confidence: chosen.confidence,
-    says: verdictFirst(situation, chosen.effects, chosen.because),
+    says: verdictSentence(situation, chosen.effects, chosen.because, situation.domain.repair.undoHours),
     evidence: [...chosen.evidence, ...causeEvidence(situation)],
     alternatives: input.ranked
       .filter((other) => other.id !== chosen.id)
@@ -83,7 +84,7 @@ export function editProposal(input: {
       simulation: simulate(situation, effects),
       // Nothing is known of how often this person is right; a person's edit is never automatic anyway.
       confidence: 0.5,
-      says: verdictFirst(situation, effects, `${input.author} edited it.`),
+      says: verdictSentence(situation, effects, `${input.author} edited it.`, situation.domain.repair.undoHours),
       alternatives: [
         {
           strategy: proposal.strategy,
@@ -123,18 +124,4 @@ function causeEvidence({ cause }: Situation): Proposal['evidence'] {
   if (cause === undefined) return [];
   const [span] = cause.spans;
   return [{ id: 'cause', kind: 'span', says: cause.title, atMs: cause.lastSeenUs / 1000, ...(span === undefined ? {} : { span }) }];
-}
-
-/** "Insert 412 rows of profiles on us. ... Undo possible for 24 h." The verdict first, in a sentence. */
-function verdictFirst(situation: Situation, effects: readonly Effect[], because: string): string {
-  const verbs = { insert: 'Insert', update: 'Update', delete: 'Delete' } as const;
-  const groups = Map.groupBy(effects, (effect) => `${effect.kind} ${effect.replica}`);
-  const parts = [...groups.values()].flatMap((list) => {
-    const [first] = list;
-    return first === undefined ? [] : [`${verbs[first.kind]} ${list.length} ${list.length === 1 ? 'row' : 'rows'} on ${first.replica}`];
-  });
-  const [head = '', ...tail] = parts;
-  const what = [head, ...tail.map((part) => part.charAt(0).toLowerCase() + part.slice(1))].join(', ');
-  const reason = because.charAt(0).toUpperCase() + because.slice(1);
-  return `${what} of ${situation.collection.name}. ${reason} Can be undone for ${situation.domain.repair.undoHours} h.`;
 }

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { effectDigest, invertEffects } from '../../src/domain/effect.ts';
 import type { Outcome } from '../../src/domain/outcome.ts';
+import type { Row } from '../../src/domain/row.ts';
 import { abstainBelow, abstentionThreshold, calibrate, confidenceOf, strategyRecord, wilsonUpper95 } from '../../src/propose/calibrate.ts';
 import { proposeCandidates } from '../../src/propose/candidates.ts';
 import { exampleSituation } from '../../src/propose/example-situation.ts';
@@ -153,8 +154,36 @@ describe('proposals', () => {
 
   test('say the verdict first', () => {
     expect(proposal.says).toBe(
-      'Insert 1 row on ap, update 1 row on us of profiles. The row is copied from eu, the declared authority. Can be undone for 24 h.',
+      '1 row of profiles is missing in ap and 1 row of profiles differs in us (a). Repairing them makes all replicas equal. That is what eu, the declared authority, holds. Can be undone for 24 h.',
     );
+    const said = (rows: Record<string, Row | null>, more: object = {}): string => {
+      const given = exampleSituation({ authority: 'eu', rows, ...more });
+      const all = rank(given);
+      const [best] = all;
+      if (best === undefined) expect.fail('the authority has a candidate');
+      return buildProposal({
+        id: '',
+        caseId: '',
+        situation: given,
+        ranked: all,
+        chosen: best,
+        choice: { by: 'heuristic' },
+        author: 'homeostat',
+        nowMs: 0,
+      }).says;
+    };
+    const [eu, us] = [
+      { id: '1', balance: '1930', at: '2' },
+      { id: '1', balance: '1880', at: '1' },
+    ];
+    expect(said({ eu, us }, { classes: { at: 'clock' } })).toMatch(/^Set balance to 1930 on us \(now 1880\)\. /);
+    expect(said({ eu, us }, { classes: { balance: 'pii' } })).toMatch(
+      /^1 row of profiles differs in us \(at, balance\)\. Setting it makes all replicas equal\. /,
+    );
+    expect(said({ eu, us: null })).toMatch(/^1 row of profiles is missing in us\. Copying it makes/);
+    expect(said({ eu: null, us })).toMatch(/^1 row of profiles is in us that should be gone\. Deleting it makes/);
+    expect(said({ eu, us }, { roles: { us: 'cache' } })).toMatch(/^1 row of profiles is stale in us\. Emptying it makes/);
+    expect(said({ eu: { ...eu, balance: 'a\u001b[31m\n' }, us })).not.toMatch(/\u001b|\n/);
     expect(proposal).toMatchObject({
       expiresAtMs: 1_801_000,
       inverse: invertEffects(proposal.effects),

@@ -26,8 +26,7 @@ export const authority = defineStrategy({
     if (newer !== null) return { is: 'wanted', row, margin: contradictedMargin, evidence: [newer] };
     return { is: 'wanted', row, margin: row === null ? deleteMargin : copyMargin };
   },
-  because: (rows, { collection }) =>
-    `${rows === 1 ? 'the row is' : `${rows} rows are`} copied from ${collection.authority ?? ''}, the declared authority.`,
+  because: (_, { collection }) => `that is what ${collection.authority ?? ''}, the declared authority, holds.`,
   evidence: ({ collection }) => [
     {
       id: 'authority',

@@ -83,7 +83,9 @@ describe('repair --dry-run', () => {
     await query(urls['us'] ?? '', 'update accounts set balance = 15 where id = 2; delete from accounts where id = 1');
     const { out, code } = await run('accounts', '--strategy', 'authority', '--dry-run');
     expect(code).toBe(0);
-    expect(out).toContain('Insert 1 row on us, update 1 row on us of accounts.');
+    expect(out).toContain(
+      '1 row of accounts is missing in us and 1 row of accounts differs in us (balance). Repairing them makes all replicas equal.',
+    );
     expect(out).toContain('update on us {"id":"2"} balance "15" → "20"');
     expect(out).toContain('sum(balance) is unchanged holds');
     expect(out).toContain('The guard would say: review, 2 people');
