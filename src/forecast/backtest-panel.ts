@@ -1,3 +1,4 @@
+import { adapt, type AdaptOptions, defaultAdapt } from './adapt.ts';
 import { errorsOf, originsIn, type Scores, scoresOf } from './backtest.ts';
 import { baselines } from './baseline.ts';
 import { calibrate, type CalibrateOptions, defaultCalibration } from './calibrate.ts';
@@ -6,7 +7,7 @@ import type { Member } from './examples.ts';
 import type { Ridge } from './ridge.ts';
 import { modelId } from './round.ts';
 import { chooseServed, type ServeChoice } from './serve.ts';
-import { horizons, outputs } from './window.ts';
+import { horizons, outputs, stepChange } from './window.ts';
 
 /**
  * The whole comparison on held-out time: each series is cut in three. Everything is fitted on the first part (the network and the
@@ -37,24 +38,38 @@ export interface SeriesBacktest {
   readonly choice: ServeChoice;
 }
 
-/** `members` have their `upTo` at the end of the training part. Each `stride`-th origin is scored. */
+export interface BacktestSettings {
+  readonly adapt: AdaptOptions;
+  readonly calibration: CalibrateOptions;
+}
+
+const defaultSettings: BacktestSettings = { adapt: defaultAdapt, calibration: defaultCalibration };
+
+/**
+ * `members` have their `upTo` at the end of what `predict` and `ridge` were fitted on: the training part, or, once the choices are
+ * made, training and calibration part together. Each `stride`-th origin is scored. Errors are in units of the training part always.
+ */
 export function backtestPanel(
   members: readonly Member[],
   predict: Predict,
   ridge: Ridge | null,
   stride: number,
-  calibration: CalibrateOptions = defaultCalibration,
+  settings: BacktestSettings = defaultSettings,
 ): readonly SeriesBacktest[] {
   const others = [...baselines.map(baselineContender), ...(ridge === null ? [] : [ridgeContender(ridge)])];
   const width = outputs * levels.length;
-  return members.map((member) => {
-    const { trainEnd, calibrationEnd } = partsOf(member.grid.values.length);
+  return members.map((fitted) => {
+    const { trainEnd, calibrationEnd } = partsOf(fitted.grid.values.length);
+    const member = { ...fitted, unit: stepChange(fitted.grid.values, trainEnd) };
     const choosing = originsIn(member, trainEnd, calibrationEnd, stride);
     const scoring = originsIn(member, calibrationEnd, member.grid.values.length, stride);
     const origins = [...choosing, ...scoring];
     const raw = modelQuantiles(predict, [{ member, origins }])[0] ?? new Float64Array(0);
-    const answers = new Map<string, Float64Array>([[modelId, calibrate(member, origins, raw, calibration)]]);
-    for (const contender of others) answers.set(contender.id, contender.quantiles(member, origins));
+    const rivals = others.map((contender) => contender.quantiles(member, origins));
+    const answers = new Map<string, Float64Array>([
+      [modelId, calibrate(member, origins, adapt(member, origins, raw, rivals, settings.adapt), settings.calibration)],
+    ]);
+    others.forEach((contender, i) => answers.set(contender.id, rivals[i] ?? new Float64Array(0)));
     const errors = new Map<string, Float64Array>();
     const scores: Record<string, Scores> = {};
     const calibrationScores: Record<string, Scores> = {};

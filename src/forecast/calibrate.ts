@@ -18,7 +18,7 @@ export interface CalibrateOptions {
   readonly medianRate: number;
 }
 
-export const defaultCalibration: CalibrateOptions = { rate: 0.04, medianRate: 0.004 };
+export const defaultCalibration: CalibrateOptions = { rate: 0.04, medianRate: 0.01 };
 
 const groupOf = Uint8Array.from({ length: outputs }, (_, h) => (h === horizons ? 3 : h < 2 ? 0 : h < 6 ? 1 : 2));
 const groups = 4;

@@ -1,3 +1,4 @@
+import { adapt } from './adapt.ts';
 import { errorsOf, originsIn, scoresOf, type Scores } from './backtest.ts';
 import { baselines } from './baseline.ts';
 import { calibrate } from './calibrate.ts';
@@ -72,9 +73,11 @@ function forecastOne(
 ): SeriesForecast {
   const now = member.upTo - 1;
   const width = outputs * levels.length;
-  const corrected = calibrate(member, [...origins, now], raw);
   // Baselines learn their residuals before the calibration windows begin, so that nobody is scored on what it has seen.
   const before = memberOf(member.name, member.grid, Math.max(1, origins[0] ?? member.upTo));
+  const asked = [...origins, now];
+  const rivals = others.map((contender) => contender.quantiles({ ...before, unit: member.unit }, asked));
+  const corrected = calibrate(member, asked, adapt(member, asked, raw, rivals));
   const scored = origins.length > 0;
   const errors = new Map<string, Float64Array>();
   const scores: Record<string, Scores> = {};
@@ -82,11 +85,11 @@ function forecastOne(
   if (scored) {
     errors.set(modelId, errorsOf(member, origins, modelPart));
     scores[modelId] = scoresOf(member, origins, modelPart);
-    for (const contender of others) {
-      const quantiles = contender.quantiles({ ...before, unit: member.unit }, origins);
+    others.forEach((contender, i) => {
+      const quantiles = (rivals[i] ?? raw).subarray(0, origins.length * width);
       errors.set(contender.id, errorsOf(member, origins, quantiles));
       scores[contender.id] = scoresOf(member, origins, quantiles);
-    }
+    });
   }
   const spacing = origins.length > 1 ? ((origins.at(-1) ?? 0) - (origins[0] ?? 0)) / (origins.length - 1) : 1;
   const choice = chooseServed(errors, modelId, Math.ceil(horizons / Math.max(1, spacing)));

@@ -18,10 +18,10 @@ export interface StartModelRequest {
   readonly log: (line: string) => void;
 }
 
-const series = 80;
+const series = 160;
 const steps = 4_032;
-const examples = 60_000;
-const epochs = 20;
+const examples = 160_000;
+const epochs = 12;
 
 export async function trainStartModel({ folder, seed, extra, log }: StartModelRequest): Promise<void> {
   const panel = [...syntheticLoad(series, steps, createRng(seed).fork('load')), ...extra];
