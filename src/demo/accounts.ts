@@ -1,4 +1,5 @@
 // The accounts service: a strict ledger. All writes go to eu, in one transaction with row locks; us and ap only read.
+import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { isRegion } from './regions.ts';
 import { type ChildContext, runShopChild } from './shop-child.ts';
@@ -36,15 +37,32 @@ async function post(client: pg.PoolClient, request: ShopRequest, transaction: st
   );
 }
 
+/** Locks both rows in the order of their ids; in the order named, with a pause, where the injector says so. */
+async function lockAccounts(
+  client: pg.PoolClient,
+  from: string,
+  to: string,
+  pauseMs: number | undefined,
+): Promise<readonly { readonly id: string; readonly balance: string }[]> {
+  const lock = async (ids: readonly string[]): Promise<readonly { id: string; balance: string }[]> =>
+    (
+      await client.query<{ id: string; balance: string }>(
+        'select id, balance from accounts where id = any($1::bigint[]) order by id for update',
+        [ids],
+      )
+    ).rows;
+  if (pauseMs === undefined) return lock([from, to]);
+  const first = await lock([from]);
+  await delay(pauseMs);
+  return [...first, ...(await lock([to]))];
+}
+
 async function transfer(context: ChildContext, request: ShopRequest): Promise<ShopAnswer> {
   const from = String(request.body['from']);
   const to = String(request.body['to']);
   const amount = Number(request.body['amount']);
   return context.store.transaction(ledger, async (client, transaction) => {
-    const { rows } = await client.query<{ id: string; balance: string }>(
-      'select id, balance from accounts where id = any($1::bigint[]) order by id for update',
-      [[from, to]],
-    );
+    const rows = await lockAccounts(client, from, to, request.chaos.lockPauseMs);
     const balance = Number(rows.find((row) => row.id === from)?.balance ?? 0);
     // Looked at before anything is written: a refusal leaves no write behind to roll back.
     if (rows.length < 2 || balance < amount) return { status: 409, body: { error: 'not enough money' } };

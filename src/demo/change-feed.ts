@@ -5,6 +5,7 @@ import { ROOT_CONTEXT, SpanKind } from '@opentelemetry/api';
 import { isRegion, type Region, regions, type ShopCollection } from './regions.ts';
 import { type ChildContext, runShopChild } from './shop-child.ts';
 import { linkFrom } from './shop-http.ts';
+import { shortDigest } from './shop-store.ts';
 import { withFacts } from './tracing.ts';
 
 interface Change {
@@ -51,6 +52,7 @@ async function applyChange(context: ChildContext, change: Change, destination: R
           operation: 'write',
           replica: destination,
           version: () => change.version,
+          ...(change.collection === 'profiles' ? { digest: () => shortDigest(change.body) } : {}),
         } as const;
         await withFacts(facts, () => context.store.pool(destination).query(upserts[change.collection], [change.body]));
       } finally {

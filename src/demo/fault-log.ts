@@ -1,7 +1,21 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 
 /** What the injector can do wrong. */
-export type FaultKind = 'dropped-change' | 'late-change' | 'dual-write' | 'lost-update' | 'stale-read' | 'read-your-writes';
+export type FaultKind =
+  | 'dropped-change'
+  | 'late-change'
+  | 'dual-write'
+  | 'lost-update'
+  | 'stale-read'
+  | 'read-your-writes'
+  | 'non-monotonic-read'
+  | 'version-fork'
+  | 'duplicate-consume'
+  | 'saga-uncompensated'
+  | 'write-contention';
+
+/** What leaves rows different between regions until somebody repairs them. */
+export const divergingKinds: readonly FaultKind[] = ['dropped-change', 'version-fork'];
 
 /** One fault as it was done, written apart from the service, which never sees this file. */
 export interface Fault {

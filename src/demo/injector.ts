@@ -215,6 +215,100 @@ export function createInjector(options: {
         rows: { [id]: profileRow(written) },
       };
     },
+    async 'non-monotonic-read'() {
+      const id = quietProfile();
+      const session = `look-${options.run}-${id}`;
+      const elsewhere = rng.pick(otherRegions(homeOf(id)));
+      const written = await setCity(id, rng.pick(cities), { holdMs: staleHoldMs });
+      const look = async (region: Region): Promise<ShopReply> =>
+        done(
+          await sendRequest('GET', `${profiles}/profiles/${id}?region=${region}`, undefined, { 'x-session': session }),
+          'read the profile',
+        );
+      const first = await look(homeOf(id));
+      await delay(staleHoldMs / 4);
+      const second = await look(elsewhere);
+      if (Number(second.body['version']) >= Number(first.body['version'])) throw new Error(`profile ${id} was not older in ${elsewhere}`);
+      return {
+        kind: 'non-monotonic-read',
+        collection: 'profiles',
+        keys: [String(id)],
+        regions: [elsewhere],
+        traces: tracesOf(written, first, second),
+        what: `a customer saw profile ${id} go back in time when ${elsewhere} answered`,
+        rows: { [id]: profileRow(written) },
+      };
+    },
+    async 'version-fork'() {
+      const id = quietProfile();
+      const home = homeOf(id);
+      const apart = rng.pick(otherRegions(home));
+      // Held, so that neither side hears of the other before both have written.
+      const first = await setCity(id, 'Kyoto', { holdMs: 1_000 });
+      const second = await setCity(id, 'Dakar', { holdMs: 1_000, at: apart });
+      if (first.body['version'] !== second.body['version']) throw new Error(`profile ${id} was not forked`);
+      return {
+        kind: 'version-fork',
+        collection: 'profiles',
+        keys: [String(id)],
+        regions: [home, apart],
+        traces: tracesOf(first, second),
+        what: `profile ${id} was written in ${home} and, during a split, in ${apart}: one version, two contents`,
+        // Either may win; what counts is that all regions say the same in the end.
+        rows: {},
+      };
+    },
+    async 'duplicate-consume'() {
+      const id = `G-${rng.pick(regions)}-${numbers.nextOrder()}`;
+      const body = { id, profileId: 1, accountId: 1, total: 25 };
+      const reply = done(await sendRequest('POST', `${orders}/giftcards`, body, chaosOf({ deliverTwice: true })), 'issue a gift card');
+      const consumers = Array.isArray(reply.body['consumers']) ? reply.body['consumers'].map(String) : [];
+      return {
+        kind: 'duplicate-consume',
+        collection: 'profiles',
+        keys: [],
+        regions: [],
+        traces: [...tracesOf(reply), ...consumers],
+        what: `the message of gift card ${id} was delivered twice and counted twice`,
+        rows: {},
+      };
+    },
+    async 'saga-uncompensated'() {
+      const id = `F-${rng.pick(regions)}-${numbers.nextOrder()}`;
+      const body = { id, profileId: 1, accountId: quietAccount(), total: 1 + rng.int(5), outOfStock: true };
+      const reply = await sendRequest('POST', `${orders}/orders`, body, chaosOf({ keepMoney: true }));
+      if (reply.status !== 409) throw new Error(`the order was answered ${reply.status}`);
+      return {
+        kind: 'saga-uncompensated',
+        collection: 'orders',
+        keys: [id],
+        regions: [],
+        traces: tracesOf(reply),
+        what: `order ${id} failed after it was paid, and the money was kept`,
+        rows: {},
+      };
+    },
+    async 'write-contention'() {
+      const [a, b] = [quietAccount(), quietAccount()];
+      const move = (from: number, to: number): Promise<ShopReply> =>
+        sendRequest(
+          'POST',
+          `${accounts}/transfers`,
+          { from, to, amount: 1, idempotencyKey: `f-${options.run}-${numbers.nextOrder()}` },
+          chaosOf({ lockPauseMs: 300 }),
+        );
+      const replies = await Promise.all([move(a, b), move(b, a)]);
+      if (!replies.some((reply) => reply.status === 500)) throw new Error(`accounts ${a} and ${b} did not deadlock`);
+      return {
+        kind: 'write-contention',
+        collection: 'accounts',
+        keys: [String(a), String(b)],
+        regions: ['eu'],
+        traces: tracesOf(...replies),
+        what: `two transfers between accounts ${a} and ${b} locked each other out`,
+        rows: {},
+      };
+    },
   };
 
   /** What is only seen in traces is injected where the service says that it looks for it. */

@@ -1,4 +1,4 @@
-import type { Fault } from './fault-log.ts';
+import { divergingKinds, type Fault } from './fault-log.ts';
 import type { FoundAnomaly, FoundDivergence } from './homeostat-api.ts';
 
 /** What the service found, held against what was really done. Pure: the log in, the verdict out. */
@@ -31,18 +31,19 @@ export function judge(options: {
   const confirmed = divergences.filter((divergence) => divergence.confirmedAtMs !== null);
   const mine = faults.filter((fault) => fault.run === run && fault.kind !== 'late-change');
 
-  const isFound = (fault: Fault): boolean => {
-    if (fault.kind === 'dropped-change')
-      return fault.keys.every((key) =>
-        confirmed.some(
-          (divergence) =>
-            divergence.collection === fault.collection &&
-            keyOf(divergence) === key &&
-            (divergence.confirmedAtMs ?? 0) >= Date.parse(fault.at),
-        ),
-      );
-    return anomalies.some((anomaly) => anomaly.grade === 'proven' && anomaly.kind === fault.kind && concerns(anomaly, fault));
-  };
+  const isConfirmed = (fault: Fault): boolean =>
+    fault.keys.every((key) =>
+      confirmed.some(
+        (divergence) =>
+          divergence.collection === fault.collection &&
+          keyOf(divergence) === key &&
+          (divergence.confirmedAtMs ?? 0) >= Date.parse(fault.at),
+      ),
+    );
+  const isProven = (fault: Fault): boolean =>
+    anomalies.some((anomaly) => anomaly.grade === 'proven' && anomaly.kind === fault.kind && concerns(anomaly, fault));
+  const isFound = (fault: Fault): boolean =>
+    (!divergingKinds.includes(fault.kind) || isConfirmed(fault)) && (fault.kind === 'dropped-change' || isProven(fault));
 
   const perKind: Record<string, { injected: number; found: number }> = {};
   const missed: string[] = [];
@@ -60,7 +61,7 @@ export function judge(options: {
         (divergence) =>
           !faults.some(
             (fault) =>
-              fault.kind === 'dropped-change' && fault.collection === divergence.collection && fault.keys.includes(keyOf(divergence)),
+              divergingKinds.includes(fault.kind) && fault.collection === divergence.collection && fault.keys.includes(keyOf(divergence)),
           ),
       )
       .map((divergence) => `divergence ${divergence.id}: ${divergence.collection}/${keyOf(divergence)} was reported as confirmed`),

@@ -2,7 +2,7 @@
 // others must hear goes through an outbox, except for gift cards, whose old code path publishes by itself after the commit.
 import { setTimeout as delay } from 'node:timers/promises';
 import { context as active, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode } from '@opentelemetry/api';
-import { isRegion, type Region, regions } from './regions.ts';
+import { type Chaos, isRegion, type Region, regions } from './regions.ts';
 import { type ChildContext, runShopChild } from './shop-child.ts';
 import { callShop, linkFrom, type Route, sendRequest, type ShopAnswer, type ShopRequest } from './shop-http.ts';
 import { currentTraceparent, recordChange, type Row, versionOf } from './shop-store.ts';
@@ -97,6 +97,7 @@ async function placeOrder(context: ChildContext, request: ShopRequest): Promise<
       : { ok: true, value: await insertOrder(context, request, 'orders.placed') },
   );
   if (recorded.ok) return { status: 201, body: recorded.value };
+  if (request.chaos.keepMoney === true) return { status: 409, body: { error: 'out of stock' } };
   await sagaStep(context, id, 'take-payment', 'compensate', move(tillAccount, account, 'refund'));
   return { status: 409, body: { error: 'out of stock, money returned' } };
 }
@@ -107,11 +108,11 @@ async function publish(
   topic: string,
   messageId: string,
   body: Readonly<Record<string, unknown>>,
-  options: { readonly isRefused?: boolean; readonly traceparent?: string | null; readonly root?: boolean },
-): Promise<void> {
+  options: { readonly chaos?: Chaos; readonly traceparent?: string | null; readonly root?: boolean },
+): Promise<readonly string[]> {
   const origin =
     options.traceparent === undefined || options.traceparent === null ? undefined : linkFrom({ traceparent: options.traceparent }).context;
-  await context.tracing.tracer.startActiveSpan(
+  return context.tracing.tracer.startActiveSpan(
     `send ${topic}`,
     {
       kind: SpanKind.PRODUCER,
@@ -127,16 +128,18 @@ async function publish(
     options.root === true ? ROOT_CONTEXT : active.active(),
     async (span) => {
       try {
-        if (options.isRefused === true) throw new Error('broker unavailable');
-        const headers: Record<string, string> = {};
+        const { chaos = {} } = options;
+        if (chaos.loseMessage === true) throw new Error('broker unavailable');
+        const headers: Record<string, string> = { 'x-chaos': JSON.stringify(chaos) };
         propagation.inject(active.active(), headers);
-        const reply = await sendRequest(
-          'POST',
-          `${context.settings.peers['profiles'] ?? ''}/messages`,
-          { topic, messageId, ...body },
-          headers,
-        );
-        if (reply.status >= 300) throw new Error(`the consumer answered ${reply.status}`);
+        const traces: string[] = [];
+        for (let delivery = 0; delivery < (chaos.deliverTwice === true ? 2 : 1); delivery += 1) {
+          const url = `${context.settings.peers['profiles'] ?? ''}/messages`;
+          const reply = await sendRequest('POST', url, { topic, messageId, ...body }, headers);
+          if (reply.status >= 300) throw new Error(`the consumer answered ${reply.status}`);
+          traces.push(String(reply.body['traceId']));
+        }
+        return traces;
       } catch (error) {
         span.recordException(error instanceof Error ? error : String(error));
         span.setAttribute('error.type', 'broker_unavailable');
@@ -153,13 +156,13 @@ async function issueGiftCard(context: ChildContext, request: ShopRequest): Promi
   const row = await insertOrder(context, request, undefined);
   const id = String(request.body['id']);
   try {
-    const isRefused = request.chaos.loseMessage === true;
-    await publish(context, 'giftcards.issued', `giftcard:${id}`, { profileId: request.body['profileId'], points: 5 }, { isRefused });
+    const body = { profileId: request.body['profileId'], points: 5 };
+    const consumers = await publish(context, 'giftcards.issued', `giftcard:${id}`, body, { chaos: request.chaos });
+    return { status: 201, body: { ...row, consumers } };
   } catch {
     // As in so many shops: logged somewhere, and the order stands without its message.
     return { status: 202, body: row };
   }
-  return { status: 201, body: row };
 }
 
 async function ship(context: ChildContext, request: ShopRequest): Promise<ShopAnswer> {

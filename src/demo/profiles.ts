@@ -5,7 +5,7 @@ import type pg from 'pg';
 import { isRegion, type Region } from './regions.ts';
 import { type ChildContext, runShopChild } from './shop-child.ts';
 import { linkFrom, type Route, type ShopAnswer, type ShopRequest } from './shop-http.ts';
-import { recordChange, type Row, versionBefore, versionOf } from './shop-store.ts';
+import { digestOf, recordChange, type Row, versionBefore, versionOf } from './shop-store.ts';
 import { homeOf } from './tables.ts';
 import { withFacts } from './tracing.ts';
 
@@ -37,6 +37,7 @@ async function changeCity(context: ChildContext, request: ShopRequest, region: R
       session: request.session,
       transaction,
       version: versionOf,
+      digest: digestOf,
       base,
     } as const;
     const { rows } = await withFacts(facts, () =>
@@ -72,6 +73,7 @@ async function createProfile(context: ChildContext, request: ShopRequest): Promi
     replica: region,
     session: request.session,
     version: versionOf,
+    digest: digestOf,
     base: '',
   } as const;
   return context.store.transaction(region, async (client, transaction) => {
@@ -114,7 +116,7 @@ async function takeMessage(context: ChildContext, request: ShopRequest, carrier:
           const { rowCount } = await client.query('insert into processed_messages (message_id) values ($1) on conflict do nothing', [
             messageId,
           ]);
-          if (rowCount === 0) return;
+          if (rowCount === 0 && request.chaos.deliverTwice !== true) return;
           const facts = {
             objectType: 'profiles',
             objectKey: key,
@@ -122,6 +124,7 @@ async function takeMessage(context: ChildContext, request: ShopRequest, carrier:
             replica: region,
             transaction,
             version: versionOf,
+            digest: digestOf,
             base: versionBefore,
           } as const;
           const { rows } = await withFacts(facts, () =>
@@ -139,7 +142,7 @@ async function takeMessage(context: ChildContext, request: ShopRequest, carrier:
               {},
             );
         });
-        return { status: 200, body: {} };
+        return { status: 200, body: { traceId: span.spanContext().traceId } };
       } finally {
         span.end();
       }
@@ -163,7 +166,7 @@ await runShopChild('profiles', (context) => {
       method: 'PATCH',
       route: '/profiles/:id',
       async answer(request) {
-        const region = homeOf(Number(request.id));
+        const region = request.chaos.at ?? homeOf(Number(request.id));
         for (let attempt = 0; attempt < attempts; attempt += 1) {
           const answer = await changeCity(context, request, region);
           if (answer !== undefined) return answer;

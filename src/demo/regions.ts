@@ -25,6 +25,14 @@ export interface Chaos {
   readonly holdMs?: number;
   /** Read, think for a while, and write without looking again: how updates get lost. Milliseconds of thought. */
   readonly blindMs?: number;
+  /** The write is made here although this is not the object's home: both sides of a split brain go on. */
+  readonly at?: Region;
+  /** The broker delivers the message twice, and the consumer does not remember. */
+  readonly deliverTwice?: boolean;
+  /** The money of a failed order is not given back. */
+  readonly keepMoney?: boolean;
+  /** Rows are locked in the order in which they are named, with a pause between: how deadlocks come about. Milliseconds. */
+  readonly lockPauseMs?: number;
   /** The broker refuses the message after the database has committed. */
   readonly loseMessage?: boolean;
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { context, propagation, trace } from '@opentelemetry/api';
 import type pg from 'pg';
 import type { Chaos, Region, ShopCollection } from './regions.ts';
@@ -101,4 +102,14 @@ export function versionOf(rows: readonly Row[]): number | undefined {
 export function versionBefore(rows: readonly Row[]): number | undefined {
   const version = versionOf(rows);
   return version === undefined ? undefined : version - 1;
+}
+
+/** Digest of the JSON text that a write returned as `body`: jsonb writes equal rows as equal texts. */
+export function digestOf(rows: readonly Row[]): string | undefined {
+  const body = rows[0]?.['body'];
+  return typeof body === 'string' ? shortDigest(body) : undefined;
+}
+
+export function shortDigest(body: string): string {
+  return createHash('sha256').update(body).digest('hex').slice(0, 16);
 }

@@ -17,6 +17,8 @@ export interface QueryFacts {
   readonly transaction?: string | undefined;
   /** From the rows that came back; undefined where none did. */
   readonly version?: (rows: readonly Readonly<Record<string, unknown>>[]) => number | undefined;
+  /** A short digest of the row that a write left, in the shop's own way; the same wherever the same row is. */
+  readonly digest?: (rows: readonly Readonly<Record<string, unknown>>[]) => string | undefined;
   /** The version that a write was derived from; '' where the object did not exist. A function where only the database knows it. */
   readonly base?: number | '' | ((rows: readonly Readonly<Record<string, unknown>>[]) => number | undefined);
 }
@@ -87,6 +89,7 @@ export function withFacts<T>(facts: QueryFacts, run: () => Promise<T>): Promise<
 function factAttributes(facts: QueryFacts, rows: readonly Readonly<Record<string, unknown>>[]): Record<string, string | number> {
   const version = facts.version?.(rows);
   const base = typeof facts.base === 'function' ? facts.base(rows) : facts.base;
+  const digest = facts.digest?.(rows);
   return {
     'consistency.object.type': facts.objectType,
     'consistency.object.key': facts.objectKey,
@@ -94,6 +97,7 @@ function factAttributes(facts: QueryFacts, rows: readonly Readonly<Record<string
     'consistency.replica.id': facts.replica,
     ...(version === undefined ? {} : { 'consistency.version': version }),
     ...(base === undefined ? {} : { 'consistency.version.base': base }),
+    ...(digest === undefined ? {} : { 'consistency.value.digest': digest }),
     ...(facts.session === undefined ? {} : { 'consistency.session.id': facts.session }),
     ...(facts.transaction === undefined ? {} : { 'consistency.transaction.id': facts.transaction }),
   };

@@ -10,7 +10,7 @@ import { createRng } from '../../src/base/rng.ts';
 import { compareRegions } from '../../src/demo/compare-regions.ts';
 import { configText } from '../../src/demo/config-text.ts';
 import { type Estate, openEstate, type Shop } from '../../src/demo/estate.ts';
-import { type FaultLog, openFaultLog } from '../../src/demo/fault-log.ts';
+import { divergingKinds, type FaultLog, openFaultLog } from '../../src/demo/fault-log.ts';
 import { createInjector } from '../../src/demo/injector.ts';
 import { numbersFrom, startTraffic } from '../../src/demo/traffic.ts';
 import { detectors } from '../../src/detect/registry.ts';
@@ -81,9 +81,9 @@ describe('demo estate', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  test('regions differ in exactly the rows whose change events were dropped', async () => {
+  test('regions differ in exactly the rows that faults left different', async () => {
     const dropped = log.faults
-      .filter((fault) => fault.kind === 'dropped-change')
+      .filter((fault) => divergingKinds.includes(fault.kind))
       .flatMap((fault) => fault.keys.map((key) => `${fault.collection}/${key}`));
     const { different, rows } = await compareRegions(estate.urls);
     expect(different.toSorted()).toEqual(dropped.toSorted());
