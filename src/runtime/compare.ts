@@ -13,6 +13,7 @@ import type { ReplicaConnection } from '../io/replicas/replica.ts';
 import { confirmDivergences } from './compare-confirm.ts';
 import { readDivergences } from './compare-keys.ts';
 import { agreedShape } from './compare-shape.ts';
+import { commonHash, sketchDifference, type SketchedKeys } from './compare-sketch.ts';
 
 export { agreedShape } from './compare-shape.ts';
 export { compareKeys } from './compare-keys.ts';
@@ -54,6 +55,8 @@ export interface CompareOptions {
 
 const BUCKETS = 256;
 const KEYS_PER_READ = 1_000;
+/** Keys and digests held while buckets are subtracted: about 300 bytes each. */
+const MAX_HELD_ENTRIES = 400_000;
 /** Differences that wait for confirmation at once; a comparison with more confirms in between. */
 const MAX_WAITING = 20_000;
 
@@ -180,25 +183,68 @@ async function* differingKeys(
 ): AsyncGenerator<readonly Key[]> {
   if (connections.length < 2) return;
   progress('digests', 0, 1);
+  const hash = await commonHash(shape, connections, signal);
+  const sketched: SketchedKeys =
+    hash === undefined
+      ? await bucketDifference(shape, connections, signal, tally)
+      : await sketchDifference(shape, connections, everyKey, hash, signal, tally);
+  progress('digests', 1, 1);
+  if (sketched.is === 'equal') return;
+  if (sketched.is === 'keys') yield sketched.keys;
+  else yield* keysOfBuckets(shape, connections, sketched.buckets, signal, tally, progress);
+}
+
+/** For stores that make no sketches: a digest a bucket. */
+async function bucketDifference(
+  shape: Shape,
+  connections: readonly ReplicaConnection[],
+  signal: AbortSignal,
+  tally: { rounds: number },
+): Promise<SketchedKeys> {
   tally.rounds += 1;
   const digests = await Promise.all(connections.map((connection) => connection.digestBuckets(shape, everyKey, BUCKETS, signal)));
-  const only = differingRanges(digests);
-  progress('digests', 1, 1);
-  if (only.length === 0) return;
-  tally.rounds += 1;
-  const subtraction = new EntrySubtraction(shape.key, connections.length);
-  const rows = digests.reduce((sum, list) => sum + only.reduce((total, at) => total + (list[at]?.count ?? 0), 0), 0);
+  const buckets = differingRanges(digests);
+  return buckets.length === 0 ? { is: 'equal' } : { is: 'too-many', buckets };
+}
+
+/** Keys and digests of these buckets from every replica, subtracted; as many buckets at a time as memory allows. */
+async function* keysOfBuckets(
+  shape: Shape,
+  connections: readonly ReplicaConnection[],
+  buckets: readonly number[],
+  signal: AbortSignal,
+  tally: { rounds: number },
+  progress: Progress,
+): AsyncGenerator<readonly Key[]> {
+  let pass = buckets;
+  let rest: readonly number[] = [];
   let done = 0;
-  await Promise.all(
-    connections.map(async (connection, index) => {
-      for await (const batch of connection.entries(shape, everyKey, { buckets: BUCKETS, only }, signal)) {
-        for (const entry of batch) subtraction.add(index, entry.key, entry.digest);
-        done += batch.length;
-        progress('keys', done, rows);
-      }
-    }),
-  );
-  yield subtraction.differing();
+  while (pass.length > 0) {
+    tally.rounds += 1;
+    const subtraction = new EntrySubtraction(shape.key, connections.length);
+    const isFull = await Promise.all(
+      connections.map(async (connection, index) => {
+        for await (const batch of connection.entries(shape, everyKey, { buckets: BUCKETS, only: pass }, signal)) {
+          for (const entry of batch) subtraction.add(index, entry.key, entry.digest);
+          if (subtraction.size > MAX_HELD_ENTRIES && pass.length > 1) return true;
+        }
+        return false;
+      }),
+    );
+    if (isFull.includes(true)) {
+      // Too much differs to hold at once: half the buckets now, the others in a scan of their own.
+      const half = Math.ceil(pass.length / 2);
+      rest = [...pass.slice(half), ...rest];
+      pass = pass.slice(0, half);
+      continue;
+    }
+    done += pass.length;
+    progress('keys', done, buckets.length);
+    yield subtraction.differing();
+    const next = Math.min(rest.length, pass.length);
+    pass = rest.slice(0, next);
+    rest = rest.slice(next);
+  }
 }
 
 function totals(connections: readonly ReplicaConnection[]): { rowsScanned: number; bytesMoved: number; rowsFetched: number } {

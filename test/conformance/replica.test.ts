@@ -1,11 +1,13 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Failure } from '../../src/base/failure.ts';
 import { agreeShape } from '../../src/domain/agree-shape.ts';
+import { estimateDifference, isEqualSummary } from '../../src/detect/localize-sketch.ts';
 import type { RowDigest } from '../../src/domain/digest.ts';
 import { type Effect, invertEffects } from '../../src/domain/effect.ts';
 import { everyKey } from '../../src/domain/key-range.ts';
 import { isCanonical, keyDigest, rowDigest } from '../../src/domain/row-encoding.ts';
 import type { Row, Shape } from '../../src/domain/row.ts';
+import { addItem, emptyTable, peelTable, subtractTables, valueOf } from '../../src/domain/sketch.ts';
 import { DigestSum, laneSum } from '../../src/io/replicas/lane-sum.ts';
 import { openReplica } from '../../src/io/replicas/registry.ts';
 import type { ReplicaConnection } from '../../src/io/replicas/replica.ts';
@@ -118,6 +120,48 @@ for (const { name, isAvailable, start } of stores) {
       }
       expect(found.size).toBe((buckets[2]?.count ?? 0) + (buckets[5]?.count ?? 0));
       for (const [id, digest] of found) expect(digest).toBe(rowDigest(shape, rowOf(Number(id))));
+    });
+
+    test('sketches are those of the specification, and peel to the keys that differ', async (context) => {
+      const { sketching } = replica;
+      if (sketching === undefined) return context.skip('this store makes no sketches');
+      const cells = 11;
+      const buckets = Array.from({ length: 256 }, (_unused, at) => at);
+      const before = await sketching.summarize(shape, everyKey, 'canonical', signal);
+      const [digest] = await replica.digest(shape, [everyKey], signal);
+      expect({ count: before.count, sum: before.sum }).toEqual(digest);
+      const table = await sketching.table(shape, everyKey, 'canonical', buckets, cells, signal);
+      const expected = emptyTable(cells);
+      for (let id = 1; id <= 40; id += 1) {
+        const place = BigInt(`0x${keyDigest(shape, { id: String(id) }).slice(0, 16)}`);
+        addItem(expected, BigInt(id), place, valueOf(rowDigest(shape, rowOf(id))));
+      }
+      expect(table).toEqual(expected);
+      for (const hash of ['canonical', 'native'] as const) {
+        await store.put(rowOf(3));
+        await store.put(rowOf(-5));
+        await store.put(rowOf(8));
+        await store.remove('77');
+        const [one, oneTable] = [
+          await sketching.summarize(shape, everyKey, hash, signal),
+          await sketching.table(shape, everyKey, hash, buckets, cells, signal),
+        ];
+        await store.put(rowOf(3, { note: '' }));
+        await store.remove('-5');
+        await store.put(rowOf(77));
+        await store.put(rowOf(8, { name: null }));
+        const two = await sketching.summarize(shape, everyKey, hash, signal);
+        expect(isEqualSummary(one, two)).toBe(false);
+        const estimate = estimateDifference(one, two);
+        expect(estimate.buckets.length).toBeLessThanOrEqual(4);
+        const full = await sketching.table(shape, everyKey, hash, buckets, cells, signal);
+        const words = peelTable(subtractTables(oneTable, full), sketching.placeOf(shape, hash));
+        const keys = words === undefined ? [] : await sketching.locate(shape, everyKey, hash, words, signal);
+        expect(
+          keys.map((key) => Number(key['id'])).toSorted((a, b) => a - b),
+          hash,
+        ).toEqual([-5, 3, 8, 77]);
+      }
     });
 
     test('a reader that leaves early leaves a usable connection', async () => {

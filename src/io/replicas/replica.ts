@@ -4,6 +4,7 @@ import type { Position } from '../../domain/divergence.ts';
 import type { Effect } from '../../domain/effect.ts';
 import type { KeyRange } from '../../domain/key-range.ts';
 import type { Key, Row, Shape } from '../../domain/row.ts';
+import type { SketchTable, Summary } from '../../domain/sketch.ts';
 
 /** What became of a batch of effects on the target. All of them, or none. */
 export type ApplyResult =
@@ -34,6 +35,29 @@ export interface BucketChoice {
   readonly only?: readonly number[];
 }
 
+/** `native`: the engine's own, fast, for replicas of one family; `canonical`: row encoding v1, the same everywhere. */
+export type SketchHash = 'native' | 'canonical';
+
+/** Sketches (`domain/sketch.ts`), for stores that can make them: bytes then grow with the differences, not with the rows. */
+export interface Sketching {
+  /** Replicas with the same text here have the same native hash for this shape. */
+  family(shape: Shape, signal: AbortSignal): Promise<string>;
+  summarize(shape: Shape, range: KeyRange, hash: SketchHash, signal: AbortSignal): Promise<Summary>;
+  /** A table of the rows in these buckets of a summary. */
+  table(
+    shape: Shape,
+    range: KeyRange,
+    hash: SketchHash,
+    buckets: readonly number[],
+    cells: number,
+    signal: AbortSignal,
+  ): Promise<SketchTable>;
+  /** p of a key word, for peeling. */
+  placeOf(shape: Shape, hash: SketchHash): (key: bigint) => bigint;
+  /** The keys that this replica holds behind key words. */
+  locate(shape: Shape, range: KeyRange, hash: SketchHash, words: readonly bigint[], signal: AbortSignal): Promise<readonly Key[]>;
+}
+
 /** What a connector has moved and looked at since it was opened. */
 export interface ReplicaCounters {
   rowsScanned: number;
@@ -59,6 +83,8 @@ export interface ReplicaConnection {
   digest(shape: Shape, ranges: readonly KeyRange[], signal: AbortSignal): Promise<readonly RangeDigest[]>;
   /** One digest a bucket of the range (index = bucket), from one scan inside the store. */
   digestBuckets(shape: Shape, range: KeyRange, buckets: number, signal: AbortSignal): Promise<readonly RangeDigest[]>;
+  /** Absent where the store computes nothing. */
+  readonly sketching?: Sketching;
   /** Keys and row digests of the chosen buckets of the range, in batches, in no particular order. */
   entries(shape: Shape, range: KeyRange, choice: BucketChoice, signal: AbortSignal): AsyncIterable<readonly Entry[]>;
   /** The rows of `keys` that exist. */

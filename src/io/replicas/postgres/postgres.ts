@@ -10,6 +10,8 @@ import { applyEffects } from './apply.ts';
 import { describeTable, type Table } from './describe.ts';
 import { readRows } from './read-rows.ts';
 import { digestBuckets, digestRange, readEntries } from './scan.ts';
+import { nativeFamily } from './native-hash.ts';
+import { locateKeys, placeOfKeyWord, sketchTable, summarize } from './sketch.ts';
 import { openSessionPool, type Session } from './session.ts';
 
 const READ_ONLY = 'ISOLATION LEVEL REPEATABLE READ READ ONLY';
@@ -64,6 +66,21 @@ export function openPostgresReplica(collection: Collection, replica: Replica): R
         for (const digest of digests) counters.rowsScanned += digest.count;
         return digests;
       }),
+
+    sketching: {
+      family: (shape, signal) => pool.use(signal, async (session) => nativeFamily(await tableOf(session), shape)),
+      summarize: (shape, range, hash, signal) =>
+        pool.use(signal, async (session) => {
+          const summary = await summarize(session, await tableOf(session), shape, range, hash);
+          counters.rowsScanned += summary.count;
+          return summary;
+        }),
+      table: (shape, range, hash, buckets, cells, signal) =>
+        pool.use(signal, async (session) => sketchTable(session, await tableOf(session), shape, range, hash, buckets, cells)),
+      placeOf: placeOfKeyWord,
+      locate: (shape, range, hash, words, signal) =>
+        pool.use(signal, async (session) => locateKeys(session, await tableOf(session), shape, range, hash, words)),
+    },
 
     async *entries(shape, range, choice, signal) {
       // A generator cannot live inside a callback: batches pass through a hand-over of one.

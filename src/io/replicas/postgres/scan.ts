@@ -14,14 +14,14 @@ import {
   textsFrom,
 } from './canonical-sql.ts';
 import type { Table } from './describe.ts';
-import type { Session } from './session.ts';
+import { literal, type Session } from './session.ts';
 
 /** WHERE of a key range in key order: text by bytes, all else in the order of its type. Bounds are parameters from `first` on. */
 export function rangeWhere(
   table: Table,
   shape: Shape,
   range: KeyRange,
-  first = 1,
+  first: number | 'literals' = 1,
 ): { readonly sql: string; readonly values: readonly string[] } {
   const columns = shape.key.map((name) => tableColumn(table, name));
   const types = shape.key.map((name) => shape.columns.find((column) => column.name === name)?.type ?? 'text');
@@ -38,7 +38,7 @@ export function rangeWhere(
     if (bound === null) continue;
     const right = columns.map((column, at) => {
       values.push(bound[column.name] ?? '');
-      const parameter = `$${first - 1 + values.length}::text`;
+      const parameter = first === 'literals' ? `${literal(bound[column.name] ?? '')}::text` : `$${first - 1 + values.length}::text`;
       return isPlain(at) ? nativeExpression(column, types[at] ?? 'text', parameter) : `${parameter} COLLATE "C"`;
     });
     conditions.push(`(${left.join(', ')}) ${operator} (${right.join(', ')})`);

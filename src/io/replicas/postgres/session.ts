@@ -20,6 +20,11 @@ const CONNECT_TIMEOUT_MS = 10_000;
 
 export interface Session {
   query(text: string, values?: readonly unknown[]): Promise<readonly Record<string, unknown>[]>;
+  /**
+   * The one bytea that `select` gives, as it is: through COPY, because ordinary results come as text, in which bytes are twice as many.
+   * COPY takes no parameters: values are literals ({@link literal}).
+   */
+  packed(select: string): Promise<Buffer>;
 }
 
 export interface SessionPool {
@@ -91,6 +96,10 @@ export function openSessionPool(collection: string, replica: Replica, counters: 
           signal.throwIfAborted();
           return (await client.query(text, values === undefined ? undefined : [...values])).rows as Record<string, unknown>[];
         },
+        packed: (select) => {
+          signal.throwIfAborted();
+          return readPacked(client, select);
+        },
       });
     } catch (error) {
       if (signal.aborted) throw signal.reason;
@@ -121,6 +130,32 @@ export function openSessionPool(collection: string, replica: Replica, counters: 
       await pool?.end();
     },
   };
+}
+
+/** A text as an SQL literal, for statements without parameters. */
+export function literal(value: string): string {
+  return pg.escapeLiteral(value);
+}
+
+/** COPY's binary format: 19 bytes of header; then a row: 2 bytes number of fields, 4 bytes length, the field. */
+const COPY_BEFORE_FIELD = 19 + 2 + 4;
+
+function readPacked(client: pg.PoolClient, select: string): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    const query = new pg.Query(`COPY (${select}) TO STDOUT (FORMAT binary)`, [], (error: Error | null | undefined) => {
+      if (error !== null && error !== undefined) return reject(error);
+      const bytes = Buffer.concat(chunks);
+      const length = bytes.length < COPY_BEFORE_FIELD ? -1 : bytes.readInt32BE(COPY_BEFORE_FIELD - 4);
+      return length < 0
+        ? reject(new RangeError('a packed row has one field that is not NULL'))
+        : resolve(bytes.subarray(COPY_BEFORE_FIELD, COPY_BEFORE_FIELD + length));
+    });
+    const receiver = query as unknown as { handleCopyData: (message: { readonly chunk: Buffer }) => void };
+    // The parser reuses its buffer: what is kept is copied.
+    receiver.handleCopyData = (message) => chunks.push(Buffer.from(message.chunk));
+    client.query(query);
+  });
 }
 
 function countedSocket(counters: ReplicaCounters): Socket {
