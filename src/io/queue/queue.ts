@@ -1,6 +1,6 @@
 import type { Bell } from '../../domain/bell.ts';
 
-/** One ring. `id` keeps a ring that is repeated from being heard twice while the first is remembered; it is no guarantee. */
+/** One ring. `id` keeps a ring that is repeated from being heard twice while the first still waits; what ran is forgotten. */
 export interface Ring {
   readonly id: string;
   readonly subject: string;
