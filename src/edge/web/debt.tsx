@@ -25,7 +25,7 @@ export function DebtPage(): JSX.Element {
       <header class="overview-head">
         <h1>
           {number(data.total.points)} points in {data.windowDays} days: {count(data.total.incidents, 'case')},{' '}
-          {number(data.total.minutesDiverged)} minutes diverged, {count(data.total.rowsRepaired, 'row')} repaired.
+          {count(Math.round(data.total.minutesDiverged), 'minute')} diverged, {count(data.total.rowsRepaired, 'row')} repaired.
         </h1>
         <p class="muted">
           A case costs {data.prices.incident}, a diverged minute {data.prices.minute}, a repaired row {data.prices.row}.

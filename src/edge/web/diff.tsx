@@ -196,10 +196,19 @@ function Cell({ row, column, title, tone, label, isFirst, span }: CellProps): JS
   const value = row?.[column];
   const isNumber = typeof value === 'string' && /^-?\d+(\.\d+)?$/.test(value);
   return (
-    <td class={`${tone}${isNumber ? ' num' : ''}`} title={title} data-label={label}>
-      {value === null ? <span class="absent">NULL</span> : value === '' ? <span class="absent">empty</span> : (value ?? '')}
+    <td
+      class={`${tone}${isNumber ? ' num' : ''}`}
+      title={typeof value === 'string' && shorten(value) !== value ? `${value} · ${title}` : title}
+      data-label={label}
+    >
+      {value === null ? <span class="absent">NULL</span> : value === '' ? <span class="absent">empty</span> : shorten(value ?? '')}
     </td>
   );
+}
+
+/** UTC is the canonical zone of every timestamp here: the cell's title says it, the cell keeps its width. */
+function shorten(value: string): string {
+  return /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00$/.test(value) ? value.slice(0, -3) : value;
 }
 
 function ColumnClass({ is }: { readonly is: string | undefined }): JSX.Element | null {

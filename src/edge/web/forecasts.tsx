@@ -92,8 +92,10 @@ function ForecastCard({ forecast, nowMs }: { readonly forecast: ForecastWithHist
         unit={series.metric}
       />
       <p class="muted">
-        At most {number(forecast.maximum[last] ?? 0, 1)} over the horizon ({Math.round((levels[last] ?? 0) * 100)} %). Error (MASE):{' '}
-        {scores.map(([name, score]) => `${name} ${score.toFixed(2)}`).join(', ')}
+        At most {number(forecast.maximum[last] ?? 0, 1)} over the horizon ({Math.round((levels[last] ?? 0) * 100)} %).{' '}
+        {scores.length === 0
+          ? 'Too little history to compare the model with the simple rules yet.'
+          : `Error (MASE): ${scores.map(([name, score]) => `${name} ${score.toFixed(2)}`).join(', ')}.`}
       </p>
     </Panel>
   );

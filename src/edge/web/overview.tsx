@@ -5,12 +5,13 @@ import type { ConsistencyDomain } from '../../domain/consistency-domain.ts';
 import type { DomainState } from '../../io/store/domain-state.ts';
 import type { ProposalSummary } from '../../io/store/proposals.ts';
 import type { StoredRepair } from '../../io/store/repairs.ts';
+import type { DebtReport } from '../../report/consistency-debt.ts';
 import type { CollectionState, ReplicaState } from '../../io/store/scans.ts';
 import { CallError, mayOperate, type Me, send } from './api.ts';
 import { Bars } from './chart.tsx';
 import { toast } from './decide.tsx';
 import { Empty, ExporterVariables, FirstReplica } from './empty.tsx';
-import { useNow } from './live.ts';
+import { useNow, useResource } from './live.ts';
 import { Ago, Panel, Tag, Waiting } from './parts.tsx';
 import { Link } from './router.tsx';
 import { ago, count, number, span } from './words.ts';
@@ -68,12 +69,19 @@ export function OverviewPage({ overview, me }: { readonly overview: OverviewData
     0,
   );
   const waiting = overview.proposals.filter((entry) => entry.state === 'waiting').reduce((sum, entry) => sum + entry.count, 0);
+  const failing = overview.collections.filter((collection) => (collection.state?.error ?? null) !== null);
   const sealed = overview.repairs.filter((entry) => entry.state === 'sealed');
   return (
     <div class="overview">
       <header class="overview-head">
         <h1>
-          {diverged === 0 ? 'Replicas agree.' : `${count(diverged, 'row')} ${diverged === 1 ? 'is' : 'are'} diverged.`}{' '}
+          {diverged === 0
+            ? failing.length > 0
+              ? `${count(failing.length, 'collection')} could not be compared.`
+              : overview.collections.every((collection) => collection.state?.lastScanEndedMs)
+                ? 'Replicas agree.'
+                : 'Replicas are being compared for the first time.'
+            : `${count(diverged, 'row')} ${diverged === 1 ? 'is' : 'are'} diverged.`}{' '}
           {waiting === 0 ? (
             'Nothing waits for a person.'
           ) : (
@@ -149,6 +157,9 @@ export function OverviewPage({ overview, me }: { readonly overview: OverviewData
         <Panel title="Repairs" aside={<Link href="/queue?state=done">all</Link>}>
           <RepairHistory repairs={overview.recentRepairs} nowMs={nowMs} />
         </Panel>
+        <Panel title="Debt" aside={<Link href="/debt">balance sheet</Link>}>
+          <DebtLine />
+        </Panel>
         <Panel title="Last repairs">
           <ul class="last-repairs">
             {overview.recentRepairs.slice(0, 7).map((repair) => (
@@ -199,6 +210,12 @@ function MatrixCell({
       </td>
     );
   }
+  if ((collection.state?.error ?? null) !== null)
+    return (
+      <td class="cell-down" title={collection.state?.error ?? ''}>
+        ?
+      </td>
+    );
   const isVerified = collection.state?.lastScanEqual === true;
   return (
     <td class={`num ${isVerified ? 'cell-equal' : 'muted'}`} title={title}>
@@ -253,7 +270,7 @@ function ScanButton({ name }: { readonly name: string }): JSX.Element {
 
 function comparedWords(state: CollectionState | null, nowMs: number): string {
   if (state === null || state.lastScanStartedMs === null) return 'not yet';
-  if (state.error !== null) return `failed: ${state.error}`;
+  if (state.error !== null) return 'could not be compared';
   if (state.lastScanEndedMs === null) return `running for ${span(nowMs - state.lastScanStartedMs)}`;
   return ago(state.lastScanEndedMs, nowMs);
 }
@@ -291,8 +308,8 @@ function RepairHistory({ repairs, nowMs }: { readonly repairs: readonly StoredRe
           ''
         ) : (
           <>
-            From approval to verified: <strong>{span(median)}</strong> in the middle,{' '}
-            {span(times[Math.min(times.length - 1, Math.floor(times.length * 0.95))] ?? 0)} at the 95th of a hundred.
+            From approval to verified: half within <strong>{span(median)}</strong>, 95 % within{' '}
+            {span(times[Math.min(times.length - 1, Math.floor(times.length * 0.95))] ?? 0)}.
           </>
         )}
       </p>
@@ -305,6 +322,39 @@ function RepairHistory({ repairs, nowMs }: { readonly repairs: readonly StoredRe
         from={isYoung ? '24 h ago' : '14 d ago'}
         to="now"
       />
+    </>
+  );
+}
+
+/** What unsafe code paths have cost, and the fix that pays back most: a reason to open the balance sheet. */
+function DebtLine(): JSX.Element {
+  const { data } = useResource<DebtReport>('/api/v1/debt', ['case', 'anomaly']);
+  if (data === undefined) return <p class="muted" />;
+  const grades = (['proven', 'structural', 'risk'] as const).map((grade) => ({
+    grade,
+    lines: data.lines.filter((line) => line.grade === grade).length,
+  }));
+  return (
+    <>
+      <p>
+        <strong>{number(data.total.points)} points</strong> in {data.windowDays} days: {count(data.total.incidents, 'case')},{' '}
+        {count(Math.round(data.total.minutesDiverged), 'minute')} diverged.{' '}
+        {grades
+          .filter(({ lines }) => lines > 0)
+          .map(({ grade, lines }, index) => (
+            <span key={grade}>
+              {index === 0 ? 'Places in code: ' : ', '}
+              <Link href={`/anomalies?grade=${grade}`}>
+                {number(lines)} {grade}
+              </Link>
+            </span>
+          ))}
+      </p>
+      <ol class="repayments">
+        {data.repayments.slice(0, 3).map((repayment) => (
+          <li key={repayment.id}>{repayment.says}</li>
+        ))}
+      </ol>
     </>
   );
 }
@@ -333,6 +383,8 @@ function attentionOf(overview: OverviewData, nowMs: number): readonly Attention[
       });
   }
   for (const collection of overview.collections) {
+    const error = collection.state?.error ?? null;
+    if (error !== null) found.push({ says: `${collection.name} could not be compared: ${error}`, href: '/', tone: 'wrong' });
     for (const replica of collection.replicas)
       if (replica.state?.isUp === false)
         found.push({ says: `${collection.name} on ${replica.id} does not answer: ${replica.state.says}`, href: '/', tone: 'wrong' });

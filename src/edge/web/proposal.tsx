@@ -126,9 +126,6 @@ function ProposalScreen({
           <Panel title="Difference" class="panel-diff" aside={<span class="muted">{list(targets)} would change</span>}>
             <Difference proposal={proposal} />
           </Panel>
-          <Panel title="Alternatives">
-            <Alternatives proposal={proposal} />
-          </Panel>
           {proposal.cause === null ? null : (
             <Panel
               title="The cause, and what would fix it"
@@ -143,6 +140,9 @@ function ProposalScreen({
               </p>
             </Panel>
           )}
+          <Panel title="Alternatives">
+            <Alternatives proposal={proposal} />
+          </Panel>
           <details class="panel timeline" open={!isWaiting}>
             <summary>
               Audit timeline <span class="muted">{count(proposal.timeline.length, 'entry', 'entries')}</span>
@@ -193,7 +193,9 @@ function ProposalScreen({
               {proposal.verdict.rules.map((rule) => (
                 <li key={rule.id}>
                   <code>{rule.id}</code> {rule.reason}{' '}
-                  <span class="muted">{rule.nearestChange === null ? 'Never automatic.' : `Unless you ${rule.nearestChange}.`}</span>
+                  <span class="muted">
+                    {rule.nearestChange === null ? 'No change allows it.' : `Nearest change: ${rule.nearestChange}.`}
+                  </span>
                 </li>
               ))}
             </ul>

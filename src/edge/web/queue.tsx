@@ -150,7 +150,7 @@ export function QueuePage({ me }: { readonly me: Me }): JSX.Element {
         </p>
       ) : null}
       {shown.length === 0 ? null : (
-        <VirtualList items={shown} rowHeight={isNarrow ? 104 : 62} label="Proposals" reveal={at}>
+        <VirtualList items={shown} rowHeight={isNarrow ? 104 : 78} label="Proposals" reveal={at}>
           {(item, index, style) => (
             <QueueRow
               key={item.id}

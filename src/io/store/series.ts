@@ -55,6 +55,18 @@ export async function loadSeriesPoints(db: Queryable, stepMs: number, sinceMs: n
   }));
 }
 
+/** The last points of one series, in time order: what its chart shows. */
+export async function loadLatestSeries(db: Queryable, series: SeriesId, stepMs: number, limit: number): Promise<readonly SeriesPoint[]> {
+  const { rows } = await db.query<{ at_ms: number; value: number }>(
+    `select at_ms, value from series_points
+      where step_ms = $1 and collection = $2 and bucket = $3 and region = $4 and metric = $5
+        and at_ms > (select coalesce(max(at_ms), 0) from series_points where step_ms = $1) - $1::bigint * $6::bigint
+      order by at_ms`,
+    [stepMs, series.collection, series.bucket, series.region, series.metric, limit],
+  );
+  return rows.map((row) => ({ series, stepMs, atMs: row.at_ms, value: row.value }));
+}
+
 export async function pruneSeriesPoints(db: Queryable, stepMs: number, beforeMs: number): Promise<void> {
   await db.query('delete from series_points where step_ms = $1 and at_ms < $2', [stepMs, beforeMs]);
 }

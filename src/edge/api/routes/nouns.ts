@@ -7,7 +7,9 @@ import { listApprovals } from '../../../io/store/approvals.ts';
 import { getAuditEntry, listAudit } from '../../../io/store/audit.ts';
 import { getCase, listCases } from '../../../io/store/cases.ts';
 import { getDivergence, listDivergences, type StoredDivergence } from '../../../io/store/divergences.ts';
-import { getForecast, listForecasts } from '../../../io/store/forecasts.ts';
+import type { Queryable } from '../../../io/store/database.ts';
+import { getForecast, listForecasts, type StoredForecast } from '../../../io/store/forecasts.ts';
+import { loadLatestSeries } from '../../../io/store/series.ts';
 import { getOutcome, listOutcomes } from '../../../io/store/outcomes.ts';
 import type { Page, PageRequest } from '../../../io/store/page.ts';
 import { getProposal, listProposals, type StoredProposal } from '../../../io/store/proposals.ts';
@@ -27,6 +29,8 @@ const noun = z.looseObject({});
 const page = z.object({ items: z.array(noun), nextCursor: z.string().nullable() });
 /** Divergences of a case that its page shows; the rest is a list away. */
 const caseDivergences = 200;
+/** Steps of history beside a forecast. */
+const shownHistory = 96;
 
 interface HasDomain {
   readonly domain?: string | null;
@@ -95,7 +99,7 @@ export function nounRoutes(context: RuntimeContext): readonly Route[] {
       'Predicted load and contention of key ranges.',
       z.object({ collection: text, metric: text, region: text, bucket: z.coerce.number().int().optional(), ...paging }),
       (filter, request) => listForecasts(db, filter, request),
-      (id) => getForecast(db, id),
+      (id) => forecastWithHistory(db, id),
     ),
     ...reader(
       'suggestions',
@@ -147,6 +151,19 @@ function reader<Query extends z.ZodObject, Item extends object>(
       return show(item, call.caller);
     }),
   ];
+}
+
+/** A forecast beside the points that it was made from; a step without a point is a step in which nothing happened. */
+async function forecastWithHistory(db: Queryable, id: string): Promise<(StoredForecast & { readonly history: readonly number[] }) | null> {
+  const forecast = await getForecast(db, id);
+  if (forecast === null) return null;
+  const points = await loadLatestSeries(db, forecast.series, forecast.stepMs, shownHistory);
+  const history: number[] = [];
+  for (const point of points) {
+    const last = points[0]?.atMs ?? point.atMs;
+    history[Math.round((point.atMs - last) / forecast.stepMs)] = point.value;
+  }
+  return { ...forecast, history: Array.from(history, (value) => value ?? 0) };
 }
 
 /** One proposal with everything that its page shows: approvals, case, members, cause, repair, timeline. */
