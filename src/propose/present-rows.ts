@@ -1,3 +1,4 @@
+import type { ColumnClass } from '../domain/collection.ts';
 import type { Divergence } from '../domain/divergence.ts';
 import type { Row } from '../domain/row.ts';
 import { sourcesOf } from './replica-roles.ts';
@@ -12,6 +13,22 @@ export interface PresentRow {
 export type PresentRows =
   | { readonly is: 'rows'; readonly rows: readonly PresentRow[] }
   | { readonly is: 'undecided'; readonly because: string };
+
+/** Columns whose values are joined, never chosen: copying one replica's counter over another's loses what the other counted. */
+const joinedClasses: readonly ColumnClass[] = ['counter', 'set', 'register-max', 'register-min'];
+
+/** A column of such a class in which the sources differ; null where copying a whole row loses nothing of that kind. */
+export function joinedColumnThatDiffers(divergence: Divergence, situation: Situation): string | null {
+  const rows = sourcesOf(divergence, situation.collection).flatMap((replica) => {
+    const row = divergence.replicas[replica] ?? null;
+    return row === null ? [] : [row];
+  });
+  const column = situation.shape.columns.find(
+    ({ name }) =>
+      joinedClasses.includes(situation.collection.columnClasses[name] ?? 'plain') && new Set(rows.map((row) => row[name] ?? null)).size > 1,
+  );
+  return column?.name ?? null;
+}
 
 /**
  * The rows that sources hold, for strategies that decide by comparing rows. An absent row says nothing to compare: it may be an

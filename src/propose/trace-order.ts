@@ -58,7 +58,10 @@ export function versionColumnOf(situation: Situation): string | null {
   return situation.shape.columns.some(({ name }) => name === wanted) ? wanted : null;
 }
 
-/** The replicas whose row is what `write` left, by digest, else by version column; empty where neither can tell. */
+/**
+ * The replicas whose row is what `write` left: by its digest, else by the version column; empty where neither can tell. A digest
+ * that no row has is often the service's own and not ours, so it says nothing.
+ */
 export function holdersOf(
   write: WriteEvidence,
   divergence: Divergence,
@@ -66,14 +69,14 @@ export function holdersOf(
   versionColumn = versionColumnOf(situation),
 ): readonly string[] {
   const present = Object.entries(divergence.replicas).flatMap(([replica, row]) => (row === null ? [] : [{ replica, row }]));
-  const isLeft =
-    write.valueDigest !== undefined
-      ? (row: Row) => digestOrAbsent(situation.shape, row) === write.valueDigest
-      : (row: Row) => versionColumn !== null && write.version !== undefined && row[versionColumn] === write.version;
-  return present
-    .filter(({ row }) => isLeft(row))
-    .map(({ replica }) => replica)
-    .toSorted();
+  const byDigest = present.filter(
+    ({ row }) => write.valueDigest !== undefined && digestOrAbsent(situation.shape, row) === write.valueDigest,
+  );
+  const holders =
+    byDigest.length > 0
+      ? byDigest
+      : present.filter(({ row }) => versionColumn !== null && write.version !== undefined && row[versionColumn] === write.version);
+  return holders.map(({ replica }) => replica).toSorted();
 }
 
 /** The evidence that `wanted` would lose a committed write: the newest one left a row that some replica holds and `wanted` is older. */

@@ -51,10 +51,10 @@ const chosenClasses = fc.record(Object.fromEntries(Object.entries(classes).map((
 export const situations: fc.Arbitrary<Situation> = fc
   .record({
     ids: fc.constantFrom(['eu', 'us'], ['eu', 'us', 'ap'], ['ap', 'eu', 'sa', 'us']),
-    roles: fc.array(fc.constantFrom('leader' as const, 'follower' as const, 'peer' as const, 'cache' as const), {
-      minLength: 4,
-      maxLength: 4,
-    }),
+    roles: fc.oneof(
+      fc.constant([]),
+      fc.array(fc.constantFrom('leader' as const, 'follower' as const, 'peer' as const, 'cache' as const), { minLength: 4, maxLength: 4 }),
+    ),
     classes: chosenClasses,
     authority: fc.option(fc.constantFrom('eu', 'us'), { nil: undefined }),
     keys: fc.array(fc.array(fc.option(smallRow, { nil: null, freq: 4 }), { minLength: 4, maxLength: 4 }), { minLength: 1, maxLength: 4 }),

@@ -71,9 +71,17 @@ describe('majority', () => {
     expect(wants('majority', exampleSituation({ rows, writes: [write({ kind: 'delete' })] }))).toBe(null);
     expect(wants('majority', exampleSituation({ rows: { a: eda, b: eda, c: null } }))).toEqual(eda);
   });
+  test('columns that are to be joined are not copied over', () => {
+    const rows = { a: { id: '1', n: '1' }, b: { id: '1', n: '1' }, c: { id: '1', n: '5' } };
+    expect(wants('majority', exampleSituation({ classes: { n: 'register-max' }, rows }))).toMatch(/n is to be joined/);
+    const clocks = { eu: { id: '1', at: '1', n: '5' }, us: { id: '1', at: '2', n: '1' } };
+    expect(
+      wants('last-writer-wins', exampleSituation({ classes: { n: 'counter', at: 'clock' }, types: { at: 'int' }, rows: clocks })),
+    ).toMatch(/n is to be joined/);
+  });
   test('caches have no vote', () => {
     expect(wants('majority', exampleSituation({ roles: { c1: 'cache', c2: 'cache' }, rows: { a: ada, c1: eda, c2: eda } }))).toMatch(
-      /three replicas besides caches/,
+      /three replicas that take writes/,
     );
   });
 });
@@ -133,6 +141,14 @@ describe('trace-evidence', () => {
     expect(
       marginOf('authority', exampleSituation({ authority: 'eu', rows: { ap: young, eu: { ...ada, version: '3' }, us: old }, writes })),
     ).toBeGreaterThan(0.9);
+  });
+  test('a digest of the service’s own form says nothing: the version column decides', () => {
+    const versioned = { eu: { ...ada, version: '4' }, us: { ...eda, version: '5' } };
+    expect(
+      wants('trace-evidence', exampleSituation({ rows: versioned, writes: [write({ version: '5', valueDigest: '0123456789abcdef' })] })),
+    ).toEqual(versioned.us);
+    const fork = ['aaaa', 'bbbb'].map((valueDigest) => write({ version: '5', valueDigest }));
+    expect(wants('trace-evidence', exampleSituation({ rows: versioned, writes: fork }))).toMatch(/newest/);
   });
   test('a version column', () => {
     const versioned = { eu: { ...ada, v: '4' }, us: { ...eda, v: '5' } };

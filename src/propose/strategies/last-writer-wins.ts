@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { digestOrAbsent } from '../effects.ts';
 import { exampleSituation } from '../example-situation.ts';
-import { presentRows } from '../present-rows.ts';
+import { joinedColumnThatDiffers, presentRows } from '../present-rows.ts';
 import { clockColumns, newestRow } from '../row-clock.ts';
 import { defineStrategy } from '../strategy.ts';
 import { contradictedBy } from '../trace-order.ts';
@@ -32,6 +32,9 @@ export const lastWriterWins = defineStrategy({
     const clock = options.clock ?? clockColumns(situation)[0] ?? '';
     const present = presentRows(divergence, situation);
     if (present.is === 'undecided') return { is: 'not-mine', because: present.because };
+    const joined = joinedColumnThatDiffers(divergence, situation);
+    if (joined !== null)
+      return { is: 'not-mine', because: `${joined} is to be joined: copying the newest row would lose what others added` };
     const newest = newestRow(situation, clock, present.rows);
     if (newest === null) return { is: 'not-mine', because: `${clock} is NULL or cannot be ordered on some replica` };
     const winner = digestOrAbsent(situation.shape, newest.row);

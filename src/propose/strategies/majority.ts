@@ -1,7 +1,9 @@
 import { z } from 'zod';
+import type { Collection } from '../../domain/collection.ts';
 import { digestOrAbsent } from '../effects.ts';
 import { exampleSituation } from '../example-situation.ts';
-import { sourcesOf } from '../replica-roles.ts';
+import { joinedColumnThatDiffers } from '../present-rows.ts';
+import { findReplica, sourcesOf } from '../replica-roles.ts';
 import { clockColumns, newestRow } from '../row-clock.ts';
 import { defineStrategy } from '../strategy.ts';
 import { contradictedBy, newestCommitted, writesOf } from '../trace-order.ts';
@@ -19,12 +21,18 @@ export const majority = defineStrategy({
     'Copies the row that more than half of the replicas agree on; right for faults of single replicas, not for a write that reached few of them.',
   options: z.strictObject({}),
   needs: ({ collection }) =>
-    collection.replicas.filter((replica) => replica.role !== 'cache').length < 3
-      ? 'a majority needs at least three replicas besides caches'
+    votersOf(
+      collection,
+      collection.replicas.map(({ id }) => id),
+    ).length < 3
+      ? 'a majority needs at least three replicas that take writes: caches and followers repeat what they hear'
       : null,
   decide: (divergence, situation) => {
-    const sources = sourcesOf(divergence, situation.collection);
-    if (sources.length < 3) return { is: 'not-mine', because: 'fewer than three replicas were compared' };
+    const sources = votersOf(situation.collection, sourcesOf(divergence, situation.collection));
+    if (sources.length < 3) return { is: 'not-mine', because: 'fewer than three replicas that take writes were compared' };
+    const joined = joinedColumnThatDiffers(divergence, situation);
+    if (joined !== null)
+      return { is: 'not-mine', because: `${joined} is to be joined: copying a majority’s row would lose what others added` };
     const votes = Map.groupBy(sources, (replica) => digestOrAbsent(situation.shape, divergence.replicas[replica] ?? null) ?? 'absent');
     const winners = [...votes.values()].find((replicas) => replicas.length * 2 > sources.length);
     const winner = winners?.[0];
@@ -59,3 +67,11 @@ export const majority = defineStrategy({
     wanted: { id: '1', name: 'Ada' },
   },
 });
+
+/** Caches and followers hold what one feed brought them: they are wrong together, so they have no vote. */
+function votersOf(collection: Collection, replicas: readonly string[]): readonly string[] {
+  return replicas.filter((id) => {
+    const role = findReplica(collection, id)?.role;
+    return role === 'peer' || role === 'leader';
+  });
+}

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { exampleSituation } from '../example-situation.ts';
+import { joinedColumnThatDiffers } from '../present-rows.ts';
 import { sourcesOf } from '../replica-roles.ts';
 import { defineStrategy } from '../strategy.ts';
 import { evidenceOf, isAfter, newestCommitted, writesOf } from '../trace-order.ts';
@@ -24,6 +25,9 @@ export const outboxReplay = defineStrategy({
     const source = first.replica ?? '';
     if (others.some(({ replica }) => replica !== source)) return { is: 'not-mine', because: 'change events were lost on several replicas' };
     if (!sourcesOf(divergence, situation.collection).includes(source)) return { is: 'not-mine', because: `${source} was not compared` };
+    const joined = joinedColumnThatDiffers(divergence, situation);
+    if (joined !== null)
+      return { is: 'not-mine', because: `${joined} is to be joined: one replica’s row does not contain what others added` };
     const newest = newestCommitted(writes);
     const later = writes.find(
       (write) =>

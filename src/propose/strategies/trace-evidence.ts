@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { digestOrAbsent } from '../effects.ts';
 import { exampleSituation } from '../example-situation.ts';
+import { joinedColumnThatDiffers } from '../present-rows.ts';
 import { sourcesOf } from '../replica-roles.ts';
 import { defineStrategy } from '../strategy.ts';
 import { evidenceOf, holdersOf, isAfter, newestCommitted, versionColumnOf, writesOf } from '../trace-order.ts';
@@ -32,6 +33,9 @@ export const traceEvidence = defineStrategy({
     if (writes.some((write) => write.outcome === 'unknown' && write.kind !== 'publish-failed' && isAfter(write, newest))) {
       return { is: 'not-mine', because: 'a later write may or may not have committed' };
     }
+    const joined = joinedColumnThatDiffers(divergence, situation);
+    if (joined !== null)
+      return { is: 'not-mine', because: `${joined} is to be joined: the newest write does not contain what others added` };
     const evidence = [evidenceOf(newest)];
     const sources = sourcesOf(divergence, situation.collection);
     const rows = sources.map((replica) => ({ replica, row: divergence.replicas[replica] ?? null }));
@@ -47,17 +51,17 @@ export const traceEvidence = defineStrategy({
     if (holder !== undefined) {
       const digests = new Set(holders.map((replica) => digestOrAbsent(situation.shape, divergence.replicas[replica] ?? null)));
       if (digests.size > 1) return { is: 'not-mine', because: `two different rows have version ${newest.version ?? ''}` };
-      return {
-        is: 'wanted',
-        row: divergence.replicas[holder] ?? null,
-        margin: newest.valueDigest === undefined ? byVersion : byDigest,
-        evidence,
-      };
+      const row = divergence.replicas[holder] ?? null;
+      const isByDigest = digestOrAbsent(situation.shape, row) === newest.valueDigest;
+      return { is: 'wanted', row, margin: isByDigest ? byDigest : byVersion, evidence };
     }
-    // A digest or version that was given and matches no row says that something wrote after it.
-    if (newest.valueDigest !== undefined) return { is: 'not-mine', because: 'no replica holds the row that the newest write left' };
+    // A version that was given and that no row has says that something wrote after it.
     if (newest.version !== undefined && (versionColumn ?? versionColumnOf(situation)) !== null) {
       return { is: 'not-mine', because: `no replica holds version ${newest.version}` };
+    }
+    // Neither has what looks like a row digest of ours. One of another form is the service's own, and says nothing.
+    if (newest.valueDigest !== undefined && /^[0-9a-f]{32}$/.test(newest.valueDigest)) {
+      return { is: 'not-mine', because: 'no replica holds the row that the newest write left' };
     }
     const taken = rows.find(({ replica }) => replica === newest.replica);
     if (taken === undefined || taken.row === null)
