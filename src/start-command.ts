@@ -26,7 +26,10 @@ export function registerStart(program: Command, context: CliContext): void {
     .addOption(new Option('--role <role>', 'what this process does').choices([...roles]).default('all'))
     .option('--json', 'print where it listens as JSON (it always does)')
     .action(async (flags: StartFlags) => {
-      const log = createLog((line) => context.err(line.trimEnd()), () => systemClock.nowMs());
+      const log = createLog(
+        (line) => context.err(line.trimEnd()),
+        () => systemClock.nowMs(),
+      );
       const config = context.loadConfig(flags.config);
       for (const warning of config.warnings) log('warn', warning);
       const service = await startService({
@@ -46,7 +49,7 @@ export function registerStart(program: Command, context: CliContext): void {
         otlpGrpc: service.otlpGrpc,
         pid: process.pid,
       });
-      writeFileSync(join(flags.data, 'runtime.json'), `${where}\n`, { mode: 0o600 });
+      writeFileSync(join(flags.data, flags.role === 'all' ? 'runtime.json' : `runtime-${flags.role}.json`), `${where}\n`, { mode: 0o600 });
       context.out(where);
       await ended(context.signal);
       log('info', 'stopping: what was acknowledged is finished first');

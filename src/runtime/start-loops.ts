@@ -24,7 +24,7 @@ export async function startLoops(
   options: { readonly isOnlyProcess: boolean; readonly sweeper?: SweeperOptions } = { isOnlyProcess: false },
 ): Promise<Loops> {
   // Whoever held a claim on our own embedded database is gone: its repairs go on now, not when their claims run out.
-  if (options.isOnlyProcess) await freeClaims(context.database, 0, context.clock.nowMs());
+  if (options.isOnlyProcess) await freeClaims(context.database, 0, 0);
   const failed =
     (what: string) =>
     (subject: string, error: unknown): void => {

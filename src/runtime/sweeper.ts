@@ -24,6 +24,8 @@ export interface Sweeper {
 }
 
 const sweepLimit = 500;
+/** No case or repair waits longer than this for its next try. */
+const longestWaitMs = 2 * 3_600_000;
 const pruneEveryMs = 60_000;
 /** How long resolved divergences, rung bells and write evidence are kept. */
 const keepMs = 24 * 3_600_000;
@@ -73,9 +75,9 @@ export async function sweepOnce(
   const { database, clock, metrics } = context;
   const nowMs = clock.nowMs();
   // A clock that was set back leaves claims that end far in the future; no live worker claims further ahead than this.
-  await freeClaims(database, nowMs + 2 * claimMs, nowMs);
+  await freeClaims(database, nowMs + 2 * claimMs, nowMs + longestWaitMs);
   const repairs = await listRepairsToContinue(database, nowMs, nowMs - quietMs, sweepLimit);
-  const cases = await listCasesToPropose(database, nowMs, nowMs - quietMs, sweepLimit);
+  const cases = await listCasesToPropose(database, nowMs, nowMs - quietMs, nowMs + longestWaitMs, sweepLimit);
   // The number of the sweep's quiet period keeps one sweep from ringing twice for what the last one rang for.
   const period = Math.floor(nowMs / Math.max(1, quietMs));
   const timeout = AbortSignal.any([signal, AbortSignal.timeout(5_000)]);

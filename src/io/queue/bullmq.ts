@@ -11,6 +11,8 @@ import type { Queue } from './queue.ts';
 
 /** BullMQ gives a job back to the queue when its worker has not renewed the lock for this long: a blocked or dead process. */
 const lockDurationMs = 30_000;
+const readyTimeoutMs = 5_000;
+const closeTimeoutMs = 3_000;
 /** In Redis Cluster all keys of a queue must share a slot, which the braces do. */
 const redisPrefix = '{homeostat}';
 
@@ -107,6 +109,7 @@ async function openQueue(backend: Backend, onError: (error: Error) => void): Pro
   };
   const consumers: Consumer[] = [];
   const stopping = new AbortController();
+  let running = 0;
   return {
     backend: backend.name,
     ring: async (bell, rings, signal) => {
@@ -115,11 +118,19 @@ async function openQueue(backend: Backend, onError: (error: Error) => void): Pro
       await withSignal(added, signal);
     },
     answer: async (bell, concurrency, work, failed) => {
-      const consumer = await backend.consume(`homeostat-${bell}`, concurrency, async (job) => work(job.data.subject, stopping.signal));
+      const consumer = await backend.consume(`homeostat-${bell}`, concurrency, async (job) => {
+        running += 1;
+        try {
+          await work(job.data.subject, stopping.signal);
+        } finally {
+          running -= 1;
+        }
+      });
       consumer.on('error', onError);
       consumer.on('failed', (job, error) => failed(job?.data.subject ?? '', error));
       consumers.push(consumer);
-      await consumer.waitUntilReady();
+      // A Redis that is away does not keep the service from starting: the worker connects when it is back.
+      await atMost(readyTimeoutMs, consumer.waitUntilReady());
     },
     waiting: (bell) => producerOf(bell).getWaitingCount(),
     close: async (graceMs) => {
@@ -128,13 +139,23 @@ async function openQueue(backend: Backend, onError: (error: Error) => void): Pro
       const forced = setTimeout(() => {
         for (const consumer of consumers) consumer.close(true).catch(onError);
       }, graceMs);
-      await Promise.allSettled(consumers.map((consumer) => consumer.close()));
+      // With no work in progress there is nothing to wait for but the queue itself, which may be away.
+      await atMost(running === 0 ? closeTimeoutMs : graceMs, Promise.allSettled(consumers.map((consumer) => consumer.close())));
       clearTimeout(timer);
       clearTimeout(forced);
-      await Promise.allSettled([...producers.values()].map((producer) => producer.close()));
+      await atMost(closeTimeoutMs, Promise.allSettled([...producers.values()].map((producer) => producer.close())));
       await backend.close();
     },
   };
+}
+
+/** Waits for `work`, but no longer than that; what it throws in time is thrown. */
+async function atMost(limitMs: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<void>((resolve) => (timer = setTimeout(resolve, limitMs)));
+  work.catch(() => undefined);
+  await Promise.race([work, limit]);
+  clearTimeout(timer);
 }
 
 /** A Redis that is away makes commands wait for it; the caller does not. What it asked for may still happen, which is harmless. */

@@ -163,11 +163,21 @@ export async function setCaseCause(tx: Queryable, id: string, anomalyFingerprint
   await tx.query('update cases set cause = $2 where id = $1 and cause is null', [id, anomalyFingerprint]);
 }
 
-/** Open cases whose time to be proposed has come: what the sweeper rings for. */
-export async function listCasesToPropose(db: Queryable, nowMs: number, updatedBeforeMs: number, limit: number): Promise<readonly string[]> {
+/**
+ * Open cases whose time to be proposed has come and that nothing has touched since `quietSinceMs`: what the sweeper rings for. Times
+ * further ahead than any wait, `latestMs`, come from a clock that was set back since, and are due.
+ */
+export async function listCasesToPropose(
+  db: Queryable,
+  nowMs: number,
+  quietSinceMs: number,
+  latestMs: number,
+  limit: number,
+): Promise<readonly string[]> {
   const { rows } = await db.query<{ id: string }>(
-    `select id from cases where state = 'open' and retry_at_ms <= $1 and updated_at_ms <= $2 order by seq limit $3`,
-    [nowMs, updatedBeforeMs, limit],
+    `select id from cases
+      where state = 'open' and (retry_at_ms <= $1 or retry_at_ms > $3) and (updated_at_ms <= $2 or updated_at_ms > $1) order by seq limit $4`,
+    [nowMs, quietSinceMs, latestMs, limit],
   );
   return rows.map((row) => row.id);
 }

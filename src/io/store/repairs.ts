@@ -216,7 +216,8 @@ export async function listRepairsToContinue(
 ): Promise<readonly string[]> {
   const { rows } = await db.query<{ id: string }>(
     `select id from repairs
-      where state in ('planned', 'applying', 'verifying', 'undoing') and claimed_until_ms <= $1 and retry_at_ms <= $1 and updated_at_ms <= $2
+      where state in ('planned', 'applying', 'verifying', 'undoing') and claimed_until_ms <= $1 and retry_at_ms <= $1
+        and (updated_at_ms <= $2 or updated_at_ms > $1)
       order by seq limit $3`,
     [nowMs, updatedBeforeMs, limit],
   );
@@ -224,14 +225,16 @@ export async function listRepairsToContinue(
 }
 
 /**
- * Claims of workers that are gone: at start, a single service process knows that nothing else runs. Also puts right a claim that
- * ends implausibly far in the future, after the clock was set back.
+ * Claims of workers that are gone: at start, a single service process knows that nothing else runs. Also puts right a claim or a
+ * wait that ends implausibly far in the future, after the clock was set back.
  */
-export async function freeClaims(db: Queryable, endsAfterMs: number, nowMs: number): Promise<number> {
+export async function freeClaims(db: Queryable, endsAfterMs: number, retriesAfterMs: number): Promise<number> {
   const { rowCount } = await db.query(
-    `update repairs set claimed_until_ms = 0, claimed_by = null, updated_at_ms = least(updated_at_ms, $2)
-      where claimed_until_ms > $1 and state in ('planned', 'applying', 'verifying', 'undoing')`,
-    [endsAfterMs, nowMs],
+    `update repairs set claimed_until_ms = case when claimed_until_ms > $1 then 0 else claimed_until_ms end,
+            claimed_by = case when claimed_until_ms > $1 then null else claimed_by end,
+            retry_at_ms = case when retry_at_ms > $2 then 0 else retry_at_ms end
+      where (claimed_until_ms > $1 or retry_at_ms > $2) and state in ('planned', 'applying', 'verifying', 'undoing')`,
+    [endsAfterMs, retriesAfterMs],
   );
   return rowCount ?? 0;
 }
