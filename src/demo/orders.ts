@@ -2,11 +2,12 @@
 // others must hear goes through an outbox, except for gift cards, whose old code path publishes by itself after the commit.
 import { setTimeout as delay } from 'node:timers/promises';
 import { context as active, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode } from '@opentelemetry/api';
+import type pg from 'pg';
 import { type Chaos, isRegion, type Region, regions } from './regions.ts';
 import { type ChildContext, runShopChild } from './shop-child.ts';
 import { callShop, linkFrom, type Route, sendRequest, type ShopAnswer, type ShopRequest } from './shop-http.ts';
 import { currentTraceparent, recordChange, type Row, versionOf } from './shop-store.ts';
-import { withFacts } from './tracing.ts';
+import { withAttributes, withFacts } from './tracing.ts';
 
 /** The account that is paid into. */
 const tillAccount = '1';
@@ -39,15 +40,21 @@ async function insertOrder(context: ChildContext, request: ShopRequest, topic: s
     );
     const row = rows[0] ?? {};
     await recordChange(client, region, { collection: 'orders', key: id, version: 1, body: String(row['body']) }, request.chaos);
-    if (topic !== undefined)
-      await client.query('insert into outbox (topic, key, body, traceparent) values ($1, $2, $3, $4)', [
-        topic,
-        id,
-        JSON.stringify({ profileId: request.body['profileId'], points: 10 }),
-        currentTraceparent(),
-      ]);
+    if (topic !== undefined) await writeOutbox(client, topic, id, { profileId: request.body['profileId'], points: 10 });
     return row;
   });
+}
+
+/** What others must hear, in the transaction of the write. The id of the row travels on both sides' spans. */
+async function writeOutbox(client: pg.PoolClient, topic: string, key: string, body: Row): Promise<void> {
+  await withAttributes({ 'consistency.outbox.id': `${topic}:${key}` }, () =>
+    client.query('insert into outbox (topic, key, body, traceparent) values ($1, $2, $3, $4)', [
+      topic,
+      key,
+      JSON.stringify(body),
+      currentTraceparent(),
+    ]),
+  );
 }
 
 /** One step of the saga in a span that says so. */
@@ -122,6 +129,8 @@ async function publish(
         'messaging.operation.type': 'send',
         'messaging.operation.name': 'send',
         'messaging.message.id': messageId,
+        // Only what comes from the outbox has been announced there.
+        ...(options.root === true ? { 'consistency.outbox.id': messageId } : {}),
       },
       links: origin === undefined ? [] : [{ context: origin }],
     },

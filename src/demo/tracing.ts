@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { type Context, context, createContextKey, type Span, type Tracer, trace } from '@opentelemetry/api';
+import { type Attributes, type Context, context, createContextKey, type Span, type Tracer, trace } from '@opentelemetry/api';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { PgInstrumentation } from '@opentelemetry/instrumentation-pg';
 import { resourceFromAttributes } from '@opentelemetry/resources';
@@ -30,6 +30,7 @@ export interface Tracing {
   close(): Promise<void>;
 }
 
+const attributesKey = createContextKey('query attributes');
 const factsKey = createContextKey('query facts');
 const retryEveryMs = 500;
 /** Spans are held for as long as a restart of the receiver can take; a Collector would do the same from its disk. */
@@ -61,6 +62,8 @@ export function startTracing(name: string, otlpUrl: string): Tracing {
         requestHook: (span) => {
           const facts = context.active().getValue(factsKey) as QueryFacts | undefined;
           if (facts !== undefined) ofSpan.set(span, facts);
+          const attributes = context.active().getValue(attributesKey) as Attributes | undefined;
+          if (attributes !== undefined) span.setAttributes(attributes);
         },
         responseHook: (span, { data }) => {
           const facts = ofSpan.get(span);
@@ -84,6 +87,11 @@ export function startTracing(name: string, otlpUrl: string): Tracing {
 export function withFacts<T>(facts: QueryFacts, run: () => Promise<T>): Promise<T> {
   const inner: Context = context.active().setValue(factsKey, facts);
   return context.with(inner, run);
+}
+
+/** Runs queries whose spans shall carry `attributes`. */
+export function withAttributes<T>(attributes: Attributes, run: () => Promise<T>): Promise<T> {
+  return context.with(context.active().setValue(attributesKey, attributes), run);
 }
 
 function factAttributes(facts: QueryFacts, rows: readonly Readonly<Record<string, unknown>>[]): Record<string, string | number> {
