@@ -67,7 +67,7 @@ export function startDetectLoop(context: RuntimeContext, detection: Detection, l
       const taken = writes;
       writes = [];
       try {
-        await saveWrites(context.database, taken);
+        await saveWrites(context.database, taken, clock.nowMs());
       } catch (error) {
         writes = [...taken, ...writes].slice(-pendingWritesLimit);
         throw error;

@@ -1,6 +1,7 @@
 import type { Anomaly } from '../domain/anomaly.ts';
 import type { Collection } from '../domain/collection.ts';
-import { type Key, keyText } from '../domain/row.ts';
+import { type Key, keyText, type Shape } from '../domain/row.ts';
+import { canonicalText } from '../domain/row-encoding.ts';
 import type { WriteEvidence } from '../domain/write-evidence.ts';
 import { listAnomaliesOfTraces, listAnomaliesOnObjects } from '../io/store/anomalies.ts';
 import type { Queryable } from '../io/store/database.ts';
@@ -18,6 +19,34 @@ export function objectKeysOf(keyColumns: readonly string[], key: Key): readonly 
   const values = keyColumns.map((column) => key[column] ?? '');
   const [only] = values;
   return values.length === 1 && only !== undefined ? [only] : [values.join('/'), values.join('|'), keyText(keyColumns, key)];
+}
+
+/** The key that a span means; undefined where its text fits no key of this collection. Values are made canonical. */
+export function parseObjectKey(shape: Shape, text: string): Key | undefined {
+  const values = shape.key.length === 1 ? [text] : splitObjectKey(text);
+  if (values.length !== shape.key.length) return undefined;
+  const key: Record<string, string> = {};
+  for (const [index, column] of shape.key.entries()) {
+    const type = shape.columns.find(({ name }) => name === column)?.type;
+    if (type === undefined) return undefined;
+    try {
+      key[column] = canonicalText(type, values[index] ?? '');
+    } catch {
+      // What a service writes into a span is input: text that is no value of the column names no row.
+      return undefined;
+    }
+  }
+  return key;
+}
+
+function splitObjectKey(text: string): readonly string[] {
+  if (!text.startsWith('[')) return text.split(text.includes('|') ? '|' : '/');
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return Array.isArray(parsed) ? parsed.map(String) : [];
+  } catch {
+    return [];
+  }
 }
 
 /** What traces say about a case's keys: the writes to them, and the finding that explains why replicas differ, if one does. */

@@ -6,6 +6,7 @@ export const metricHelp: Readonly<Record<string, string>> = {
   homeostat_divergences_total: 'Divergences found by comparisons, by status.',
   homeostat_divergences_gone_total: 'Divergences that went away by themselves.',
   homeostat_rows_scanned_total: 'Rows compared, all replicas together.',
+  homeostat_keys_checked_total: 'Keys compared because a trace saw them written.',
   homeostat_scan_seconds: 'Duration of comparisons.',
   homeostat_scan_failures_total: 'Comparisons that could not be made.',
   homeostat_proposals_total: 'Proposals by verdict.',

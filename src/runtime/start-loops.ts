@@ -7,6 +7,7 @@ import { startRelay } from './relay.ts';
 import { workOnRepair } from './repair-worker.ts';
 import { startScanLoop } from './scan-loop.ts';
 import { type SweeperOptions, startSweeper } from './sweeper.ts';
+import { startTouchedKeysLoop } from './touched-keys.ts';
 
 /** Cases and repairs in work at once in one process: each holds up to two connections of the pool. */
 const proposeConcurrency = 3;
@@ -36,10 +37,11 @@ export async function startLoops(
   const relay = await startRelay(context, queue);
   const sweeper = startSweeper(context, queue, options.sweeper);
   const scans = startScanLoop(context);
+  const touched = startTouchedKeysLoop(context);
   return {
     close: async (graceMs) => {
       // What makes work first, what does it last.
-      await Promise.allSettled([scans.close(), sweeper.close(), relay.close()]);
+      await Promise.allSettled([scans.close(), touched.close(), sweeper.close(), relay.close()]);
       await queue.close(graceMs);
     },
   };

@@ -174,6 +174,24 @@ export async function resolveDivergences(tx: Queryable, ids: readonly string[], 
   return rowCount ?? 0;
 }
 
+/** Closes the open divergences of keys that were found equal, but for cases in repair. Returns the cases that lost members. */
+export async function resolveKeys(
+  tx: Queryable,
+  collection: string,
+  keyTexts: readonly string[],
+  nowMs: number,
+): Promise<readonly string[]> {
+  if (keyTexts.length === 0) return [];
+  const { rows } = await tx.query<{ case_id: string | null }>(
+    `update divergences d set status = 'resolved', resolved_as = 'gone', resolved_at_ms = $3, updated_at_ms = $3
+      where d.collection = $1 and d.key_text = any($2::text[]) and d.status <> 'resolved'
+        and not exists (select 1 from cases c where c.id = d.case_id and c.state = 'repairing')
+      returning case_id`,
+    [collection, keyTexts, nowMs],
+  );
+  return [...new Set(rows.flatMap((row) => (row.case_id === null ? [] : [row.case_id])))];
+}
+
 /** Closes a case's open divergences on these keys. */
 export async function resolveCaseKeys(
   tx: Queryable,

@@ -61,7 +61,7 @@ const parseEvidence = (row: EvidenceRow): StoredWrite => ({
 });
 
 /** Idempotent by (trace, span, index): a replay adds nothing. */
-export async function saveWrites(db: Queryable, evidence: readonly StoredWrite[]): Promise<void> {
+export async function saveWrites(db: Queryable, evidence: readonly StoredWrite[], nowMs: number): Promise<void> {
   if (evidence.length === 0) return;
   const batch = evidence.map((write) => ({
     collection: write.collection,
@@ -83,12 +83,12 @@ export async function saveWrites(db: Queryable, evidence: readonly StoredWrite[]
   }));
   await db.query(
     `insert into write_evidence (collection, object_key, kind, version, version_is_integer, version_base, hlc, value_digest, replica_id, service, trace_id, span_id,
-       span_index, failed, outcome, at_us)
-     select collection, object_key, kind, version, version_is_integer, version_base, hlc, value_digest, replica_id, service, trace_id, span_id, span_index, failed, outcome, at_us
+       span_index, failed, outcome, at_us, recorded_at_ms)
+     select collection, object_key, kind, version, version_is_integer, version_base, hlc, value_digest, replica_id, service, trace_id, span_id, span_index, failed, outcome, at_us, $2
        from json_to_recordset($1::json) as w(collection text, object_key text, kind text, version text, version_is_integer boolean, version_base text, hlc text,
               value_digest text, replica_id text, service text, trace_id text, span_id text, span_index integer, failed boolean, outcome text, at_us bigint)
      on conflict (trace_id, span_id, span_index) do nothing`,
-    [JSON.stringify(batch)],
+    [JSON.stringify(batch), nowMs],
   );
 }
 
@@ -105,6 +105,32 @@ export async function listWritesToObjects(
     [collection, objectKeys, perKey],
   );
   return rows.map(parseEvidence);
+}
+
+/**
+ * Takes the keys of a collection that were written since the last take and at least `beforeMs` ago, each once, for one worker: two
+ * workers at once take different ones. A worker that dies with them loses a hint, not a divergence: the next scan finds it.
+ */
+export async function takeTouchedKeys(tx: Queryable, collection: string, beforeMs: number, limit: number): Promise<readonly string[]> {
+  await tx.query('insert into collection_state (collection) values ($1) on conflict do nothing', [collection]);
+  const state = await tx.query<{ evidence_seq: number }>(
+    'select evidence_seq from collection_state where collection = $1 for update skip locked',
+    [collection],
+  );
+  const after = state.rows[0]?.evidence_seq;
+  if (after === undefined) return [];
+  const { rows } = await tx.query<{ seq: number; object_key: string }>(
+    'select seq, object_key from write_evidence where collection = $1 and seq > $2 and recorded_at_ms <= $3 order by seq limit $4',
+    [collection, after, beforeMs, limit],
+  );
+  const last = rows.at(-1);
+  if (last === undefined) return [];
+  await tx.query('update collection_state set evidence_seq = $2 where collection = $1', [collection, last.seq]);
+  return [...new Set(rows.map((row) => row.object_key))];
+}
+
+export async function countKeysChecked(db: Queryable, collection: string, keys: number): Promise<void> {
+  await db.query('update collection_state set keys_checked = keys_checked + $2 where collection = $1', [collection, keys]);
 }
 
 /** Keeps the table within its bounds: not older than `beforeUs`, not more than `maximumRows`; in bounded steps. */

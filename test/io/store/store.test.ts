@@ -298,8 +298,8 @@ describe('write evidence (I7)', () => {
       atUs: i,
     });
     const all = Array.from({ length: 50 }, (_, i) => write(i));
-    await saveWrites(database, all);
-    await saveWrites(database, all);
+    await saveWrites(database, all, 1);
+    await saveWrites(database, all, 1);
     expect(await listWritesToObjects(database, 'c', ['k'], 2)).toEqual([write(49), write(48)]);
     await pruneWrites(database, 0, 10);
     expect(await listWritesToObjects(database, 'c', ['k'], 100)).toHaveLength(10);
