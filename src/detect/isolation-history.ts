@@ -26,6 +26,8 @@ export interface Transaction {
   /** Versions it wrote and read, in order of its operations. */
   readonly writes: VersionRecord[];
   readonly reads: VersionRecord[];
+  /** Spans of the reads, position by position. */
+  readonly readSpans: string[];
   /** A committed transaction read what it wrote. */
   isRead: boolean;
   dead: boolean;
@@ -45,13 +47,17 @@ export interface VersionRecord {
   readonly version: Version;
   readonly order: number;
   writer: Transaction | undefined;
-  /** The writing operation, for its place within its transaction. */
-  write: Operation | undefined;
+  /** Where and when it was written, for its place within its transaction: an operation itself would hold ten times the memory. */
+  writeReplica: string;
+  writeSpan: string;
+  writeIndex: number;
+  writeEndUs: number;
   /** A second transaction that wrote the same version on the same replica. */
   rival: Transaction | undefined;
   /** Its writer wrote the object again later. */
   isIntermediate: boolean;
-  readonly readers: Transaction[];
+  /** Undefined until the first. */
+  readers: Transaction[] | undefined;
   deadReaders: number;
   /** Opaque versions that were derived from this one. */
   successors: VersionRecord[] | undefined;
@@ -61,7 +67,8 @@ export interface ObjectRecord {
   readonly type: string;
   readonly key: string;
   readonly domain: string;
-  readonly versions: Map<number | string, VersionRecord>;
+  /** Opaque versions by name; undefined where there are none. */
+  opaque: Map<string, VersionRecord> | undefined;
   /** Integer versions, rising. */
   readonly sorted: VersionRecord[];
 }
@@ -80,20 +87,14 @@ export interface Edge {
 
 /** What one operation breaks by itself, without a cycle. */
 export type Aberration =
-  | { readonly is: 'G1a' | 'G1b'; readonly reader: Transaction; readonly record: VersionRecord; readonly operation: Operation }
+  | { readonly is: 'G1a' | 'G1b'; readonly reader: Transaction; readonly record: VersionRecord; readonly spanId: string }
   | {
       readonly is: 'internal';
       readonly reader: Transaction;
       readonly record: VersionRecord;
       readonly wrote: VersionRecord;
-      readonly operation: Operation;
+      readonly spanId: string;
     };
-
-interface PendingRead {
-  readonly reader: Transaction;
-  readonly record: VersionRecord;
-  readonly operation: Operation;
-}
 
 export interface IsolationHistory {
   step(operation: Operation): void;
@@ -114,7 +115,9 @@ export function createIsolationHistory(): IsolationHistory {
   const types = new Map<string, Map<string, ObjectRecord>>();
   const sessions = new Map<string, Transaction>();
   let fresh: Transaction[] = [];
-  let pendingReads: PendingRead[] = [];
+  let last: Transaction | undefined;
+  /** The news of the last round: a writer's abort may come a round after its reader. */
+  let stale: Transaction[] = [];
   let internal: Aberration[] = [];
 
   const objectOf = (type: string, key: string, domain: string): ObjectRecord => {
@@ -125,7 +128,7 @@ export function createIsolationHistory(): IsolationHistory {
     }
     let object = ofType.get(key);
     if (object === undefined) {
-      object = { type, key, domain, versions: new Map(), sorted: [] };
+      object = { type, key, domain, opaque: undefined, sorted: [] };
       ofType.set(key, object);
     }
     return object;
@@ -135,9 +138,16 @@ export function createIsolationHistory(): IsolationHistory {
     const facts = operation.facts;
     const id = facts?.transactionId ?? '';
     const outcome = facts?.transactionOutcome ?? 'committed';
-    // Ids are unique in a trace at least; a span with several operations and no id is one transaction.
-    const key = id === '' ? operation.traceId + operation.spanId : `${operation.traceId}\0${id}`;
-    const known = transactions.get(key);
+    // A span with several operations and no id is one transaction. Ids are unique in a trace at least; mostly they are unique at all, so
+    // the shorter key is tried first.
+    const shortKey = id === '' ? operation.spanId : id;
+    let key = shortKey;
+    let known = last !== undefined && last.key === shortKey && !last.dead ? last : transactions.get(shortKey);
+    if (known !== undefined && known.traceId !== operation.traceId) {
+      key = `${operation.traceId}\0${shortKey}`;
+      known = transactions.get(key);
+    }
+    last = known;
     if (known !== undefined) {
       if (operation.startUs < known.startUs) known.startUs = operation.startUs;
       if (operation.endUs > known.endUs) known.endUs = operation.endUs;
@@ -162,6 +172,7 @@ export function createIsolationHistory(): IsolationHistory {
       endUs: operation.endUs,
       writes: [],
       reads: [],
+      readSpans: [],
       isRead: false,
       dead: false,
       isNew: true,
@@ -172,6 +183,7 @@ export function createIsolationHistory(): IsolationHistory {
       onStack: false,
     };
     transactions.set(key, transaction);
+    last = transaction;
     fresh.push(transaction);
     if (session !== '') {
       const before = sessions.get(session);
@@ -181,44 +193,55 @@ export function createIsolationHistory(): IsolationHistory {
     return transaction;
   };
 
+  const createRecord = (object: ObjectRecord, version: Version, order: number): VersionRecord => ({
+    object,
+    version,
+    order,
+    writer: undefined,
+    writeReplica: '',
+    writeSpan: '',
+    writeIndex: 0,
+    writeEndUs: 0,
+    rival: undefined,
+    isIntermediate: false,
+    readers: undefined,
+    deadReaders: 0,
+    successors: undefined,
+  });
+
   const recordOf = (object: ObjectRecord, version: Version): VersionRecord => {
-    const order = typeof version === 'bigint' ? Number(version) : Number.NaN;
-    const key = typeof version === 'bigint' ? order : version;
-    let record = object.versions.get(key);
-    if (record === undefined) {
-      record = {
-        object,
-        version,
-        order,
-        writer: undefined,
-        write: undefined,
-        rival: undefined,
-        isIntermediate: false,
-        readers: [],
-        deadReaders: 0,
-        successors: undefined,
-      };
-      object.versions.set(key, record);
-      if (typeof version === 'bigint') {
-        const { sorted } = object;
-        let at = sorted.length;
-        while (at > 0 && (sorted[at - 1] as VersionRecord).order > order) at -= 1;
-        if (at === sorted.length) sorted.push(record);
-        else sorted.splice(at, 0, record);
+    if (typeof version === 'string') {
+      object.opaque ??= new Map();
+      let record = object.opaque.get(version);
+      if (record === undefined) {
+        record = createRecord(object, version, Number.NaN);
+        object.opaque.set(version, record);
       }
+      return record;
     }
+    const order = Number(version);
+    const { sorted } = object;
+    // Versions come nearly in order: the place is at or near the end.
+    let at = sorted.length;
+    if (at > 16 && (sorted[at - 16] as VersionRecord).order > order) at = after(sorted, order);
+    while (at > 0 && (sorted[at - 1] as VersionRecord).order > order) at -= 1;
+    const before = sorted[at - 1];
+    if (before !== undefined && before.order === order) return before;
+    const record = createRecord(object, version, order);
+    if (at === sorted.length) sorted.push(record);
+    else sorted.splice(at, 0, record);
     return record;
   };
 
   const drop = (record: VersionRecord): void => {
-    if (record.readers.length > record.deadReaders || record.writer?.dead === false || record.rival?.dead === false) return;
+    if ((record.readers?.length ?? 0) > record.deadReaders || record.writer?.dead === false || record.rival?.dead === false) return;
     const { object } = record;
-    object.versions.delete(typeof record.version === 'bigint' ? record.order : record.version);
-    if (typeof record.version === 'bigint') {
+    if (typeof record.version === 'string') object.opaque?.delete(record.version);
+    else {
       const at = object.sorted.indexOf(record);
       if (at >= 0) object.sorted.splice(at, 1);
     }
-    if (object.versions.size > 0) return;
+    if (object.sorted.length > 0 || (object.opaque?.size ?? 0) > 0) return;
     const ofType = types.get(object.type);
     ofType?.delete(object.key);
     if (ofType?.size === 0) types.delete(object.type);
@@ -231,14 +254,8 @@ export function createIsolationHistory(): IsolationHistory {
     for (const record of transaction.reads) {
       record.deadReaders += 1;
       // Compacted when half are dead, so that a row that everyone reads costs no more than its readers.
-      if (record.deadReaders * 2 > record.readers.length) {
-        let kept = 0;
-        for (const reader of record.readers) {
-          if (reader.dead) continue;
-          record.readers[kept] = reader;
-          kept += 1;
-        }
-        record.readers.length = kept;
+      if (record.readers !== undefined && record.deadReaders * 2 > record.readers.length) {
+        record.readers = record.readers.filter((reader) => !reader.dead);
         record.deadReaders = 0;
       }
       drop(record);
@@ -259,7 +276,10 @@ export function createIsolationHistory(): IsolationHistory {
       if (isWrite) {
         if (record.writer === undefined || record.writer.dead) {
           record.writer = transaction;
-          record.write = operation;
+          record.writeReplica = facts.replicaId;
+          record.writeSpan = operation.spanId;
+          record.writeIndex = operation.index;
+          record.writeEndUs = operation.endUs;
           if (typeof facts.version === 'string' && typeof facts.versionBase === 'string' && facts.versionBase !== facts.version) {
             const base = recordOf(object, facts.versionBase);
             if (base.successors === undefined) base.successors = [record];
@@ -267,7 +287,7 @@ export function createIsolationHistory(): IsolationHistory {
           }
         } else if (record.writer !== transaction) {
           // Replicas that apply a change write its version again; two writers on one replica collide.
-          if (facts.replicaId === record.write?.facts?.replicaId) record.rival ??= transaction;
+          if (facts.replicaId === record.writeReplica) record.rival ??= transaction;
           return;
         }
         for (const earlier of writes) if (earlier.object === object && earlier !== record) earlier.isIntermediate = true;
@@ -276,39 +296,39 @@ export function createIsolationHistory(): IsolationHistory {
       }
       if (!transaction.reads.includes(record)) {
         transaction.reads.push(record);
-        record.readers.push(transaction);
+        transaction.readSpans.push(operation.spanId);
+        if (record.readers === undefined) record.readers = [transaction];
+        else record.readers.push(transaction);
       }
       let own: VersionRecord | undefined;
       for (const wrote of writes) if (wrote.object === object) own = wrote;
-      if (own?.write !== undefined && own !== record && isAfter(operation, own.write)) {
-        internal.push({ is: 'internal', reader: transaction, record, wrote: own, operation });
+      if (own !== undefined && own !== record && isAfter(operation, own)) {
+        internal.push({ is: 'internal', reader: transaction, record, wrote: own, spanId: operation.spanId });
       }
-      if (record.writer !== transaction) pendingReads.push({ reader: transaction, record, operation });
     },
     aberrations() {
       const found: Aberration[] = internal.filter((item) => item.reader.outcome === 'committed');
       internal = [];
-      const open: PendingRead[] = [];
-      for (const pending of pendingReads) {
-        const { reader, record } = pending;
-        const writer = record.writer;
-        // The writer's span, or its abort, may still come in the next round.
-        if (writer === undefined) {
-          if (reader.isNew) open.push(pending);
-          continue;
+      for (const list of [stale, fresh]) {
+        for (const reader of list) {
+          if (reader.outcome !== 'committed' || reader.dead) continue;
+          for (let i = 0; i < reader.reads.length; i += 1) {
+            const record = reader.reads[i] as VersionRecord;
+            const { writer } = record;
+            if (writer === undefined || writer === reader) continue;
+            writer.isRead = true;
+            const spanId = reader.readSpans[i] ?? reader.spanId;
+            if (writer.outcome === 'aborted') found.push({ is: 'G1a', reader, record, spanId });
+            else if (record.isIntermediate) found.push({ is: 'G1b', reader, record, spanId });
+          }
         }
-        if (writer === reader || reader.outcome !== 'committed') continue;
-        writer.isRead = true;
-        if (writer.outcome === 'aborted') found.push({ is: 'G1a', ...pending });
-        else if (record.isIntermediate) found.push({ is: 'G1b', ...pending });
-        else if (writer.isNew) open.push(pending);
       }
-      pendingReads = open;
       return found;
     },
     news: () => fresh,
     forget(beforeUs, keep) {
       for (const transaction of fresh) transaction.isNew = false;
+      stale = fresh;
       fresh = [];
       let excess = transactions.size - keep;
       // In order of first appearance, which is near enough to the order of ends.
@@ -324,11 +344,13 @@ export function createIsolationHistory(): IsolationHistory {
   };
 }
 
+const noReaders: readonly Transaction[] = [];
+
 /** Edges out of a transaction. */
 export function edgesOf(from: Transaction): readonly Edge[] {
   const edges: Edge[] = [];
   for (const seen of from.writes) {
-    for (const reader of seen.readers)
+    for (const reader of seen.readers ?? noReaders)
       if (reader !== from && isIn(reader)) edges.push({ kind: 'wr', from, to: reader, seen, next: undefined });
     if (!seen.isIntermediate) link('ww', from, seen, edges);
   }
@@ -377,7 +399,7 @@ function after(sorted: readonly VersionRecord[], order: number): number {
   return low;
 }
 
-function isAfter(read: Operation, write: Operation): boolean {
-  if (read.spanId === write.spanId && read.traceId === write.traceId) return read.index > write.index;
-  return read.startUs >= write.endUs + driftUs;
+function isAfter(read: Operation, own: VersionRecord): boolean {
+  if (read.spanId === own.writeSpan) return read.index > own.writeIndex;
+  return read.startUs >= own.writeEndUs + driftUs;
 }

@@ -4,12 +4,12 @@ import { SUB_TABLES, SUMMARY_BUCKETS, type Summary } from '../domain/sketch.ts';
 export interface Estimate {
   /** Buckets that hold a difference. */
   readonly buckets: readonly number[];
-  /** About how many keys differ; Infinity where the sign sums have wrapped and say only "very many". */
+  /** About how many keys differ; Infinity where the bytes have wrapped and say only "very many". */
   readonly keys: number;
 }
 
-/** Past this many differing keys between two replicas sign sums modulo 256 tell nothing. */
-const SATURATED_KEYS = 100_000;
+/** Past this many differing keys between two replicas sums modulo 256 tell nothing. */
+const SATURATED_KEYS = 60_000;
 
 export function isEqualSummary(a: Summary, b: Summary): boolean {
   return a.count === b.count && a.sum === b.sum;
@@ -22,15 +22,23 @@ export function estimateDifference(a: Summary, b: Summary): Estimate {
   const untouched = SUMMARY_BUCKETS - buckets.length;
   const counted = untouched === 0 ? Infinity : -SUMMARY_BUCKETS * Math.log(untouched / SUMMARY_BUCKETS);
   if (buckets.length <= SUMMARY_BUCKETS * 0.9) return { buckets, keys: Math.max(counted, Math.abs(a.count - b.count), 1) };
-  const squares = (one: Int8Array, two: Int8Array): number => one.reduce((sum, value, at) => sum + signed8(value - (two[at] ?? 0)) ** 2, 0);
-  const elements = squares(a.digestSigns, b.digestSigns);
-  const lacking = squares(a.keySigns, b.keySigns);
-  const keys = Math.max(lacking + Math.max(elements - lacking, 0) / 2, elements / 2, Math.abs(a.count - b.count));
+  // A lane is uniform in [-8, 8) after the shift: variance 64/3.
+  const elements = squares(differences(a.spreads, b.spreads), 0) / (64 / 3);
+  // Counts scatter as Poisson does: the variance is the number of rows lacking, on whichever side, whatever the mean.
+  const counts = differences(a.counts, b.counts);
+  const mean = counts.reduce((sum, count) => sum + count, 0) / counts.length;
+  const lacking = Math.min(squares(counts, mean), elements);
+  const keys = Math.max(lacking + (elements - lacking) / 2, Math.abs(a.count - b.count));
   return { buckets, keys: keys > SATURATED_KEYS ? Infinity : keys };
 }
 
-function signed8(value: number): number {
-  return (value << 24) >> 24;
+/** Modulo 256, signed. */
+function differences(a: Uint8Array, b: Uint8Array): readonly number[] {
+  return Array.from(a, (value, at) => ((value - (b[at] ?? 0)) << 24) >> 24);
+}
+
+function squares(values: readonly number[], mean: number): number {
+  return values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
 }
 
 /**

@@ -50,7 +50,7 @@ export const isolation = historyDetector(
       keep: {
         is: 'number',
         unit: 'count',
-        default: 60_000,
+        default: 40_000,
         min: 100,
         max: 5_000_000,
         says: 'Transactions remembered at most, about 1 kB each.',
@@ -64,7 +64,7 @@ export const isolation = historyDetector(
     const windowUs = settings.windowMs * 1000;
     const roundUs = settings.roundMs * 1000;
     // A search costs a pass over what is remembered, so a round waits for a share of it to be new.
-    const roundTransactions = Math.max(1000, Math.floor(settings.keep / 2));
+    const roundTransactions = Math.max(1000, Math.floor(settings.keep / 4));
     let round = 0;
     let roundEndUs = Number.POSITIVE_INFINITY;
 
@@ -141,7 +141,7 @@ function tellCycle(cycle: Cycle, context: Places, report: Report): void {
 }
 
 function tellAberration(aberration: Aberration, context: Places, report: Report): void {
-  const { reader, record, operation } = aberration;
+  const { reader, record, spanId } = aberration;
   const writer = aberration.is === 'internal' ? reader : record.writer;
   if (writer === undefined) return;
   const object = objectWords(record);
@@ -156,9 +156,9 @@ function tellAberration(aberration: Aberration, context: Places, report: Report)
     place: `${reader.key}\0${record.object.type}\0${record.object.key}`,
     grade: 'proven',
     model: aberration.is,
-    atUs: operation.endUs,
+    atUs: reader.endUs,
     complete: true,
-    spans: [...(writer === reader ? [] : [witness(writer)]), { traceId: operation.traceId, spanId: operation.spanId }],
+    spans: [...(writer === reader ? [] : [witness(writer)]), { traceId: reader.traceId, spanId }],
     domain: place.domainName,
     collection: place.collection ?? record.object.type,
     objectKey: record.object.key,
@@ -184,8 +184,7 @@ function objectWords(record: VersionRecord): string {
 }
 
 function transactionWords(transaction: Transaction): string {
-  const id = transaction.key.includes('\0') ? transaction.key.slice(transaction.key.indexOf('\0') + 1) : transaction.spanId;
-  return `transaction ${id} of ${transaction.service}`;
+  return `transaction ${transaction.key.slice(transaction.key.indexOf('\0') + 1)} of ${transaction.service}`;
 }
 
 function witness(transaction: Transaction): SpanRef {
