@@ -1,7 +1,6 @@
 /** The dialogs in which people decide. Each names what it will do; each sends the digest that was on the screen. */
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import type { ProposalSummary } from '../../io/store/proposals.ts';
 import { CallError, type Me, send } from './api.ts';
 import { Dialog } from './parts.tsx';
 import { count, number, shortDigest } from './words.ts';
@@ -30,7 +29,7 @@ export function ApproveDialog({
   onClose,
   onDone,
 }: {
-  readonly proposals: readonly (ProposalSummary | DecidedOn)[];
+  readonly proposals: readonly DecidedOn[];
   readonly me: Me;
   readonly onClose: () => void;
   readonly onDone: () => void;
@@ -38,7 +37,7 @@ export function ApproveDialog({
   const [comment, setComment] = useState('');
   const [first] = proposals;
   const rows = proposals.reduce((sum, proposal) => sum + proposal.rows, 0);
-  const words = first !== undefined && 'approveWords' in first ? first.approveWords : undefined;
+  const words = first?.approveWords;
   const isOne = proposals.length === 1;
   const title = isOne ? 'Approve these effects?' : `Approve ${number(proposals.length)} proposals?`;
   return (
@@ -89,7 +88,7 @@ export function RejectDialog({
   onClose,
   onDone,
 }: {
-  readonly proposals: readonly (ProposalSummary | DecidedOn)[];
+  readonly proposals: readonly DecidedOn[];
   readonly onClose: () => void;
   readonly onDone: () => void;
 }): JSX.Element {

@@ -63,7 +63,6 @@ export function IngestPage(): JSX.Element {
             <thead>
               <tr>
                 <th scope="col">what</th>
-                <th scope="col">of</th>
                 <th scope="col" class="right">
                   total
                 </th>
@@ -79,11 +78,11 @@ export function IngestPage(): JSX.Element {
                     {sample.name
                       .replace(/^homeostat_/, '')
                       .replace(/_total$/, '')
-                      .replaceAll('_', ' ')}
+                      .replaceAll('_', ' ')}{' '}
+                    <span class="muted">{sample.labels}</span>
                   </th>
-                  <td class="muted">{sample.labels}</td>
                   <td class="num">{number(sample.value, Number.isInteger(sample.value) ? 0 : 3)}</td>
-                  <td class="num">{sample.name.endsWith('_total') ? number(rates.get(`${sample.name}${sample.labels}`) ?? 0, 1) : ''}</td>
+                  <td class="num">{!/_now$/.test(sample.name) ? number(rates.get(`${sample.name}${sample.labels}`) ?? 0, 1) : ''}</td>
                 </tr>
               ))}
             </tbody>

@@ -1,7 +1,7 @@
 /** What waits for people: one line a proposal, however many rows. Everything by keyboard, nothing moves by itself. */
 import type { JSX } from 'preact';
 import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import type { ProposalSummary } from '../../io/store/proposals.ts';
+import type { ProposalLine } from '../api/routes/nouns.ts';
 import { CallError, type Listing, mayApprove, type Me, read } from './api.ts';
 import { ApproveDialog, RejectDialog } from './decide.tsx';
 import { NothingWaits } from './empty.tsx';
@@ -24,7 +24,7 @@ const states = [
 
 interface Loaded {
   readonly state: string;
-  readonly items: readonly ProposalSummary[];
+  readonly items: readonly ProposalLine[];
   readonly isWhole: boolean;
   readonly error?: CallError;
 }
@@ -51,10 +51,7 @@ export function QueuePage({ me }: { readonly me: Me }): JSX.Element {
           (filters.replica === '' || item.collection === filters.replica) &&
           (filters.strategy === '' || item.strategy === filters.strategy),
       )
-      .filter(
-        (item) =>
-          needle === '' || `${item.says} ${item.id} ${item.caseId} ${item.collection} ${item.digest}`.toLowerCase().includes(needle),
-      );
+      .filter((item) => needle === '' || textOf(item).includes(needle));
   }, [loaded, words, filters.domain, filters.replica, filters.strategy]);
   const current = shown[Math.min(at, shown.length - 1)];
   const chosen = picked.size > 0 ? shown.filter((item) => picked.has(item.id)) : current === undefined ? [] : [current];
@@ -229,7 +226,7 @@ function QueueRow({
   index,
   total,
 }: {
-  readonly item: ProposalSummary;
+  readonly item: ProposalLine;
   readonly style: Readonly<Record<string, string | number>>;
   readonly nowMs: number;
   readonly me: Me;
@@ -266,11 +263,7 @@ function QueueRow({
         <span class="queue-says">{item.says}</span>
         <span class="queue-under">
           {item.collection} · {item.strategy} ·{' '}
-          {item.choice.by === 'llm'
-            ? 'chosen by the model'
-            : item.choice.by === 'person'
-              ? `edited by ${item.choice.name}`
-              : 'by heuristic'}{' '}
+          {item.chosenBy === 'heuristic' ? 'by heuristic' : item.chosenBy === 'llm' ? 'chosen by the model' : `edited by ${item.chosenBy}`}{' '}
           · confidence {item.confidence.toFixed(2)} · {item.id}
         </span>
         <span class="queue-rows num">{count(item.rows, 'row')}</span>
@@ -351,6 +344,17 @@ function KeyHelp({ onClose }: { readonly onClose: () => void }): JSX.Element {
   );
 }
 
+/** What search looks at; made once a line, since each key typed looks at all of them. */
+const texts = new WeakMap<ProposalLine, string>();
+
+function textOf(item: ProposalLine): string {
+  const known = texts.get(item);
+  if (known !== undefined) return known;
+  const text = `${item.says} ${item.id} ${item.caseId} ${item.collection} ${item.digest}`.toLowerCase();
+  texts.set(item, text);
+  return text;
+}
+
 /**
  * The list as it was when it was asked for. What comes later is counted and shown on request; what was decided elsewhere stays in
  * its place, greyed.
@@ -369,16 +373,17 @@ function useQueue(state: string): {
   useEffect(() => {
     const stop = new AbortController();
     const readAll = async (): Promise<void> => {
-      let items: readonly ProposalSummary[] = [];
+      let items: readonly ProposalLine[] = [];
       let cursor: string | null = '';
       for (let page = 0; cursor !== null && page < maxPages; page += 1) {
         const search: URLSearchParams = new URLSearchParams({
+          view: 'line',
           state,
           limit: String(page === 0 ? 200 : pageLimit),
           ...(state === 'waiting' ? { awake: 'true' } : {}),
           ...(cursor === '' ? {} : { cursor }),
         });
-        const found: Listing<ProposalSummary> = await read(`/api/v1/proposals?${search.toString()}`, stop.signal);
+        const found: Listing<ProposalLine> = await read(`/api/v1/proposals?${search.toString()}`, stop.signal);
         items = [...items, ...found.items];
         cursor = found.nextCursor;
         const isWhole = cursor === null;
@@ -415,6 +420,6 @@ function useQueue(state: string): {
 }
 
 /** Least time left first where people are waited for; otherwise newest first, as the list comes. */
-function inOrder(items: readonly ProposalSummary[], state: string): readonly ProposalSummary[] {
+function inOrder(items: readonly ProposalLine[], state: string): readonly ProposalLine[] {
   return state === 'waiting' ? items.toSorted((a, b) => a.expiresAtMs - b.expiresAtMs) : items;
 }
