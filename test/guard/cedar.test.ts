@@ -1,5 +1,8 @@
+import * as cedar from '@cedar-policy/cedar-wasm/nodejs';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parsePolicies, type Policies } from '../../src/guard/cedar.ts';
+import { contextOf, parsePolicies, type Policies } from '../../src/guard/cedar.ts';
+import { policySchema } from '../../src/guard/policy-schema.ts';
 import { decide } from '../../src/guard/verdict.ts';
 import { domain, factsOf, proposalOf, update } from './guard-facts.ts';
 
@@ -59,6 +62,42 @@ describe('policies', () => {
       '@id("calm") @reason("High risk.") forbid(principal, action == Action::"repair-automatically", resource in Domain::"profiles") when { resource.risk == "high" };';
     expect(decide(factsOf(), policiesOf(guard)).is).toBe('auto');
     expect(decide(factsOf({ domain: { ...domain, risk: 'high' } }), policiesOf(guard)).is).toBe('review');
+  });
+
+  test('what policies are given is what the schema says', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 30 }),
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        fc.nat(2_000_000_000_000),
+        fc.boolean(),
+        (rows, confidence, nowMs, isModel) => {
+          const choice = isModel
+            ? ({ by: 'llm', model: 'm', promptHash: 'h', agrees: false, rootCause: 'unknown', cited: [] } as const)
+            : ({ by: 'heuristic' } as const);
+          const facts = factsOf({ proposal: { ...many(rows), confidence, choice }, nowMs });
+          const context = { ...contextOf(facts) } as Record<string, cedar.CedarValueJson>;
+          expect(cedar.checkParseContext({ context, schema: policySchema, action: { type: 'Action', id: 'repair' } })).toEqual({
+            type: 'success',
+          });
+        },
+      ),
+    );
+  });
+
+  test('a policy about repair alone, and one that looks at the action, are asked about it', () => {
+    const alone = policiesOf('@id("a") @reason("x") forbid(principal, action == Action::"repair", resource) when { context.rows > 2 };');
+    expect(decide(factsOf({ proposal: many(3) }), alone).is).toBe('deny');
+    expect(decide(factsOf({ proposal: many(2) }), alone).is).toBe('auto');
+    const looks = policiesOf(
+      '@id("a") @reason("x") forbid(principal, action, resource) when { action == Action::"repair" && context.rows > 2 };',
+    );
+    expect(decide(factsOf({ proposal: many(3) }), looks).is).toBe('deny');
+    expect(decide(factsOf({ proposal: many(2) }), looks).is).toBe('auto');
+    const either = policiesOf(
+      '@id("a") @reason("x") forbid(principal, action in [Action::"repair", Action::"repair-automatically"], resource) when { context.rows > 2 };',
+    );
+    expect(decide(factsOf({ proposal: many(3) }), either).is).toBe('deny');
   });
 
   test('I5: a guard whose evaluation fails denies, although Cedar would skip it', () => {
