@@ -2,9 +2,10 @@
  * Sketches of a set of rows: what travels instead of rows. Each row is an item: a 64-bit key word k, a 64-bit place p that spreads k, and
  * a 32-bit value v from its digest, uniform in [-2^31, 2^31).
  *
- * Summary (one scan, 0.7 kB): count and 128-bit sum of everything, a 16-bit fingerprint for each of 256 buckets of p, and two sign
- * sums that estimate how much differs: of +-1 by a bit of the digest (a row that one side lacks adds variance 1, a changed row 2) and
- * of +-1 by a bit of p (a changed row adds nothing). After Alon, Matias, Szegedy 1996.
+ * Summary (one scan, 0.7 kB): count and 128-bit sum of everything; of 256 buckets of p, a 16-bit fingerprint each; of 128, the top of
+ * the exact sum of the digests' low lanes, whose squared differences estimate how much differs (a row that one side lacks adds a
+ * variance of 1, a changed row 2; after Alon, Matias, Szegedy 1996); of 64, the count modulo 256, whose scatter tells how many rows one
+ * side lacks. All of it comes from count and sums a bucket: nothing more to add up than a digest has.
  *
  * Table (an invertible Bloom lookup table, Goodrich and Mitzenmacher 2011, in linear form): three sub-tables of `cells` cells; an item
  * falls into one cell of each and adds v, v*k_low, v*k_high, k_low and k_high being the 32-bit halves of k. Subtract two replicas'
@@ -17,8 +18,10 @@
  */
 
 export const SUMMARY_BUCKETS = 256;
-export const DIGEST_SIGN_BUCKETS = 128;
-export const KEY_SIGN_BUCKETS = 64;
+export const SPREAD_BUCKETS = 128;
+export const COUNT_BUCKETS = 64;
+/** What the sum of signed low lanes is shifted by, so that a byte holds the difference of some hundred rows. */
+export const SPREAD_SHIFT = 60n;
 export const SUB_TABLES = 3;
 
 export interface Summary {
@@ -27,9 +30,10 @@ export interface Summary {
   readonly sum: string;
   /** Unsigned 16 bits a bucket. */
   readonly fingerprints: Uint16Array;
-  /** Sums modulo 256, signed. */
-  readonly digestSigns: Int8Array;
-  readonly keySigns: Int8Array;
+  /** floor(sum of the signed low lanes / 2^60), the low byte. */
+  readonly spreads: Uint8Array;
+  /** Rows, the low byte. */
+  readonly counts: Uint8Array;
 }
 
 export interface SketchTable {
@@ -116,12 +120,15 @@ const CELL_BYTES = 22;
 export function parseTable(bytes: Buffer, cells: number): SketchTable {
   if (bytes.length !== cells * SUB_TABLES * CELL_BYTES) throw new RangeError(`a table of ${cells} cells is not ${bytes.length} bytes long`);
   const table = emptyTable(cells);
-  for (let at = 0; at < cells * SUB_TABLES; at += 1) {
-    table.values[at] = BigInt(bytes.readUIntBE(at * CELL_BYTES, 6));
-    table.lows[at] = bytes.readBigUInt64BE(at * CELL_BYTES + 6) ^ (1n << 63n);
-    table.highs[at] = bytes.readBigUInt64BE(at * CELL_BYTES + 14) ^ (1n << 63n);
-  }
+  for (let at = 0; at < cells * SUB_TABLES; at += 1) parseCell(bytes, at * CELL_BYTES, table, at);
   return table;
+}
+
+/** Sets cell `index` of a table from 22 bytes at `from`. */
+export function parseCell(bytes: Buffer, from: number, table: SketchTable, index: number): void {
+  table.values[index] = BigInt(bytes.readUIntBE(from, 6));
+  table.lows[index] = bytes.readBigUInt64BE(from + 6) ^ (1n << 63n);
+  table.highs[index] = bytes.readBigUInt64BE(from + 14) ^ (1n << 63n);
 }
 
 /** The key words that differ, or undefined where the table is too small for them. `placeOf` gives p of k. Uses up the table. */

@@ -30,6 +30,7 @@ export async function commonHash(
     if (sketching === undefined) return undefined;
     families.push(await sketching.family(shape, signal));
   }
+  if (families.includes('none')) return undefined;
   return new Set(families).size === 1 ? 'native' : 'canonical';
 }
 

@@ -7,6 +7,7 @@ import {
   emptyTable,
   foldTable,
   peelTable,
+  SPREAD_SHIFT,
   type SketchTable,
   subtractTables,
   type Summary,
@@ -75,15 +76,16 @@ describe('sketch tables', () => {
 
 function summary(rows: ReadonlyMap<bigint, bigint>): Summary {
   const fingerprints = new Uint16Array(256);
-  const digestSigns = new Int8Array(128);
-  const keySigns = new Int8Array(64);
+  const sums = Array.from({ length: 128 }, () => 0n);
+  const counts = new Uint8Array(64);
   for (const [key, digest] of rows) {
     const bucket = bucketOf(key);
     fingerprints[bucket] = (fingerprints[bucket] ?? 0) + Number(digest & 0xffffn);
-    digestSigns[bucket % 128] = (digestSigns[bucket % 128] ?? 0) + 1 - 2 * Number(digest & 1n);
-    keySigns[bucket % 64] = (keySigns[bucket % 64] ?? 0) + 1 - 2 * Number((key >> 20n) & 1n);
+    sums[bucket % 128] = (sums[bucket % 128] ?? 0n) + BigInt.asIntN(64, digest);
+    counts[bucket % 64] = (counts[bucket % 64] ?? 0) + 1;
   }
-  return { count: rows.size, sum: '', fingerprints, digestSigns, keySigns };
+  const spreads = Uint8Array.from(sums, (sum) => Number((sum >> SPREAD_SHIFT) & 255n));
+  return { count: rows.size, sum: '', fingerprints, spreads, counts };
 }
 
 test('summaries tell about how many keys differ, from a handful to tens of thousands', () => {

@@ -40,7 +40,7 @@ export type SketchHash = 'native' | 'canonical';
 
 /** Sketches (`domain/sketch.ts`), for stores that can make them: bytes then grow with the differences, not with the rows. */
 export interface Sketching {
-  /** Replicas with the same text here have the same native hash for this shape. */
+  /** Replicas with the same text here have the same native hash for this shape; 'none': no sketches of this shape are made here. */
   family(shape: Shape, signal: AbortSignal): Promise<string>;
   summarize(shape: Shape, range: KeyRange, hash: SketchHash, signal: AbortSignal): Promise<Summary>;
   /** A table of the rows in these buckets of a summary. */

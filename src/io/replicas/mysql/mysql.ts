@@ -5,9 +5,12 @@ import type { Position } from '../../../domain/divergence.ts';
 import { ChangedSinceRead } from '../changed-since-read.ts';
 import { handOver } from '../hand-over.ts';
 import type { ReplicaConnection, ReplicaCounters } from '../replica.ts';
+import { canonicalPlace } from '../key-word.ts';
 import { applyEffects } from './apply.ts';
+import { needsClient } from './canonical-sql.ts';
 import { describeTable, type Table } from './describe.ts';
 import { digestBuckets, readEntries, readRows } from './scan.ts';
+import { locateKeys, sketchTable, summarize } from './sketch.ts';
 import { openSessionPool, type Session } from './session.ts';
 
 const SNAPSHOT = ['SET TRANSACTION ISOLATION LEVEL REPEATABLE READ', 'START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY'];
@@ -50,6 +53,23 @@ export function openMysqlReplica(collection: Collection, replica: Replica): Repl
         for (const digest of digests) counters.rowsScanned += digest.count;
         return digests;
       }),
+    sketching: {
+      family: async (shape, signal) => {
+        await pool.use(signal, tableOf);
+        return needsClient(shape) ? 'none' : `canonical:${replica.id}`;
+      },
+      summarize: (shape, range, _hash, signal) =>
+        pool.transaction(signal, SNAPSHOT, async (session) => {
+          const summary = await summarize(session, await tableOf(session), shape, range);
+          counters.rowsScanned += summary.count;
+          return summary;
+        }),
+      table: (shape, range, _hash, buckets, cells, signal) =>
+        pool.transaction(signal, SNAPSHOT, async (session) => sketchTable(session, await tableOf(session), shape, range, buckets, cells)),
+      placeOf: canonicalPlace,
+      locate: (shape, range, _hash, words, signal) =>
+        pool.use(signal, async (session) => locateKeys(session, await tableOf(session), shape, range, words)),
+    },
     entries: (shape, range, choice, signal) =>
       handOver(async (give) => {
         await pool.transaction(signal, SNAPSHOT, async (session) => {

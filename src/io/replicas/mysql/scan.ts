@@ -27,7 +27,7 @@ interface Where {
 const naturallyOrdered = new Set(['int', 'numeric', 'float', 'date', 'time', 'timestamp', 'timestamptz']);
 
 /** Key order: numbers and times in their own order, all else by the bytes of the canonical text. */
-function rangeWhere(table: Table, shape: Shape, range: KeyRange): Where {
+export function rangeWhere(table: Table, shape: Shape, range: KeyRange): Where {
   const conditions: string[] = [];
   const values: unknown[] = [];
   for (const [bound, operator] of [

@@ -13,7 +13,7 @@ import { unreachable } from '../unreachable.ts';
 const settings = `
   SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET intervalstyle = 'iso_8601'; SET extra_float_digits = 1;
   SET bytea_output = 'hex'; SET search_path = pg_catalog, public; SET client_encoding = 'UTF8'; SET xmloption = 'content';
-  SET standard_conforming_strings = on`;
+  SET standard_conforming_strings = on; SET jit = off`;
 
 const MAX_CONNECTIONS = 3; // One that scans, one that reads or writes, one that cancels.
 const CONNECT_TIMEOUT_MS = 10_000;

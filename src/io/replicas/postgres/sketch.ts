@@ -1,16 +1,16 @@
 /** Sketches (`domain/sketch.ts`) of a PostgreSQL table, each from one scan in plain SQL; one packed row travels. */
 import type { KeyRange } from '../../../domain/key-range.ts';
-import { keyDigest } from '../../../domain/row-encoding.ts';
 import type { Key, Shape } from '../../../domain/row.ts';
 import {
-  DIGEST_SIGN_BUCKETS,
-  KEY_SIGN_BUCKETS,
+  SPREAD_BUCKETS,
+  COUNT_BUCKETS,
   parseTable,
   type SketchTable,
   SUB_TABLES,
   SUMMARY_BUCKETS,
   type Summary,
 } from '../../../domain/sketch.ts';
+import { canonicalPlace, hasIntKey, intKeys } from '../key-word.ts';
 import { laneSum } from '../lane-sum.ts';
 import type { SketchHash } from '../replica.ts';
 import { canonicalExpression, keyDigestExpression, lanes, rowDigestExpression, tableColumn, textsFrom } from './canonical-sql.ts';
@@ -19,35 +19,27 @@ import { nativeHashes, nativeIntPlace } from './native-hash.ts';
 import { rangeWhere } from './scan.ts';
 import { literal, type Session } from './session.ts';
 
-/** A key of one integer column is its own key word: peeling gives it back without a look-up. */
-export function hasIntKey(shape: Shape): boolean {
-  const [name, ...more] = shape.key;
-  return more.length === 0 && shape.columns.some((column) => column.name === name && column.type === 'int');
-}
-
 export function placeOfKeyWord(shape: Shape, hash: SketchHash): (key: bigint) => bigint {
-  if (!hasIntKey(shape)) return (key) => key;
-  if (hash === 'native') return nativeIntPlace;
-  const [name = ''] = shape.key;
-  return (key) => BigInt(`0x${keyDigest(shape, { [name]: BigInt.asIntN(64, key).toString() }).slice(0, 16)}`);
+  return hash === 'native' && hasIntKey(shape) ? nativeIntPlace : canonicalPlace(shape);
 }
 
 /** FROM clause with k, p, hi, lo of each row in the range whose bucket is wanted. `bitmap`: a parameter, or '' for all. */
 function hashedRows(table: Table, shape: Shape, hash: SketchHash, where: string, bitmap: string): string {
+  // A table uses the low lane alone; what is not selected is not computed.
   const isChosen = (place: string): string => (bitmap === '' ? '' : `get_bit(${bitmap}, (${place} & ${SUMMARY_BUCKETS - 1})::int) = 1`);
   const [keyName = ''] = shape.key;
   if (hash === 'native') {
     const { place, high, low } = nativeHashes(table, shape);
     const key = hasIntKey(shape) ? `t.${tableColumn(table, keyName).sql}::int8` : place;
     const chosen = [where.replace(/^WHERE /, ''), isChosen(place)].filter((one) => one !== '');
-    return `(SELECT ${key} AS k, ${place} AS p, ${high} AS hi, ${low} AS lo FROM ${table.sql} t ${chosen.length === 0 ? '' : `WHERE ${chosen.join(' AND ')}`} OFFSET 0) r`;
+    return `(SELECT ${key} AS k, ${place} AS p, ${bitmap === '' ? `${high} AS hi, ` : ''}${low} AS lo FROM ${table.sql} t ${chosen.length === 0 ? '' : `WHERE ${chosen.join(' AND ')}`}) r`;
   }
   const [place] = lanes(table, 'kd');
   const [high, low] = lanes(table, 'd');
   const inner = `(SELECT s.*, ${keyDigestExpression(table, shape)} AS kd FROM ${textsFrom(table, shape, where)} OFFSET 0) s`;
   const chosen = isChosen(place);
   const digests = `(SELECT c0, kd, ${rowDigestExpression(table, shape)} AS d FROM ${inner} ${chosen === '' ? '' : `WHERE ${chosen}`} OFFSET 0) s`;
-  return `(SELECT ${hasIntKey(shape) ? 'c0::int8' : place} AS k, ${place} AS p, ${high} AS hi, ${low} AS lo FROM ${digests} OFFSET 0) r`;
+  return `(SELECT ${hasIntKey(shape) ? 'c0::int8' : place} AS k, ${place} AS p, ${bitmap === '' ? `${high} AS hi, ` : ''}${low} AS lo FROM ${digests} OFFSET 0) r`;
 }
 
 export async function summarize(session: Session, table: Table, shape: Shape, range: KeyRange, hash: SketchHash): Promise<Summary> {
@@ -55,26 +47,24 @@ export async function summarize(session: Session, table: Table, shape: Shape, ra
   const bytes = await session.packed(
     `SELECT int8send(sum(n)::bigint) || ${wrapped('sum(hi)')} || ${wrapped('sum(lo)')}
             || string_agg(substring(int8send(mod(lo, 65536)::bigint) FROM 7), ''::bytea ORDER BY b)
-            || string_agg(substring(int8send(ds + ds2) FROM 8), ''::bytea ORDER BY b) FILTER (WHERE b < ${DIGEST_SIGN_BUCKETS})
-            || string_agg(substring(int8send(ks + ks2 + ks3 + ks4) FROM 8), ''::bytea ORDER BY b) FILTER (WHERE b < ${KEY_SIGN_BUCKETS})
-       FROM (SELECT b, n, hi, lo, ds, lead(ds, 128, 0::bigint) OVER w AS ds2, ks, lead(ks, 64, 0::bigint) OVER w AS ks2,
-                    lead(ks, 128, 0::bigint) OVER w AS ks3, lead(ks, 192, 0::bigint) OVER w AS ks4
-               FROM (SELECT b, coalesce(n, 0) AS n, coalesce(hi, 0) AS hi, coalesce(lo, 0) AS lo, coalesce(ds, 0) AS ds, coalesce(ks, 0) AS ks
+            || string_agg(substring(int8send(mod(floor((lo + lo2) / 1152921504606846976), 256)::bigint) FROM 8), ''::bytea ORDER BY b) FILTER (WHERE b < ${SPREAD_BUCKETS})
+            || string_agg(substring(int8send(n + n2 + n3 + n4) FROM 8), ''::bytea ORDER BY b) FILTER (WHERE b < ${COUNT_BUCKETS})
+       FROM (SELECT b, n, hi, lo, lead(lo, 128, 0::numeric) OVER w AS lo2, lead(n, 64, 0::bigint) OVER w AS n2,
+                    lead(n, 128, 0::bigint) OVER w AS n3, lead(n, 192, 0::bigint) OVER w AS n4
+               FROM (SELECT b, coalesce(n, 0) AS n, coalesce(hi, 0) AS hi, coalesce(lo, 0) AS lo
                        FROM generate_series(0, ${SUMMARY_BUCKETS - 1}) AS g(b)
-                       LEFT JOIN (SELECT p & ${SUMMARY_BUCKETS - 1} AS b, count(*) AS n, sum(hi) AS hi, sum(lo) AS lo,
-                                         sum(1 - 2 * (lo & 1)::int) AS ds, sum(1 - 2 * ((p >> 20) & 1)::int) AS ks
+                       LEFT JOIN (SELECT (p & ${SUMMARY_BUCKETS - 1})::int AS b, count(*) AS n, sum(hi) AS hi, sum(lo) AS lo
                                     FROM ${hashedRows(table, shape, hash, where.sql, '')} GROUP BY 1) one USING (b)) dense
              WINDOW w AS (ORDER BY b)) wide`,
   );
   const prints = bytes.subarray(24, 24 + SUMMARY_BUCKETS * 2);
-  const digestSigns = bytes.subarray(24 + SUMMARY_BUCKETS * 2, 24 + SUMMARY_BUCKETS * 2 + DIGEST_SIGN_BUCKETS);
-  const keySigns = bytes.subarray(24 + SUMMARY_BUCKETS * 2 + DIGEST_SIGN_BUCKETS);
+  const after = 24 + SUMMARY_BUCKETS * 2;
   return {
     count: Number(bytes.readBigInt64BE(0)),
     sum: laneSum((bytes.readBigUInt64BE(8) ^ (1n << 63n)).toString(), (bytes.readBigUInt64BE(16) ^ (1n << 63n)).toString()),
     fingerprints: Uint16Array.from({ length: SUMMARY_BUCKETS }, (_unused, at) => prints.readUInt16BE(at * 2)),
-    digestSigns: Int8Array.from(digestSigns, (byte) => (byte << 24) >> 24),
-    keySigns: Int8Array.from(keySigns, (byte) => (byte << 24) >> 24),
+    spreads: Uint8Array.from(bytes.subarray(after, after + SPREAD_BUCKETS)),
+    counts: Uint8Array.from(bytes.subarray(after + SPREAD_BUCKETS)),
   };
 }
 
@@ -124,8 +114,7 @@ export async function locateKeys(
   hash: SketchHash,
   words: readonly bigint[],
 ): Promise<readonly Key[]> {
-  const [name = ''] = shape.key;
-  if (hasIntKey(shape)) return words.map((word) => ({ [name]: BigInt.asIntN(64, word).toString() }));
+  if (hasIntKey(shape)) return intKeys(shape, words);
   const where = rangeWhere(table, shape, range, 2);
   const numbers = words.map((word) => BigInt.asIntN(64, word).toString());
   const columns = shape.key.map((key) => ({ key, type: shape.columns.find((column) => column.name === key)?.type ?? ('text' as const) }));
