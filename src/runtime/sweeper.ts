@@ -3,7 +3,7 @@ import type { Queue } from '../io/queue/queue.ts';
 import { listCasesToPropose } from '../io/store/cases.ts';
 import { pruneDivergences } from '../io/store/divergences.ts';
 import { pruneOutbox } from '../io/store/outbox.ts';
-import { listExpiredProposals, lockProposal } from '../io/store/proposals.ts';
+import { forgetRows, listExpiredProposals, lockProposal } from '../io/store/proposals.ts';
 import { freeClaims, listRepairsToContinue } from '../io/store/repairs.ts';
 import { pruneWrites } from '../io/store/write-evidence.ts';
 import { reopenCase } from '../io/store/cases.ts';
@@ -115,5 +115,6 @@ async function pruneStore(context: RuntimeContext): Promise<void> {
   const nowMs = clock.nowMs();
   await pruneOutbox(database, nowMs - keepBellsMs);
   await pruneDivergences(database, nowMs - keepMs);
+  await forgetRows(database, nowMs, nowMs - keepMs);
   await pruneWrites(database, (nowMs - keepMs) * 1000, evidenceRowsLimit);
 }

@@ -27,8 +27,11 @@ export interface ProposalSummary extends Omit<Proposal, 'effects' | 'inverse'> {
 }
 
 export interface StoredProposal extends ProposalSummary {
+  /** Empty once they are forgotten. */
   readonly effects: readonly Effect[];
   readonly inverse: readonly Effect[];
+  /** The time to undo is over: the rows are gone, the digest stays. */
+  readonly rowsForgotten: boolean;
 }
 
 export interface ProposalFilter {
@@ -71,6 +74,7 @@ interface SummaryRow {
 interface FullRow extends SummaryRow {
   effects: Effect[];
   inverse: Effect[];
+  rows_forgotten: boolean;
 }
 
 const parseSummary = (row: SummaryRow): ProposalSummary => ({
@@ -100,10 +104,14 @@ const parseSummary = (row: SummaryRow): ProposalSummary => ({
 });
 
 function parseProposal(row: FullRow): StoredProposal {
-  const proposal = { ...parseSummary(row), effects: row.effects, inverse: row.inverse };
-  invariant(effectDigest(proposal.effects) === proposal.digest, 'the effects of a stored proposal have the digest it is known by', {
-    proposal: row.id,
-  });
+  const proposal = { ...parseSummary(row), effects: row.effects, inverse: row.inverse, rowsForgotten: row.rows_forgotten };
+  invariant(
+    row.rows_forgotten || effectDigest(proposal.effects) === proposal.digest,
+    'the effects of a stored proposal have the digest it is known by',
+    {
+      proposal: row.id,
+    },
+  );
   return proposal;
 }
 
@@ -237,6 +245,24 @@ export async function listExpiredProposals(db: Queryable, nowMs: number, limit: 
     [nowMs, limit],
   );
   return rows.map((row) => row.id);
+}
+
+/**
+ * Forgets the rows of proposals whose repair cannot be undone any more, and of those that never ran and ended before `endedBeforeMs`.
+ * In bounded steps; returns how many.
+ */
+export async function forgetRows(db: Queryable, nowMs: number, endedBeforeMs: number): Promise<number> {
+  const { rowCount } = await db.query(
+    `update proposals set effects = '[]', inverse = '[]', rows_forgotten = true
+      where id in (
+        select p.id from proposals p left join repairs r on r.proposal_id = p.id
+         where not p.rows_forgotten and p.state not in ('waiting', 'planned')
+           and case when r.id is null then p.updated_at_ms < $2
+                    else r.undo_until_ms < $1 and r.state in ('sealed', 'stale', 'compensated', 'failed') end
+         limit 500)`,
+    [nowMs, endedBeforeMs],
+  );
+  return rowCount ?? 0;
 }
 
 export async function countProposals(

@@ -16,8 +16,8 @@ import {
 } from '../../../src/io/store/divergences.ts';
 import { migrate, readMigrations } from '../../../src/io/store/migrate.ts';
 import { appendOutbox, takeOutbox } from '../../../src/io/store/outbox.ts';
-import { getProposal, insertProposal } from '../../../src/io/store/proposals.ts';
-import { claimRepair, insertRepair, lockClaimedRepair, saveRepairProgress } from '../../../src/io/store/repairs.ts';
+import { forgetRows, getProposal, insertProposal } from '../../../src/io/store/proposals.ts';
+import { claimRepair, insertRepair, listRepairs, lockClaimedRepair, saveRepairProgress } from '../../../src/io/store/repairs.ts';
 import { takeScan } from '../../../src/io/store/scans.ts';
 import { listWritesToObjects, pruneWrites, saveWrites, type StoredWrite } from '../../../src/io/store/write-evidence.ts';
 import { verifyChain } from '../../../src/report/audit-chain.ts';
@@ -240,6 +240,21 @@ describe('a proposal and its repair', () => {
       expect(await lockClaimedRepair(tx, repairId, 1)).toBe(null);
       expect(await saveRepairProgress(tx, repairId, 1, { state: 'sealed', batch: 0 }, 0, 2_000)).toBe(false);
     });
+  });
+
+  it('forget their rows when the time to undo is over, and not before', async () => {
+    const [repair] = (await listRepairs(database, {}, {})).items;
+    await database.query(`update repairs set state = 'sealed'`);
+    await database.query(`update proposals set state = 'done'`);
+    expect(await forgetRows(database, (repair?.undoUntilMs ?? 0) - 1, 0)).toBe(0);
+    expect((await getProposal(database, repair?.proposalId ?? ''))?.rowsForgotten).toBe(false);
+    expect(await forgetRows(database, (repair?.undoUntilMs ?? 0) + 1, 0)).toBe(1);
+    expect(await getProposal(database, repair?.proposalId ?? '')).toMatchObject({
+      rowsForgotten: true,
+      effects: [],
+      digest: repair?.digest,
+    });
+    await database.query('update proposals set rows_forgotten = false');
   });
 
   it('whose effects were changed in the store is not read', async () => {
