@@ -62,7 +62,7 @@ describe('rank', () => {
   });
 });
 
-describe('deletes', () => {
+describe('I14: deletes', () => {
   const rows = { eu: null, us: { id: '1', a: 'x' } };
   const simulated = (situation: Parameters<typeof rankCandidates>[0]) => rank(situation)[0]?.simulation.unexplainedDeletes;
   test('on replicas that take writes are counted unless a trace shows them; followers and caches hold nothing of their own', () => {
