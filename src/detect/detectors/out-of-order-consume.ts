@@ -18,6 +18,7 @@ interface Line {
 
 /** Messages remembered per partition or key; one that is overtaken by more than this many is not judged. */
 const recentMax = 256;
+const slotUs = 100_000;
 
 /** A partition's or key's messages taken up in another order than they were sent. */
 export const outOfOrderConsume = traceDetector(
@@ -52,10 +53,12 @@ export const outOfOrderConsume = traceDetector(
   },
   (settings, context) => {
     const settleUs = settings.settleMs * 1000;
-    const waiting: TakenUp[] = [];
+    /** By the slot of their end, so that a look costs what is due and not what waits. */
+    const waiting = new Map<number, TakenUp[]>();
+    let waitingCount = 0;
+    let firstSlot = Number.POSITIVE_INFINITY;
     const lines: ExpiringMap<Line> = createExpiringMap(settings.retainMs * 1000);
     const sends = createExpiringMap<Operation>(settings.retainMs * 1000);
-    let oldestUs = Number.POSITIVE_INFINITY;
 
     const judge = (taken: TakenUp, report: Report): void => {
       const { consume, line: name } = taken;
@@ -108,23 +111,36 @@ export const outOfOrderConsume = traceDetector(
     };
 
     const judgeUpTo = (atUs: number, report: Report): void => {
-      if (oldestUs + settleUs > atUs) return;
+      const lastSlot = Math.floor((atUs - settleUs) / slotUs) - 1;
+      if (firstSlot > lastSlot) return;
       const ready: TakenUp[] = [];
-      let kept = 0;
-      oldestUs = Number.POSITIVE_INFINITY;
-      for (const taken of waiting) {
-        if (taken.consume.endUs + settleUs <= atUs) ready.push(taken);
-        else {
-          waiting[kept] = taken;
-          kept += 1;
-          if (taken.consume.endUs < oldestUs) oldestUs = taken.consume.endUs;
+      firstSlot = Number.POSITIVE_INFINITY;
+      for (const [slot, list] of waiting) {
+        if (slot > lastSlot) {
+          if (slot < firstSlot) firstSlot = slot;
+          continue;
         }
+        waiting.delete(slot);
+        for (const taken of list) ready.push(taken);
       }
-      waiting.length = kept;
-      ready.sort((a, b) => a.consume.startUs - b.consume.startUs || (a.consume.spanId < b.consume.spanId ? -1 : 1));
+      waitingCount -= ready.length;
+      // In order of ends, so that it does not matter how many slots fall due at once.
+      ready.sort(
+        (a, b) =>
+          a.consume.endUs - b.consume.endUs || a.consume.startUs - b.consume.startUs || (a.consume.spanId < b.consume.spanId ? -1 : 1),
+      );
       for (const taken of ready) judge(taken, report);
       lines.sweep(atUs);
       sends.sweep(atUs);
+    };
+
+    const wait = (taken: TakenUp): void => {
+      const slot = Math.floor(taken.consume.endUs / slotUs);
+      const list = waiting.get(slot);
+      if (list === undefined) waiting.set(slot, [taken]);
+      else list.push(taken);
+      waitingCount += 1;
+      if (slot < firstSlot) firstSlot = slot;
     };
 
     return {
@@ -140,20 +156,19 @@ export const outOfOrderConsume = traceDetector(
           if (consume.kind !== 'consume' || message === undefined || (message.batch ?? 1) > 1 || consume.failed) continue;
           const scope = `${consume.system}\0${consume.target}\0${groupOf(consume)}`;
           if (message.partition >= 0 && message.offset >= 0) {
-            waiting.push({ consume, line: `${scope}\0${message.partition}`, offset: message.offset, sent: undefined });
+            wait({ consume, line: `${scope}\0${message.partition}`, offset: message.offset, sent: undefined });
           } else if (message.key !== '') {
             const sent = producerKeys(consume, unit)
               .map((key) => sends.get(key, consume.endUs))
               .find((send) => send !== undefined);
             if (sent === undefined) continue;
-            waiting.push({ consume, line: `${scope}\0key\0${message.key}`, offset: -1, sent });
+            wait({ consume, line: `${scope}\0key\0${message.key}`, offset: -1, sent });
           } else continue;
-          if (consume.endUs < oldestUs) oldestUs = consume.endUs;
         }
       },
       advance: judgeUpTo,
       finish: (_atUs, report) => judgeUpTo(Number.POSITIVE_INFINITY, report),
-      size: () => waiting.length + lines.size + sends.size,
+      size: () => waitingCount + lines.size + sends.size,
     };
   },
 );

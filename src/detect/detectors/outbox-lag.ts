@@ -47,6 +47,12 @@ export const outboxLag = traceDetector(
     const deadlineUs = settings.deadlineMs * 1000;
     const byId = createExpiringMap<Row>(3_600_000_000);
     const waiting = new Set<Row>();
+    /** Rows without an id, by their trace and by their table. */
+    const byTrace = new Map<string, Row[]>();
+    const byTable = new Map<string, Set<Row>>();
+    /** Publishes that link to a trace which is not over yet. */
+    const earlyByTrace = createExpiringMap<Operation>(earlyUs);
+    let lastTickUs = Number.NEGATIVE_INFINITY;
     /** Newest activity of a relay on a table: it has taken what was committed before. */
     const relayed = createExpiringMap<Operation>(3_600_000_000);
     let oldestUs = Number.POSITIVE_INFINITY;
@@ -85,11 +91,21 @@ export const outboxLag = traceDetector(
       });
     };
 
+    const unindex = (row: Row): void => {
+      const rows = byTrace.get(row.insert.traceId);
+      if (rows === undefined) return;
+      const left = rows.filter((other) => other !== row);
+      if (left.length === 0) byTrace.delete(row.insert.traceId);
+      else byTrace.set(row.insert.traceId, left);
+      byTable.get(tableKey(row.insert))?.delete(row);
+    };
+
     const settle = (row: Row, by: Operation, report: Report): void => {
       if (row.publishedBy !== undefined) return;
       row.publishedBy = by;
       waiting.delete(row);
       unsure.delete(row);
+      unindex(row);
       matched += 1;
       if (by.startUs - row.settledUs > deadlineUs) tell(row, by, report);
     };
@@ -132,6 +148,26 @@ export const outboxLag = traceDetector(
         if (id !== '') byId.set(`id\0${id}`, row, write.endUs);
         waiting.add(row);
         if (settledUs < oldestUs) oldestUs = settledUs;
+        if (id === '') {
+          const rows = byTrace.get(trace.traceId);
+          if (rows === undefined) byTrace.set(trace.traceId, [row]);
+          else rows.push(row);
+          const key = tableKey(write);
+          const ofTable = byTable.get(key);
+          if (ofTable === undefined) byTable.set(key, new Set([row]));
+          else ofTable.add(row);
+          const linked = earlyByTrace.get(trace.traceId, write.endUs);
+          if (linked !== undefined && linked.endUs >= settledUs) {
+            noteRelay(row, linked, report);
+            continue;
+          }
+          const relay = relayed.get(key, write.endUs);
+          // A relay whose trace ended first may have taken the row already.
+          if (relay !== undefined && relay.startUs >= settledUs) {
+            settle(row, relay, report);
+            continue;
+          }
+        }
         const before = early.get(`id\0${shown}`, write.endUs);
         if (before === undefined) continue;
         early.delete(`id\0${shown}`);
@@ -141,30 +177,32 @@ export const outboxLag = traceDetector(
 
     /** Rows without an id are published by whatever continues their trace, links to it, or relays their table afterwards. */
     const settleByTrace = (trace: TraceView, report: Report): void => {
-      const publishes = trace.units.flatMap((unit) => unit.publishes).filter((publish) => !publish.failed);
-      if (publishes.length === 0 || waiting.size === 0) return;
-      for (const row of waiting) {
-        if (row.insert.facts !== undefined && row.insert.facts.outboxId !== '') continue;
-        const by =
-          publishes.find(
-            (publish) =>
-              publish.startUs >= row.settledUs &&
-              (publish.traceId === row.insert.traceId || publish.links.some((link) => link.traceId === row.insert.traceId)),
-          ) ??
-          trace.units
-            .find(
-              (unit) =>
-                unit.publishes.some((publish) => !publish.failed && publish.endUs >= row.settledUs) &&
-                [...unit.reads, ...unit.writes].some(
-                  (step) => bareName(targetOf(step)) === bareName(row.table) && storeOf(step) === storeOf(row.insert),
-                ),
-            )
-            ?.publishes.find((publish) => publish.endUs >= row.settledUs);
-        if (by !== undefined) {
-          relayed.set(tableKey(row.insert), by, by.endUs);
-          settle(row, by, report);
+      for (const unit of trace.units) {
+        for (const publish of unit.publishes) {
+          if (publish.failed) continue;
+          for (const traceId of [publish.traceId, ...publish.links.map((link) => link.traceId)]) {
+            const rows = byTrace.get(traceId);
+            if (rows === undefined) {
+              if (traceId !== publish.traceId) earlyByTrace.set(traceId, publish, publish.endUs);
+              continue;
+            }
+            for (const row of rows) if (publish.startUs >= row.settledUs) noteRelay(row, publish, report);
+          }
+        }
+        const last = unit.publishes.findLast((publish) => !publish.failed);
+        if (last === undefined) continue;
+        for (const step of [...unit.reads, ...unit.writes]) {
+          const rows = byTable.get(tableKey(step));
+          if (rows === undefined) continue;
+          relayed.set(tableKey(step), last, last.endUs);
+          for (const row of rows) if (row.settledUs <= last.endUs) noteRelay(row, last, report);
         }
       }
+    };
+
+    const noteRelay = (row: Row, by: Operation, report: Report): void => {
+      relayed.set(tableKey(row.insert), by, by.endUs);
+      settle(row, by, report);
     };
 
     const judgeRow = (row: Row, atUs: number, report: Report): void => {
@@ -185,6 +223,7 @@ export const outboxLag = traceDetector(
           continue;
         }
         waiting.delete(row);
+        unindex(row);
         if (matched > 0 || unsure.size >= rowsMax) judgeRow(row, atUs, report);
         else unsure.add(row);
       }
@@ -204,8 +243,12 @@ export const outboxLag = traceDetector(
         if (trace.hasMessages) settleByTrace(trace, report);
       },
       advance(atUs, report) {
-        countStrangers(atUs);
-        judge(atUs, report);
+        const tickUs = Math.floor(atUs / 250_000) * 250_000;
+        if (tickUs <= lastTickUs) return;
+        lastTickUs = tickUs;
+        countStrangers(tickUs);
+        earlyByTrace.sweep(tickUs);
+        judge(tickUs, report);
       },
       finish(atUs, report) {
         countStrangers(Number.POSITIVE_INFINITY);
