@@ -1,0 +1,239 @@
+import { ByteInterner } from './byte-interner.ts';
+import { Malformed, type ProtobufWire } from './protobuf-wire.ts';
+import type { AttributeColumns, ValueKind } from './span-batch.ts';
+import { classifyKey } from './wanted-attributes.ts';
+
+/** `KeyValue` and `AnyValue` of OTLP into columns: wanted keys only, texts as numbers of `strings`. */
+export class AttributeDecoder {
+  readonly #wire: ProtobufWire;
+  readonly #strings: ByteInterner;
+  readonly #keys = new ByteInterner(1024, 64 * 1024);
+  #keyCodes: Uint8Array = new Uint8Array(1025);
+  #keysKnown = 1;
+  /** The key that last came after each key, and the last key. */
+  readonly #followers: Int32Array = new Int32Array(1025);
+  #lastKey = 0;
+
+  constructor(wire: ProtobufWire, strings: ByteInterner) {
+    this.#wire = wire;
+    this.#strings = strings;
+  }
+
+  /** Between messages: starts a new table of keys if somebody has spent this one. */
+  renew(): void {
+    if (!this.#keys.renew()) return;
+    this.#keysKnown = 1;
+    this.#followers.fill(0);
+    this.#lastKey = 0;
+  }
+
+  /** One `KeyValue` message into `columns`, if its key is wanted. */
+  keyValue(start: number, end: number, columns: AttributeColumns): void {
+    const bytes = this.#wire.bytes;
+    // The usual form: a short key, then a value to the end. Anything else goes the general way.
+    if (bytes[start] === 0x0a) {
+      const keyLength = bytes[start + 1] as number;
+      const keyEnd = start + 2 + keyLength;
+      if (keyLength < 128 && keyEnd + 2 <= end && bytes[keyEnd] === 0x12) {
+        const valueLength = bytes[keyEnd + 1] as number;
+        if (valueLength < 128) {
+          if (keyEnd + 2 + valueLength === end) {
+            const code = this.#keyCode(start + 2, keyEnd);
+            if (code !== 0) this.#anyValue(keyEnd + 2, end, columns, code);
+            return;
+          }
+        } else if (this.#wire.lengthPrefix(keyEnd + 1, end) === end) {
+          const code = this.#keyCode(start + 2, keyEnd);
+          if (code !== 0) this.#anyValue(this.#wire.at, end, columns, code);
+          return;
+        }
+      }
+    }
+    let at = start;
+    let code = 0;
+    let valueStart = -1;
+    let valueEnd = -1;
+    while (at < end) {
+      let tag = bytes[at++] as number;
+      if (tag > 127) {
+        tag = this.#wire.varint(at - 1);
+        at = this.#wire.at;
+      }
+      if (tag === 0x0a) {
+        const stop = this.#wire.lengthPrefix(at, end);
+        code = this.#keyCode(this.#wire.at, stop);
+        at = stop;
+      } else if (tag === 0x12) {
+        // A value that comes twice is merged by protobuf; for a oneof that is: the last one wins.
+        const stop = this.#wire.lengthPrefix(at, end);
+        valueStart = this.#wire.at;
+        valueEnd = stop;
+        at = stop;
+      } else at = this.#wire.skip(tag, at, end, 0);
+    }
+    if (at !== end) throw new Malformed('an attribute ends inside a field');
+    if (code !== 0 && valueStart >= 0) this.#anyValue(valueStart, valueEnd, columns, code);
+  }
+
+  #keyCode(start: number, end: number): number {
+    // Spans of one instrumentation have the same keys in the same order: the key that followed the last one is tried first.
+    const guess = this.#followers[this.#lastKey] as number;
+    if (guess !== 0 && this.#keys.isSameAs(guess, this.#wire.bytes, this.#wire.view, start, end)) {
+      this.#lastKey = guess;
+      return this.#keyCodes[guess] as number;
+    }
+    const number = this.#keys.intern(this.#wire.bytes, this.#wire.view, start, end);
+    if (number < this.#keysKnown) {
+      this.#followers[this.#lastKey] = number;
+      this.#lastKey = number;
+      return this.#keyCodes[number] as number;
+    }
+    const code = classifyKey(this.#keys.strings[number] as string);
+    if (number === this.#keysKnown && number < this.#keyCodes.length) {
+      this.#keyCodes[number] = code;
+      this.#keysKnown += 1;
+    }
+    return code;
+  }
+
+  #anyValue(start: number, end: number, columns: AttributeColumns, code: number): void {
+    const bytes = this.#wire.bytes;
+    if (bytes[start] === 0x0a) {
+      const length = bytes[start + 1] as number;
+      if (length < 128 && start + 2 + length === end) {
+        columns.add(code, 1, this.#strings.intern(bytes, this.#wire.view, start + 2, end));
+        return;
+      }
+    }
+    let kind: ValueKind | 0 = 0;
+    let value = 0;
+    let at = start;
+    while (at < end) {
+      let tag = bytes[at++] as number;
+      if (tag > 127) {
+        tag = this.#wire.varint(at - 1);
+        at = this.#wire.at;
+      }
+      switch (tag) {
+        case 0x0a: {
+          const stop = this.#wire.lengthPrefix(at, end);
+          kind = 1;
+          value = this.#strings.intern(bytes, this.#wire.view, this.#wire.at, stop);
+          at = stop;
+          break;
+        }
+        case 0x10:
+          value = this.#wire.varint(at) !== 0 || this.#wire.high !== 0 ? 1 : 0;
+          kind = 4;
+          at = this.#wire.at;
+          break;
+        case 0x18: {
+          const low = this.#wire.varint(at);
+          const high = this.#wire.high | 0;
+          at = this.#wire.at;
+          value = high * 0x1_0000_0000 + low;
+          kind = 2;
+          if (!Number.isSafeInteger(value)) {
+            kind = 5;
+            value = this.#number(((BigInt(high) << 32n) | BigInt(low)).toString());
+          }
+          break;
+        }
+        case 0x21:
+          value = this.#wire.view.getFloat64(at, true);
+          kind = 3;
+          at += 8;
+          break;
+        case 0x2a:
+        case 0x32:
+        case 0x3a: {
+          const stop = this.#wire.lengthPrefix(at, end);
+          kind = 6;
+          value = this.#number(JSON.stringify(this.#structured(tag, this.#wire.at, stop, 0)));
+          at = stop;
+          break;
+        }
+        default:
+          at = this.#wire.skip(tag, at, end, 0);
+      }
+    }
+    if (at !== end) throw new Malformed('an attribute value ends inside a field');
+    if (kind !== 0) columns.add(code, kind, value);
+  }
+
+  /** A made text as a string's number. */
+  #number(text: string): number {
+    return this.#strings.strings.push(text) - 1;
+  }
+
+  /** Array, map or bytes as a plain value; rare, so it may make objects. */
+  #structured(tag: number, start: number, end: number, depth: number): unknown {
+    if (depth > deepestValue) throw new Malformed(`an attribute value is nested deeper than ${deepestValue} levels`);
+    if (tag === 0x3a) return this.#wire.bytes.toString('base64', start, end);
+    const items: unknown[] = [];
+    const members: [string, unknown][] = [];
+    let at = start;
+    while (at < end) {
+      const field = this.#wire.varint(at);
+      at = this.#wire.at;
+      if (field === 0x0a) {
+        const stop = this.#wire.lengthPrefix(at, end);
+        if (tag === 0x2a) items.push(this.#plainValue(this.#wire.at, stop, depth + 1));
+        else members.push(this.#plainMember(this.#wire.at, stop, depth + 1));
+        at = stop;
+      } else at = this.#wire.skip(field, at, end, 0);
+    }
+    if (at !== end) throw new Malformed('an attribute value ends inside a field');
+    return tag === 0x2a ? items : Object.fromEntries(members);
+  }
+
+  #plainMember(start: number, end: number, depth: number): [string, unknown] {
+    let key = '';
+    let value: unknown = null;
+    let at = start;
+    while (at < end) {
+      const field = this.#wire.varint(at);
+      at = this.#wire.at;
+      if (field === 0x0a || field === 0x12) {
+        const stop = this.#wire.lengthPrefix(at, end);
+        if (field === 0x0a) key = this.#wire.bytes.toString('utf8', this.#wire.at, stop);
+        else value = this.#plainValue(this.#wire.at, stop, depth);
+        at = stop;
+      } else at = this.#wire.skip(field, at, end, 0);
+    }
+    if (at !== end) throw new Malformed('an attribute ends inside a field');
+    return [key, value];
+  }
+
+  #plainValue(start: number, end: number, depth: number): unknown {
+    let value: unknown = null;
+    let at = start;
+    while (at < end) {
+      const field = this.#wire.varint(at);
+      at = this.#wire.at;
+      if (field === 0x0a || field === 0x2a || field === 0x32 || field === 0x3a) {
+        const stop = this.#wire.lengthPrefix(at, end);
+        value =
+          field === 0x0a ? this.#wire.bytes.toString('utf8', this.#wire.at, stop) : this.#structured(field, this.#wire.at, stop, depth);
+        at = stop;
+      } else if (field === 0x10) {
+        value = this.#wire.varint(at) !== 0 || this.#wire.high !== 0;
+        at = this.#wire.at;
+      } else if (field === 0x18) {
+        const low = this.#wire.varint(at);
+        const whole = (BigInt(this.#wire.high | 0) << 32n) | BigInt(low);
+        // Integers travel as decimal text in JSON where a double cannot hold them, as OTLP's own JSON does.
+        value = Number.isSafeInteger(Number(whole)) ? Number(whole) : whole.toString();
+        at = this.#wire.at;
+      } else if (field === 0x21) {
+        value = this.#wire.view.getFloat64(at, true);
+        at += 8;
+      } else at = this.#wire.skip(field, at, end, 0);
+    }
+    if (at !== end) throw new Malformed('an attribute value ends inside a field');
+    return value;
+  }
+}
+
+/** Bound of recursion: the stack must not depend on what somebody sends. */
+const deepestValue = 32;
