@@ -65,6 +65,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   let durable = journal.next;
   /** Sequences of processed payloads that are still within the replay window, with the time of their processing. */
   const processed: { readonly sequence: number; readonly atMs: number }[] = [];
+  let breathedMs = clock.monotonicMs();
   let isClosing = false;
   let wake: (() => void) | undefined;
   let idlers: { readonly until: number; readonly done: () => void }[] = [];
@@ -145,8 +146,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
         const operations = reader.read(batch, dedupe, from, Math.min(batch.count, from + rowsAtOnce));
         if (operations.length > 0) await deliver(operations);
         counters.operations(operations.length);
-        // Acknowledgements must not wait for a large payload: let the event loop breathe between slices.
-        if (from + rowsAtOnce < batch.count) await breathe();
+        await breathe();
       }
       counters.processed(batch.count);
       giveBack(batch);
@@ -182,8 +182,17 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     await journal.release(upTo);
   };
 
+  /**
+   * Acknowledgements must not wait for the consumer: a request comes in over several turns of the event loop, so every turn that is
+   * spent on a slice of operations is kept short.
+   */
+  const breathe = async (): Promise<void> => {
+    if (clock.monotonicMs() - breathedMs < longestTurnMs) return;
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    breathedMs = clock.monotonicMs();
+  };
+
   const run = async (): Promise<void> => {
-    let breathedMs = clock.monotonicMs();
     let checkpointMs = breathedMs;
     for (;;) {
       if (turn >= durable) {
@@ -211,10 +220,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
         if (isClosing) return;
         await sleep(1_000);
       }
-      if (clock.monotonicMs() - breathedMs > 5) {
-        await breathe();
-        breathedMs = clock.monotonicMs();
-      }
+      await breathe();
     }
   };
 
@@ -263,14 +269,14 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   };
 }
 
-/** Rows turned into operations at a time: some 5 ms of work with all detectors on. */
-const rowsAtOnce = 1024;
+/** Rows turned into operations at a time: about a millisecond of work with all detectors on. */
+const rowsAtOnce = 256;
+const longestTurnMs = 1.5;
 /** Decoded payloads that wait for their turn; past it they are decoded again from the journal. */
 const mostWaitingBytes = 64 * 1024 * 1024;
 const mostSpareBatches = 16;
 const largestSpareBytes = 4 * 1024 * 1024;
 
-const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** What a partial success says: spans that could not be taken, or a shape that nobody reads. */

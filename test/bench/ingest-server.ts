@@ -1,0 +1,89 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { systemClock } from '../../src/base/clock.ts';
+import { createDetection } from '../../src/detect/run.ts';
+import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
+import { SpanBatch } from '../../src/ingest/span-batch.ts';
+import { openLmdbJournal } from '../../src/io/journal/lmdb.ts';
+import { openOtlpGrpc } from '../../src/io/otlp/grpc.ts';
+import { openOtlpHttp } from '../../src/io/otlp/http.ts';
+import type { Payload, Receipt } from '../../src/io/otlp/payload.ts';
+import { startIngest } from '../../src/runtime/ingest-loop.ts';
+import { traceRequestType } from '../ingest/otlp-proto.ts';
+
+/**
+ * The servers that the `ingest` bench loads, one a process: prints its ports as one JSON line, ends on SIGTERM.
+ * `decode`: the receivers and the decoder. `full`: journal, dedupe and all detectors too. `baseline`: @grpc/grpc-js and protobufjs.
+ * `sink`: takes anything and answers 200.
+ */
+const mode = process.argv[2];
+const say = (ports: { readonly http?: number; readonly grpc?: number }): void => void process.stdout.write(`${JSON.stringify(ports)}\n`);
+
+if (mode === 'decode') {
+  const decoder = new ProtobufDecoder();
+  const batch = new SpanBatch();
+  const onPayload = (payload: Payload): Promise<Receipt> => {
+    const decoded = decoder.decode(payload.body, batch);
+    return Promise.resolve(
+      decoded.is === 'decoded' ? { is: 'accepted', rejected: 0, message: '' } : { is: 'malformed', message: decoded.what },
+    );
+  };
+  const http = await openOtlpHttp({ host: '127.0.0.1', port: 0, onPayload });
+  const grpc = await openOtlpGrpc({ host: '127.0.0.1', port: 0, onPayload });
+  say({ http: http.port, grpc: grpc.port });
+} else if (mode === 'full') {
+  const directory = mkdtempSync(join(tmpdir(), 'ingest-bench-'));
+  const journal = await openLmdbJournal({ directory });
+  // The bound of the service's own config: past it detectors sample keys, and say so.
+  const detection = createDetection({ maxOperations: 300_000 });
+  let findings = 0;
+  const ingest = await startIngest({
+    host: '127.0.0.1',
+    httpPort: 0,
+    grpcPort: 0,
+    journal,
+    clock: systemClock,
+    replayWindowMs: 15_000,
+    onOperations: (operations) => {
+      detection.add(operations);
+      findings += detection.advanceToLateness().length;
+    },
+    onFailure: (error) => console.error(error),
+  });
+  process.on('SIGTERM', () => {
+    console.error(JSON.stringify({ reported: findings, ...ingest.counters(), ...detection.stats }));
+    rmSync(directory, { recursive: true, force: true });
+    process.exit(0);
+  });
+  say({ http: ingest.httpPort ?? 0, grpc: ingest.grpcPort ?? 0 });
+} else if (mode === 'baseline') {
+  const server = new Server({ 'grpc.max_receive_message_length': -1 });
+  const take = (bytes: Buffer): Buffer => bytes;
+  server.addService(
+    {
+      export: {
+        path: '/opentelemetry.proto.collector.trace.v1.TraceService/Export',
+        requestStream: false,
+        responseStream: false,
+        requestSerialize: take,
+        requestDeserialize: (bytes: Buffer) => traceRequestType.decode(bytes),
+        responseSerialize: take,
+        responseDeserialize: take,
+      },
+    },
+    { export: (_: unknown, done: (error: null, response: Buffer) => void) => done(null, Buffer.alloc(0)) },
+  );
+  server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (_, port) => say({ grpc: port }));
+} else {
+  const server = createServer((request, response) => {
+    request.on('data', () => undefined);
+    request.on('end', () => response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end());
+  });
+  server.listen(0, '127.0.0.1', () => {
+    const address = server.address();
+    say({ http: address !== null && typeof address === 'object' ? address.port : 0 });
+  });
+}
