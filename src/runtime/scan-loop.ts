@@ -2,8 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Failure } from '../base/failure.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { Divergence } from '../domain/divergence.ts';
+import { keyText } from '../domain/row.ts';
 import type { ReplicaConnection } from '../io/replicas/replica.ts';
-import { assignToCase, nextScanNumber, resolveUnseen, saveDivergences, unassignFromCase } from '../io/store/divergences.ts';
+import { assignToCase, listUnseen, nextScanNumber, resolveKeys, saveDivergences, unassignFromCase } from '../io/store/divergences.ts';
 import { openCase, refreshCase } from '../io/store/cases.ts';
 import type { Queryable } from '../io/store/database.ts';
 import { appendAudit } from '../io/store/audit.ts';
@@ -12,7 +13,7 @@ import { appendOutbox } from '../io/store/outbox.ts';
 import { saveReplicaState, saveScanResult, takeScan } from '../io/store/scans.ts';
 import { sayError } from '../io/telemetry/log.ts';
 import { closeEmptyCase, returnWindowMs } from './close-case.ts';
-import { compareReplicas } from './compare.ts';
+import { compareKeys, compareReplicas } from './compare.ts';
 import type { RuntimeContext } from './context.ts';
 import { shapeOf, titleOf } from './group-divergence.ts';
 
@@ -21,6 +22,8 @@ const tickMs = 250;
 /** Findings are recorded in transactions of this many, and at least this often. */
 const batchRows = 500;
 const batchMs = 300;
+/** Known divergences that one round looks at once more; the next round goes on. */
+const goneLimit = 50_000;
 /** A replica that takes longer to say where it is does not answer. */
 const positionTimeoutMs = 10_000;
 
@@ -65,13 +68,7 @@ export async function scanCollection(context: RuntimeContext, collection: Collec
     await recordReplicaStates(context, collection, connections, signal);
     const scan = await nextScanNumber(database);
     const summary = await recordComparison(context, collection, connections, scan, signal);
-    const gone = await database.transaction(async (tx) => {
-      const unseen = await resolveUnseen(tx, collection.name, scan, clock.nowMs());
-      for (const caseId of unseen.caseIds) await closeEmptyCase(tx, caseId, 'gone', clock.nowMs());
-      if (unseen.rows > 0)
-        await publishEvent(tx, { kind: 'divergence', id: collection.name, domain: collection.domain, state: 'resolved' });
-      return unseen.rows;
-    });
+    const gone = await closeGone(context, collection, connections, scan, signal);
     const equal = summary.suspected === 0 && summary.confirmed === 0;
     await saveScanResult(
       database,
@@ -98,6 +95,43 @@ export async function scanCollection(context: RuntimeContext, collection: Collec
   } finally {
     metrics.observe('homeostat_scan_seconds', (clock.monotonicMs() - startedMs) / 1000, { collection: collection.name });
   }
+}
+
+/**
+ * Closes known divergences that the comparison has not seen, after reading exactly those keys once more: that a comparison did not see
+ * a difference is no proof that there is none, and a case that is closed wrongly takes its waiting proposal with it.
+ */
+async function closeGone(
+  context: RuntimeContext,
+  collection: Collection,
+  connections: readonly ReplicaConnection[],
+  scan: number,
+  signal: AbortSignal,
+): Promise<number> {
+  const { database, clock } = context;
+  let gone = 0;
+  const unseen = await listUnseen(database, collection.name, scan, goneLimit);
+  for (let start = 0; start < unseen.length; start += batchRows) {
+    const keys = unseen.slice(start, start + batchRows).map((divergence) => divergence.key);
+    const now = await compareKeys({ collection, connections, keys, clock, signal });
+    await database.transaction(async (tx) => {
+      const nowMs = clock.nowMs();
+      const equal = now.equalKeys.map((key) => keyText(now.shape.key, key));
+      for (const caseId of await resolveKeys(tx, collection.name, equal, nowMs)) await closeEmptyCase(tx, caseId, 'gone', nowMs);
+      await recordFound(tx, collection, now.divergences, scan, nowMs);
+      if (equal.length > 0)
+        await publishEvent(tx, { kind: 'divergence', id: collection.name, domain: collection.domain, state: 'resolved' });
+    });
+    gone += now.equalKeys.length;
+    if (now.divergences.length > 0) {
+      context.log(
+        'warn',
+        `a comparison of ${collection.name} did not see ${now.divergences.length} known divergences that are still there`,
+        { collection: collection.name },
+      );
+    }
+  }
+  return gone;
 }
 
 /** Asks every replica where it is, and records which answer. Throws the first failure: a comparison without a replica would blame the others. */

@@ -127,24 +127,16 @@ export async function nextScanNumber(db: Queryable): Promise<number> {
   return rows[0]?.scan ?? 0;
 }
 
-/**
- * Closes what a whole comparison of the collection has not seen any more: it went away by itself. Cases in repair are left to
- * their repair. Returns the cases that lost members.
- */
-export async function resolveUnseen(
-  tx: Queryable,
-  collection: string,
-  scan: number,
-  nowMs: number,
-): Promise<{ readonly rows: number; readonly caseIds: readonly string[] }> {
-  const { rows } = await tx.query<{ case_id: string | null }>(
-    `update divergences d set status = 'resolved', resolved_as = 'gone', resolved_at_ms = $3, updated_at_ms = $3
+/** Open divergences that a whole comparison has not seen, but for those of cases in repair: probably gone, to be looked at once more. */
+export async function listUnseen(db: Queryable, collection: string, scan: number, limit: number): Promise<readonly StoredDivergence[]> {
+  const { rows } = await db.query<DivergenceRow>(
+    `select d.* from divergences d
       where d.collection = $1 and d.status <> 'resolved' and d.seen_in_scan < $2
         and not exists (select 1 from cases c where c.id = d.case_id and c.state = 'repairing')
-      returning case_id`,
-    [collection, scan, nowMs],
+      order by d.seq limit $3`,
+    [collection, scan, limit],
   );
-  return { rows: rows.length, caseIds: [...new Set(rows.flatMap((row) => (row.case_id === null ? [] : [row.case_id])))] };
+  return rows.map(parseDivergence);
 }
 
 /** How many of a case's divergences are open. */
