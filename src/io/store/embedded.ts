@@ -53,15 +53,48 @@ export async function openEmbeddedPostgres(options: EmbeddedOptions): Promise<Em
   const passwordFile = join(realpathSync(options.dataDir), 'postgres.password');
   await createCluster(place, passwordFile);
   const password = readFileSync(passwordFile, 'utf8').trim();
-  const port = (await adopt(place, password)) ?? (await start(place, password, options.settings ?? {}));
+  const settings = options.settings ?? {};
+  const port = (await adopt(place, password)) ?? (await start(place, password, settings));
   const url = urlFor(port, password);
+  let user = await holdServer(url);
+  let closing: Promise<void> | undefined;
+  /** The connection that holds the lock ended by itself: the server restarted, or it is dead and has to be started again, on its port. */
+  const watch = (held: pg.Client): void => {
+    held.on('end', () => {
+      if (closing === undefined && held === user) reviving = revive();
+    });
+  };
+  const revive = async (): Promise<void> => {
+    for (let attempt = 0; closing === undefined; attempt += 1) {
+      try {
+        const found = await adopt(place, password);
+        if (found === undefined) await start(place, password, settings, port);
+        user = await holdServer(url);
+        watch(user);
+        return;
+      } catch {
+        // Whoever queries the server says what is wrong; here it is tried again, more and more slowly.
+        await delay(Math.min(10_000, 200 * 2 ** Math.min(attempt, 6)));
+      }
+    }
+  };
+  let reviving: Promise<void> | undefined;
+  watch(user);
+  const close = async (): Promise<void> => {
+    await reviving;
+    await release(place, user);
+  };
+  return { url, close: () => (closing ??= close()) };
+}
+
+/** A connection that says, by a shared lock, that the server is in use. */
+async function holdServer(url: string): Promise<pg.Client> {
   const user = new pg.Client({ connectionString: url, application_name: 'homeostat (holds the server)' });
   // The server going away ends this too; whoever queries it says so.
   user.on('error', () => undefined);
   await user.connect();
   await user.query('select pg_advisory_lock_shared($1)', [usersLock]);
-  let closing: Promise<void> | undefined;
-  return { url, close: () => (closing ??= release(place, user)) };
+  return user;
 }
 
 async function release(place: EmbeddedPlace, user: pg.Client): Promise<void> {
@@ -182,10 +215,15 @@ async function answers(port: number, password: string, dataDir: string): Promise
   }
 }
 
-async function start(place: EmbeddedPlace, password: string, settings: Readonly<Record<string, string>>): Promise<number> {
+async function start(
+  place: EmbeddedPlace,
+  password: string,
+  settings: Readonly<Record<string, string>>,
+  wantedPort?: number,
+): Promise<number> {
   const logFile = join(dirname(place.dataDir), 'postgres.log');
   for (let attempt = 1; ; attempt += 1) {
-    const port = await freePort();
+    const port = wantedPort ?? (await freePort());
     if (existsSync(logFile) && statSync(logFile).size > logLimitBytes) truncateSync(logFile);
     const log = openSync(logFile, 'a', 0o600);
     const logStart = statSync(logFile).size;

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
@@ -81,6 +82,26 @@ describe('the bundled PostgreSQL', () => {
     expect(again.url).toBe(url);
     expect(pidOf(dir)).toBe(orphan);
     await again.close();
+    expect(existsSync(join(dir, 'postgres', 'postmaster.pid'))).toBe(false);
+    await rm(dir, { recursive: true });
+  });
+
+  it('comes back at the same address when the server itself is killed', async () => {
+    const dir = await folder();
+    const server = await openEmbeddedPostgres({ dataDir: dir });
+    await ask(server.url, 'create table kept (x int)');
+    process.kill(pidOf(dir), 'SIGKILL');
+    const deadline = performance.now() + 60_000;
+    for (;;) {
+      const answer = await ask(server.url, 'select count(*)::int as rows from kept').catch(() => undefined);
+      if (answer !== undefined) {
+        expect(answer.rows).toEqual([{ rows: 0 }]);
+        break;
+      }
+      if (performance.now() > deadline) throw new Error('the server did not come back');
+      await delay(100);
+    }
+    await server.close();
     expect(existsSync(join(dir, 'postgres', 'postmaster.pid'))).toBe(false);
     await rm(dir, { recursive: true });
   });
