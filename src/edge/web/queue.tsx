@@ -11,7 +11,7 @@ import { go, Link, usePath, withQuery } from './router.tsx';
 import { count, number, span } from './words.ts';
 
 /** Pages of the list that are read at most: a queue longer than this is worked from its filters. */
-const maxPages = 100;
+const maxPages = 250;
 const pageLimit = 1_000;
 const states = [
   { id: 'waiting', title: 'Waiting' },
@@ -369,7 +369,7 @@ function useQueue(state: string): {
   const [turn, setTurn] = useState(0);
   const [fresh, setFresh] = useState<ReadonlySet<string>>(new Set());
   const [gone, setGone] = useState<ReadonlySet<string>>(new Set());
-  const known = useRef<ReadonlySet<string>>(new Set());
+  const known = useRef(new Set<string>());
   useEffect(() => {
     const stop = new AbortController();
     const readAll = async (): Promise<void> => {
@@ -386,10 +386,11 @@ function useQueue(state: string): {
         const found: Listing<ProposalLine> = await read(`/api/v1/proposals?${search.toString()}`, stop.signal);
         items = [...items, ...found.items];
         cursor = found.nextCursor;
-        const isWhole = cursor === null;
+        const isWhole = cursor === null || page === maxPages - 1;
         // Rows that one may see already stay where they are: later pages are older and go below.
         const ordered = isWhole && page === 0 ? inOrder(items, state) : items;
-        known.current = new Set(ordered.map((item) => item.id));
+        if (page === 0) known.current = new Set();
+        for (const item of found.items) known.current.add(item.id);
         setLoaded({ state, items: ordered, isWhole });
       }
     };
