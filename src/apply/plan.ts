@@ -1,5 +1,5 @@
 import { invariant } from '../base/assert.ts';
-import { type Effect, effectDigest } from '../domain/effect.ts';
+import type { Effect } from '../domain/effect.ts';
 
 /** One transaction on one replica. */
 export interface Batch {
@@ -38,11 +38,6 @@ export function planBatches(effects: readonly Effect[], options: BatchOptions = 
   const batches = [...canaries, ...rest].map((batch, index) => ({ index, ...batch }));
   invariant(batches.reduce((sum, batch) => sum + batch.effects.length, 0) === effects.length, 'every effect is in exactly one batch');
   return batches;
-}
-
-/** Whether these effects are those of the repair's digest: asked again by whoever runs them. */
-export function isPlanOf(effects: readonly Effect[], digest: string): boolean {
-  return effectDigest(effects) === digest;
 }
 
 function chunks<T>(items: readonly T[], size: number): readonly (readonly T[])[] {

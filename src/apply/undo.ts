@@ -19,31 +19,3 @@ export function planUndo(proposal: Proposal, repair: Repair, nowMs: number): Und
     return { is: 'refused', because: 'the stored inverse is not that of the effects' };
   return { is: 'undo', effects, digest: effectDigest(effects) };
 }
-
-/** The same undo as a proposal of its own, for the guard: nothing reaches a replica without a verdict. */
-export function undoProposal(input: {
-  readonly proposal: Proposal;
-  readonly id: string;
-  readonly by: string;
-  readonly nowMs: number;
-  readonly expiresAtMs: number;
-}): Proposal {
-  const { proposal } = input;
-  const effects = invertEffects(proposal.effects);
-  return {
-    ...proposal,
-    id: input.id,
-    strategy: 'undo',
-    effects,
-    inverse: proposal.effects,
-    digest: effectDigest(effects),
-    // The rows go back to where they differed, which is the point of an undo; the inverse of the inverse is the repair.
-    simulation: { ...proposal.simulation, rowsTouched: effects.length },
-    says: `Undo: ${proposal.says}`,
-    alternatives: [],
-    choice: { by: 'person', name: input.by },
-    author: input.by,
-    createdAtMs: input.nowMs,
-    expiresAtMs: input.expiresAtMs,
-  };
-}

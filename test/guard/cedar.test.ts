@@ -108,6 +108,15 @@ describe('policies', () => {
     expect(verdict.rules[0]).toMatchObject({ id: 'evaluation-error:overflow', effect: 'denies' });
   });
 
+  test('I5: a guard about one action whose evaluation fails denies too', () => {
+    for (const action of ['repair', 'repair-automatically']) {
+      const one = policiesOf(
+        `@id("o") @reason("x") forbid(principal, action == Action::"${action}", resource) when { context.rows * 9223372036854775807 > 5 };`,
+      );
+      expect(decide(factsOf({ proposal: many(3) }), one)).toMatchObject({ is: 'deny', rules: [{ id: 'evaluation-error:o' }] });
+    }
+  });
+
   test('I10: a permit cannot relax a hard invariant', () => {
     const permit = policiesOf('@id("all") @reason("Everything goes.") permit(principal, action, resource);');
     expect(decide(factsOf({ domain: { ...domain, consistency: 'strict' } }), permit).is).toBe('review');

@@ -1,4 +1,5 @@
 import { registerAudit } from './audit.ts';
+import { registerCertificate } from './certificate.ts';
 import { registerCheck } from './check.ts';
 import { registerDebt } from './debt.ts';
 import { registerDiff } from './diff.ts';
@@ -26,6 +27,7 @@ export const commands: readonly RegisterCommand[] = [
   registerQuorum,
   registerPolicy,
   registerAudit,
+  registerCertificate,
   registerDebt,
   registerOutcomes,
 ];
