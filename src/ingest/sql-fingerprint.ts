@@ -1,4 +1,8 @@
 import type { Statement } from '../domain/operation.ts';
+import { assignmentsOf, clauseEnds, isRelative, isVersionLike } from './sql-assignments.ts';
+import { type Comparison, comparisonsOf, isValue, type KeySource, sourceOf } from './sql-predicates.ts';
+import { closing, depthsOf, isIdentifier, isSymbol, isWord } from './sql-reading.ts';
+import { tablesOf } from './sql-tables.ts';
 import { dialectOf, type SqlDialect, type Token, tokenizeSql } from './sql-tokens.ts';
 
 /**
@@ -70,11 +74,6 @@ export class StatementCache {
 
 type Verb = Statement['verb'];
 
-interface KeySource {
-  readonly literal: string | undefined;
-  readonly position: number;
-}
-
 interface Part {
   readonly verb: Verb;
   readonly tables: readonly string[];
@@ -138,33 +137,6 @@ function splitStatements(tokens: readonly Token[]): readonly (readonly Token[])[
   if (part.length > 0) parts.push(part);
   return parts;
 }
-
-/** Nesting depth of each token; a parenthesis has the depth that it opens or closes to. */
-function depthsOf(tokens: readonly Token[]): Int32Array {
-  const depths = new Int32Array(tokens.length);
-  let depth = 0;
-  for (let i = 0; i < tokens.length; i += 1) {
-    const token = tokens[i] as Token;
-    if (token.is === 'symbol' && token.text === ')') depth = Math.max(0, depth - 1);
-    depths[i] = depth;
-    if (token.is === 'symbol' && token.text === '(') depth += 1;
-  }
-  return depths;
-}
-
-const isWord = (token: Token | undefined, text: string): boolean => token?.is === 'word' && token.text === text;
-const isSymbol = (token: Token | undefined, text: string): boolean => token?.is === 'symbol' && token.text === text;
-const isIdentifier = (token: Token | undefined): token is Token =>
-  token?.is === 'name' || (token?.is === 'word' && !reserved.has(token.text));
-
-/** Words that cannot be a table or column name without quotes, as far as the clauses read here need it. */
-const reserved: ReadonlySet<string> = new Set(
-  (
-    'select from where and or not in is null as on using join inner left right full outer cross natural group order by having limit offset fetch union ' +
-    'intersect except all distinct case when then else end exists between like ilike similar set values into returning with window for update of only ' +
-    'lateral any some true false default insert delete merge conflict do straight_join force use ignore partition tablesample output'
-  ).split(' '),
-);
 
 function readOne(tokens: readonly Token[]): Part {
   const depths = depthsOf(tokens);
@@ -233,15 +205,6 @@ function readCommonTables(
   return { start: at, depth, names, inner };
 }
 
-/** Index of the parenthesis that closes the one at `open`, or the last token. */
-function closing(tokens: readonly Token[], depths: Int32Array, open: number): number {
-  const depth = depths[open];
-  for (let i = open + 1; i < tokens.length; i += 1) {
-    if (depths[i] === depth && isSymbol(tokens[i], ')')) return i;
-  }
-  return tokens.length;
-}
-
 function verbOf(tokens: readonly Token[], start: number): Verb {
   const word = (tokens[start] as Token).text;
   const next = tokens[start + 1];
@@ -262,138 +225,6 @@ function verbOf(tokens: readonly Token[], start: number): Verb {
   if (word === 'copy') return tokens.slice(start).some((token) => isWord(token, 'from')) ? 'insert' : 'select';
   return verbs[word] ?? 'other';
 }
-
-const tableWords: ReadonlySet<string> = new Set(['from', 'join', 'into', 'update', 'using', 'table', 'truncate', 'copy', 'straight_join']);
-/** Functions whose arguments hold FROM as a separator. */
-const fromFunctions: ReadonlySet<string> = new Set(['extract', 'substring', 'trim', 'overlay', 'position']);
-const modifiers: ReadonlySet<string> = new Set([
-  'only',
-  'lateral',
-  'low_priority',
-  'quick',
-  'ignore',
-  'delayed',
-  'high_priority',
-  'if',
-  'not',
-  'exists',
-  'table',
-  'top',
-]);
-
-/** Tables in the order of use, the written one first. */
-function tablesOf(
-  tokens: readonly Token[],
-  depths: Int32Array,
-  verb: Verb,
-  start: number,
-  commonTables: ReadonlySet<string>,
-): readonly string[] {
-  const found: string[] = [];
-  let written: string | undefined;
-  const opener: number[] = [];
-  const add = (name: string): void => {
-    if (!commonTables.has(name) && !found.includes(name)) found.push(name);
-  };
-  for (let i = 0; i < tokens.length; i += 1) {
-    const token = tokens[i] as Token;
-    if (isSymbol(token, '(')) opener.push(i);
-    else if (isSymbol(token, ')')) opener.pop();
-    if (
-      token.is !== 'word' ||
-      (!tableWords.has(token.text) && !(i === start && (verb === 'insert' || verb === 'merge' || verb === 'delete')))
-    )
-      continue;
-    const previous = tokens[i - 1];
-    if (token.text === 'from') {
-      const open = opener.at(-1);
-      const caller = open === undefined ? undefined : tokens[open - 1];
-      if (caller?.is === 'word' && fromFunctions.has(caller.text)) continue;
-      if (isWord(previous, 'distinct') && tokens[i - 2]?.is === 'word' && /^(?:is|not)$/.test((tokens[i - 2] as Token).text)) continue;
-      if (verb === 'insert' && isWord(tokens[start], 'copy')) continue;
-    }
-    if (token.text === 'update' && i !== start && !isSymbol(previous, '(')) continue;
-    if (token.text === 'table' && verb !== 'ddl' && i !== start && !isWord(tokens[start], 'truncate')) continue;
-    if (token.text === 'into' && verb === 'select') continue;
-    if (token.text === 'using' && isSymbol(tokens[i + 1], '(')) {
-      continue;
-    }
-    let at = i + 1;
-    for (;;) {
-      while (tokens[at]?.is === 'word' && modifiers.has((tokens[at] as Token).text)) {
-        at += 1;
-        // MERGE/DELETE TOP (n)
-        if (isSymbol(tokens[at], '(') && isWord(tokens[at - 1], 'top')) at = closing(tokens, depths, at) + 1;
-      }
-      const read = nameAt(tokens, at);
-      if (read === undefined) {
-        // A subquery or function in the list: go past it, more tables may follow.
-        if (!isSymbol(tokens[at], '(')) break;
-        at = closing(tokens, depths, at) + 1;
-      } else {
-        at = read.next;
-        const isCall =
-          isSymbol(tokens[at], '(') &&
-          token.text !== 'into' &&
-          !(i === start && verb === 'insert') &&
-          verb !== 'ddl' &&
-          token.text !== 'copy';
-        if (isCall) at = closing(tokens, depths, at) + 1;
-        else {
-          add(read.name);
-          const isTarget =
-            i === start ||
-            token.text === 'into' ||
-            (verb === 'delete' && token.text === 'from') ||
-            (verb === 'update' && token.text === 'update');
-          if (isTarget && written === undefined && depths[i] === depths[start]) written = read.name;
-        }
-      }
-      if (isWord(tokens[at], 'as')) at += 1;
-      if (isIdentifier(tokens[at])) at += 1;
-      if (isSymbol(tokens[at], '(') && token.text === 'from') at = closing(tokens, depths, at) + 1;
-      if (
-        !isSymbol(tokens[at], ',') ||
-        (token.text !== 'from' && token.text !== 'using' && token.text !== 'update' && token.text !== 'truncate' && token.text !== 'table')
-      )
-        break;
-      at += 1;
-    }
-  }
-  return written === undefined ? found : [written, ...found.filter((name) => name !== written)];
-}
-
-/** A dotted name at `at`; undefined where there is none. */
-function nameAt(tokens: readonly Token[], at: number): { readonly name: string; readonly next: number } | undefined {
-  if (!isIdentifier(tokens[at])) return undefined;
-  let name = (tokens[at] as Token).text;
-  let next = at + 1;
-  while (isSymbol(tokens[next], '.') && (tokens[next + 1]?.is === 'word' || tokens[next + 1]?.is === 'name')) {
-    name += `.${(tokens[next + 1] as Token).text}`;
-    next += 2;
-  }
-  if (isSymbol(tokens[next], '*') && isSymbol(tokens[next - 1], '.')) return undefined;
-  return { name, next };
-}
-
-const clauseEnds: ReadonlySet<string> = new Set([
-  'group',
-  'order',
-  'having',
-  'limit',
-  'offset',
-  'fetch',
-  'union',
-  'intersect',
-  'except',
-  'returning',
-  'for',
-  'window',
-  'lock',
-  'on',
-  'when',
-  'option',
-]);
 
 /** Tokens of a clause of the main statement, without its key word. */
 function clauseOf(
@@ -416,130 +247,6 @@ function clauseOf(
   }
   return undefined;
 }
-
-interface Comparison {
-  readonly column: string;
-  readonly operator: string;
-  readonly value: KeySource;
-}
-
-const comparisonOperators: ReadonlySet<string> = new Set(['=', '<', '>', '<=', '>=', '<>', '!=', '<=>', '==']);
-
-/** `column <op> value` in either order, outside subqueries; a comparison of two columns is a join, not a predicate. */
-function comparisonsOf(tokens: readonly Token[], start: number, end: number): readonly Comparison[] {
-  const found: Comparison[] = [];
-  let i = start;
-  while (i < end) {
-    const token = tokens[i] as Token;
-    if (isSymbol(token, '(') && tokens[i + 1]?.is === 'word' && (isWord(tokens[i + 1], 'select') || isWord(tokens[i + 1], 'with'))) {
-      i = closingWithin(tokens, i, end) + 1;
-      continue;
-    }
-    const isNot = isWord(token, 'is') && isWord(tokens[i + 1], 'not') && isWord(tokens[i + 2], 'distinct') && isWord(tokens[i + 3], 'from');
-    if (isNot) {
-      const column = columnBefore(tokens, i - 1, start);
-      const value = valueAt(tokens, i + 4, end);
-      if (column !== undefined && value !== undefined) found.push({ column, operator: '=', value });
-    } else if (token.is === 'symbol' && comparisonOperators.has(token.text)) {
-      const operator = token.text === '==' || token.text === '<=>' ? '=' : token.text;
-      found.push(...rowComparison(tokens, i, start, end, operator));
-      const left = columnBefore(tokens, i - 1, start);
-      const right = valueAt(tokens, i + 1, end);
-      if (left !== undefined && right !== undefined) found.push({ column: left, operator, value: right });
-      else if (left === undefined) {
-        const value = valueBefore(tokens, i - 1, start);
-        const column = columnAt(tokens, i + 1, end);
-        if (value !== undefined && column !== undefined) found.push({ column, operator, value });
-      }
-    }
-    i += 1;
-  }
-  return found;
-}
-
-function closingWithin(tokens: readonly Token[], open: number, end: number): number {
-  let depth = 0;
-  for (let i = open; i < end; i += 1) {
-    if (isSymbol(tokens[i], '(')) depth += 1;
-    else if (isSymbol(tokens[i], ')')) {
-      depth -= 1;
-      if (depth === 0) return i;
-    }
-  }
-  return end;
-}
-
-/** `(a, b) = (?, ?)` compares each column. */
-function rowComparison(tokens: readonly Token[], at: number, start: number, end: number, operator: string): readonly Comparison[] {
-  if (operator !== '=' || !isSymbol(tokens[at - 1], ')') || !isSymbol(tokens[at + 1], '(')) return [];
-  let open = at - 1;
-  while (open > start && !isSymbol(tokens[open], '(')) open -= 1;
-  const close = closingWithin(tokens, at + 1, end);
-  const columns = tokens.slice(open + 1, at - 1).filter((token) => isIdentifier(token));
-  const values = tokens.slice(at + 2, close).filter((token) => isValue(token));
-  if (columns.length !== values.length || columns.length * 2 - 1 !== at - 1 - (open + 1)) return [];
-  return columns.map((column, k) => ({ column: column.text, operator, value: sourceOf(values[k] as Token) }));
-}
-
-const isValue = (token: Token | undefined): token is Token => token?.is === 'text' || token?.is === 'number' || token?.is === 'parameter';
-const sourceOf = (token: Token): KeySource =>
-  token.is === 'parameter' ? { literal: undefined, position: token.position } : { literal: token.text, position: -1 };
-
-/** The column that ends at `at`, last part of its name; undefined where something else ends there. */
-function columnBefore(tokens: readonly Token[], at: number, start: number): string | undefined {
-  let end = at;
-  // lower(email) = ? compares a function, but parentheses around a lone column are nothing; a cast of a column is the column.
-  if (isIdentifier(tokens[end]) && isSymbol(tokens[end - 1], '::')) end -= 2;
-  const token = tokens[end];
-  if (end < start || !isIdentifier(token)) return undefined;
-  const before = tokens[end - 1];
-  if (before?.is === 'symbol' && /^[-+*/%|&^#~<>!=@]+$/.test(before.text) && end - 1 >= start) return undefined;
-  return token.text;
-}
-
-function columnAt(tokens: readonly Token[], at: number, end: number): string | undefined {
-  const read = nameAt(tokens, at);
-  if (read === undefined || read.next > end || isSymbol(tokens[read.next], '(')) return undefined;
-  return read.name.slice(read.name.lastIndexOf('.') + 1);
-}
-
-/** A literal, parameter, or a signed or cast one, at `at`, that is the whole operand. */
-function valueAt(tokens: readonly Token[], at: number, end: number): KeySource | undefined {
-  let first = at;
-  let sign = '';
-  if (isSymbol(tokens[first], '-') || isSymbol(tokens[first], '+')) {
-    sign = isSymbol(tokens[first], '-') ? '-' : '';
-    first += 1;
-  }
-  const wrapped = isWord(tokens[first], 'cast') && isSymbol(tokens[first + 1], '(') ? first + 2 : first;
-  const token = tokens[wrapped];
-  if (wrapped >= end) return undefined;
-  // Typed literals: uuid '...', date '...', binary ?
-  const value = token?.is === 'word' && tokens[wrapped + 1]?.is === 'text' ? tokens[wrapped + 1] : token;
-  if (isValue(value)) {
-    const source = sourceOf(value);
-    return source.literal === undefined ? source : { literal: sign + source.literal, position: -1 };
-  }
-  // = true, = now(), = current_user: an equality with something that is no column.
-  if (token?.is === 'word' && /^(?:true|false|null|current_\w+|now|uuid|gen_random_uuid)$/.test(token.text))
-    return { literal: undefined, position: -1 };
-  return undefined;
-}
-
-function valueBefore(tokens: readonly Token[], at: number, start: number): KeySource | undefined {
-  const token = tokens[at];
-  return at >= start && isValue(token) ? sourceOf(token) : undefined;
-}
-
-/** Names that optimistic locking uses. */
-export function isVersionLike(column: string): boolean {
-  return /^(?:version|ver|rev|revision|etag|xmin|rowversion|optlock|generation|epoch|seq_no|_version|updated_at|updatedat|modified_at|last_modified|lastmodified|update_time|updated_on)$|(?:_|lock|row|opt|object|entity)version$|_rev$|_etag$|_lock$/.test(
-    column,
-  );
-}
-
-const isTimeLike = (column: string): boolean =>
-  /(?:_at|_on|_time|_ts|timestamp|_date|modified|updated|changed)$/.test(column) || column === 'updatedat';
 
 function keySourcesOf(keyed: readonly Comparison[]): readonly KeySource[] {
   // `id` names one row by itself; otherwise all that is compared, in the order of names, without optimistic locks.
@@ -574,67 +281,6 @@ function insertedKey(tokens: readonly Token[], depths: Int32Array, start: number
   const token = tokens[at];
   const isWhole = (depths[at + 1] === depth + 1 && isSymbol(tokens[at + 1], ',')) || at + 1 === close || isSymbol(tokens[at + 1], '::');
   return isValue(token) && isWhole ? [sourceOf(token)] : [];
-}
-
-interface Assignment {
-  readonly column: string;
-  /** The new value is computed from the column's own old value, inside the database. */
-  readonly isRelative: boolean;
-  /** A time or a constant function such as now(). */
-  readonly isBookkeeping: boolean;
-}
-
-/** Assignments of SET clauses of the main statement, those of ON CONFLICT DO UPDATE and ON DUPLICATE KEY UPDATE included. */
-function assignmentsOf(tokens: readonly Token[], depths: Int32Array, start: number, depth: number): readonly Assignment[] {
-  const found: Assignment[] = [];
-  for (let i = start; i < tokens.length; i += 1) {
-    if (depths[i] !== depth) continue;
-    const isDuplicate = isWord(tokens[i], 'update') && isWord(tokens[i - 1], 'key');
-    if (!isWord(tokens[i], 'set') && !isDuplicate) continue;
-    let at = i + 1;
-    while (at < tokens.length) {
-      const name = nameAt(tokens, at);
-      if (name === undefined || !(isSymbol(tokens[name.next], '=') || isSymbol(tokens[name.next], ':='))) break;
-      const column = name.name.slice(name.name.lastIndexOf('.') + 1);
-      const from = name.next + 1;
-      let end = from;
-      while (end < tokens.length && !(depths[end] === depth && (isSymbol(tokens[end], ',') || isClauseWord(tokens[end])))) end += 1;
-      found.push(assignmentOf(tokens, from, end, column));
-      if (!isSymbol(tokens[end], ',')) break;
-      at = end + 1;
-    }
-  }
-  return found;
-}
-
-const isClauseWord = (token: Token | undefined): boolean =>
-  token?.is === 'word' && (token.text === 'where' || token.text === 'from' || token.text === 'output' || clauseEnds.has(token.text));
-
-function assignmentOf(tokens: readonly Token[], from: number, end: number, column: string): Assignment {
-  let isRelative = false;
-  for (let i = from; i < end; i += 1) {
-    const token = tokens[i] as Token;
-    if (!isIdentifier(token) || token.text !== column) continue;
-    // EXCLUDED.n and VALUES(n) are the new value, not the old one.
-    if (isSymbol(tokens[i - 1], '.') && (tokens[i - 2]?.text === 'excluded' || tokens[i - 2]?.text === 'new')) continue;
-    if (isSymbol(tokens[i - 1], '(') && isWord(tokens[i - 2], 'values')) continue;
-    if (end - from > 1) isRelative = true;
-  }
-  const first = tokens[from];
-  const isClock =
-    first?.is === 'word' &&
-    /^(?:now|current_timestamp|current_date|clock_timestamp|sysdate|localtimestamp|utc_timestamp|getdate|sysutcdatetime|default)$/.test(
-      first.text,
-    );
-  return { column, isRelative, isBookkeeping: isClock || isTimeLike(column) || isVersionLike(column) };
-}
-
-/** Relative as a whole: some real column is computed from itself, and none is given a value from outside. */
-function isRelative(assignments: readonly Assignment[]): boolean {
-  return (
-    assignments.some((assignment) => assignment.isRelative && !assignment.isBookkeeping) &&
-    assignments.every((assignment) => assignment.isRelative || assignment.isBookkeeping)
-  );
 }
 
 /** At any depth: the rows that a subquery locks are locked. */

@@ -274,7 +274,7 @@ const rowsAtOnce = 256;
 const longestTurnMs = 1.5;
 /** Decoded payloads that wait for their turn; past it they are decoded again from the journal. */
 const mostWaitingBytes = 64 * 1024 * 1024;
-const mostSpareBatches = 16;
+const mostSpareBatches = 64;
 const largestSpareBytes = 4 * 1024 * 1024;
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

@@ -1,0 +1,77 @@
+import type { MessageFacts, OperationKind, Statement } from '../domain/operation.ts';
+import type { SpanView } from './span-view.ts';
+import { codeOf } from './wanted-attributes.ts';
+
+/** What a span says, before it becomes an operation; written field by field. */
+export interface Described {
+  kind: OperationKind;
+  sqlState: string;
+  errorType: string;
+  httpStatus: number;
+  system: string;
+  host: string;
+  namespace: string;
+  target: string;
+  statement: Statement | undefined;
+  message: MessageFacts | undefined;
+  key: string;
+  rows: number;
+  idempotencyKey: string;
+}
+
+export const blank = (kind: OperationKind): Described => ({
+  kind,
+  sqlState: '',
+  errorType: '',
+  httpStatus: 0,
+  system: '',
+  host: '',
+  namespace: '',
+  target: '',
+  statement: undefined,
+  message: undefined,
+  key: '',
+  rows: -1,
+  idempotencyKey: '',
+});
+
+/** One name for each system, whatever the convention calls it. */
+export function canonicalSystem(system: string): string {
+  return system === 'postgres' ? 'postgresql' : system === 'mssql' ? 'microsoft.sql_server' : system.toLowerCase();
+}
+
+export const integer = (value: number): number => (Number.isFinite(value) ? Math.trunc(value) : -1);
+
+/** Items of an array attribute, which travels as JSON text. */
+export function listOf(text: string): readonly string[] {
+  if (!text.startsWith('[')) return [];
+  try {
+    const list: unknown = JSON.parse(text);
+    return Array.isArray(list)
+      ? list.map((item) => (item === null ? '' : typeof item === 'object' ? JSON.stringify(item) : String(item)))
+      : [];
+  } catch {
+    return [];
+  }
+}
+export const firstOfList = (text: string): string => (text.startsWith('[') ? (listOf(text)[0] ?? '') : text);
+export const listText = (text: string): string => (text.startsWith('["') ? listOf(text).join(',') : text);
+
+const hostCodes = [
+  [codeOf('server.address'), codeOf('server.port')],
+  [codeOf('net.peer.name'), codeOf('net.peer.port')],
+  [codeOf('network.peer.address'), codeOf('network.peer.port')],
+  [codeOf('net.sock.peer.addr'), codeOf('net.sock.peer.port')],
+] as const;
+const peerServiceCode = codeOf('peer.service');
+
+/** The server that was spoken to, with its port where given. */
+export function hostOf(view: SpanView): string {
+  for (const [address, port] of hostCodes) {
+    if (!view.has(address)) continue;
+    const name = view.text(address);
+    const number = view.number(port, 0);
+    return number > 0 ? `${name}:${number}` : name;
+  }
+  return view.text(peerServiceCode);
+}

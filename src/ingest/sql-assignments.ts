@@ -1,0 +1,93 @@
+import { isIdentifier, isSymbol, isWord, nameAt } from './sql-reading.ts';
+import type { Token } from './sql-tokens.ts';
+
+/** Names that optimistic locking uses. */
+export function isVersionLike(column: string): boolean {
+  return /^(?:version|ver|rev|revision|etag|xmin|rowversion|optlock|generation|epoch|seq_no|_version|updated_at|updatedat|modified_at|last_modified|lastmodified|update_time|updated_on)$|(?:_|lock|row|opt|object|entity)version$|_rev$|_etag$|_lock$/.test(
+    column,
+  );
+}
+
+const isTimeLike = (column: string): boolean =>
+  /(?:_at|_on|_time|_ts|timestamp|_date|modified|updated|changed)$/.test(column) || column === 'updatedat';
+
+export interface Assignment {
+  readonly column: string;
+  /** The new value is computed from the column's own old value, inside the database. */
+  readonly isRelative: boolean;
+  /** A time or a constant function such as now(). */
+  readonly isBookkeeping: boolean;
+}
+
+/** Assignments of SET clauses of the main statement, those of ON CONFLICT DO UPDATE and ON DUPLICATE KEY UPDATE included. */
+export function assignmentsOf(tokens: readonly Token[], depths: Int32Array, start: number, depth: number): readonly Assignment[] {
+  const found: Assignment[] = [];
+  for (let i = start; i < tokens.length; i += 1) {
+    if (depths[i] !== depth) continue;
+    const isDuplicate = isWord(tokens[i], 'update') && isWord(tokens[i - 1], 'key');
+    if (!isWord(tokens[i], 'set') && !isDuplicate) continue;
+    let at = i + 1;
+    while (at < tokens.length) {
+      const name = nameAt(tokens, at);
+      if (name === undefined || !(isSymbol(tokens[name.next], '=') || isSymbol(tokens[name.next], ':='))) break;
+      const column = name.name.slice(name.name.lastIndexOf('.') + 1);
+      const from = name.next + 1;
+      let end = from;
+      while (end < tokens.length && !(depths[end] === depth && (isSymbol(tokens[end], ',') || isClauseWord(tokens[end])))) end += 1;
+      found.push(assignmentOf(tokens, from, end, column));
+      if (!isSymbol(tokens[end], ',')) break;
+      at = end + 1;
+    }
+  }
+  return found;
+}
+
+const isClauseWord = (token: Token | undefined): boolean =>
+  token?.is === 'word' && (token.text === 'where' || token.text === 'from' || token.text === 'output' || clauseEnds.has(token.text));
+
+function assignmentOf(tokens: readonly Token[], from: number, end: number, column: string): Assignment {
+  let isRelative = false;
+  for (let i = from; i < end; i += 1) {
+    const token = tokens[i] as Token;
+    if (!isIdentifier(token) || token.text !== column) continue;
+    // EXCLUDED.n and VALUES(n) are the new value, not the old one.
+    if (isSymbol(tokens[i - 1], '.') && (tokens[i - 2]?.text === 'excluded' || tokens[i - 2]?.text === 'new')) continue;
+    if (isSymbol(tokens[i - 1], '(') && isWord(tokens[i - 2], 'values')) continue;
+    if (end - from > 1) isRelative = true;
+  }
+  const first = tokens[from];
+  const isClock =
+    first?.is === 'word' &&
+    /^(?:now|current_timestamp|current_date|clock_timestamp|sysdate|localtimestamp|utc_timestamp|getdate|sysutcdatetime|default)$/.test(
+      first.text,
+    );
+  return { column, isRelative, isBookkeeping: isClock || isTimeLike(column) || isVersionLike(column) };
+}
+
+/** Relative as a whole: some real column is computed from itself, and none is given a value from outside. */
+export function isRelative(assignments: readonly Assignment[]): boolean {
+  return (
+    assignments.some((assignment) => assignment.isRelative && !assignment.isBookkeeping) &&
+    assignments.every((assignment) => assignment.isRelative || assignment.isBookkeeping)
+  );
+}
+
+/** Words that begin the next clause. */
+export const clauseEnds: ReadonlySet<string> = new Set([
+  'group',
+  'order',
+  'having',
+  'limit',
+  'offset',
+  'fetch',
+  'union',
+  'intersect',
+  'except',
+  'returning',
+  'for',
+  'window',
+  'lock',
+  'on',
+  'when',
+  'option',
+]);
