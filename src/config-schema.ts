@@ -161,7 +161,12 @@ export const configSchema = z.strictObject({
     .strictObject({
       share: z.number().gt(0).max(1).default(1).describe('Share of object keys that are looked at, sampled by hash.'),
       traceIdleMs: z.int().min(1).max(600_000).default(1000).describe('A trace without new spans for this long is complete, milliseconds.'),
-      maxOperations: z.int().min(1000).max(100_000_000).default(1_500_000).describe('Operations held in memory at most.'),
+      maxOperations: z
+        .int()
+        .min(1000)
+        .max(100_000_000)
+        .default(300_000)
+        .describe('Operations held in memory at most, about 1 kB each; beyond it detection samples traces by hash and says so.'),
       detectors: z.record(z.string(), options).default({}).describe('Options by detector id; enabled: false turns one off.'),
     })
     .prefault({}),
