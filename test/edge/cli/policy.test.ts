@@ -74,6 +74,10 @@ describe('policy check', () => {
   });
 });
 
+test('policy schema prints what a policy can look at', async () => {
+  expect((await run('policy', 'schema')).out).toContain('confidencePercent: Long');
+});
+
 describe('policy explain', () => {
   test('says what each policy does and looks at', async () => {
     const { out, code } = await run('policy', 'explain', good);

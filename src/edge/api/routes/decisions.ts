@@ -129,6 +129,24 @@ export function decisionRoutes(context: RuntimeContext): readonly Route[] {
       call.allow('operator', collection.domain);
       return settle(await requestScan(context, name, { by: call.caller.name }), 'collection', name);
     }),
+    post(
+      '/api/v1/suggestions/{id}/apply',
+      'Carries out an approved suggestion, where a target can be driven.',
+      { need: 'operator', answer },
+      async (call) => {
+        const id = await suggestionFor(call, 'operator');
+        const suggestion = await getSuggestion(context.database, id);
+        if (suggestion?.state !== 'approved')
+          throw new ApiError(409, 'conflict', `${id} is ${suggestion?.state ?? 'gone'}: approve it first`);
+        // No target is driven by this version: the exact commands are the answer, never a silent success.
+        const commands = suggestion.action.commands.join('; ');
+        throw new ApiError(
+          422,
+          'no-target',
+          `no target here can carry out a ${suggestion.kind}${commands === '' ? '' : `; run: ${commands}`}`,
+        );
+      },
+    ),
     domainPost('freeze', 'Stops every repair of a domain, at once.', (domain, by, why) =>
       setDomainFrozen(context, domain, { frozen: true, by, reason: why }),
     ),
