@@ -60,36 +60,6 @@ export function strategyRecord(calibration: Calibration, domain: string, strateg
   return { verified: list.length - failed, failed, verifiedSinceFailure: list.length - 1 - lastFailure };
 }
 
-/** Upper end of the 95 % Wilson interval of a share: what the error could still be after `right` of `all`. */
-export function wilsonUpper95(wrong: number, all: number): number {
-  if (all === 0) return 1;
-  const z = 1.959964;
-  const share = wrong / all;
-  const centre = share + (z * z) / (2 * all);
-  const spread = z * Math.sqrt((share * (1 - share)) / all + (z * z) / (4 * all * all));
-  return Math.min(1, (centre + spread) / (1 + (z * z) / all));
-}
-
-/**
- * The lowest threshold at which the repairs taken so far were wrong at most `maxError` of the time, by the upper end of the
- * 95 % interval; 1 (never) where the history cannot show it.
- */
-export function abstentionThreshold(
-  judged: readonly { readonly isRight: boolean; readonly confidence: number }[],
-  maxError: number,
-): number {
-  const sorted = judged.toSorted((a, b) => b.confidence - a.confidence);
-  let threshold = 1;
-  let wrong = 0;
-  for (const [index, outcome] of sorted.entries()) {
-    if (!outcome.isRight) wrong += 1;
-    // Equal confidences are taken together or not at all.
-    if (sorted[index + 1]?.confidence === outcome.confidence) continue;
-    if (wilsonUpper95(wrong, index + 1) <= maxError) threshold = outcome.confidence;
-  }
-  return threshold;
-}
-
 function keyOf(domain: string, strategy: string): string {
   return JSON.stringify([domain, strategy]);
 }

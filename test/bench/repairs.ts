@@ -3,7 +3,7 @@ import type { Outcome } from '../../src/domain/outcome.ts';
 import type { Candidate } from '../../src/domain/proposal.ts';
 import type { Row } from '../../src/domain/row.ts';
 import { decide } from '../../src/guard/verdict.ts';
-import { type Calibration, calibrate, strategyRecord, wilsonUpper95 } from '../../src/propose/calibrate.ts';
+import { type Calibration, calibrate, strategyRecord } from '../../src/propose/calibrate.ts';
 import { proposeCandidates } from '../../src/propose/candidates.ts';
 import { digestOrAbsent } from '../../src/propose/effects.ts';
 import { buildProposal } from '../../src/propose/proposal.ts';
@@ -177,4 +177,14 @@ function calibrationError(judged: readonly Judged[]): number {
 
 function share(part: number, all: number): number {
   return all === 0 ? 0 : Math.round((part / all) * 100_000) / 100_000;
+}
+
+/** Upper end of the 95 % Wilson interval of a share: what the error could still be after `right` of `all`. */
+function wilsonUpper95(wrong: number, all: number): number {
+  if (all === 0) return 1;
+  const z = 1.959964;
+  const share = wrong / all;
+  const centre = share + (z * z) / (2 * all);
+  const spread = z * Math.sqrt((share * (1 - share)) / all + (z * z) / (4 * all * all));
+  return Math.min(1, (centre + spread) / (1 + (z * z) / all));
 }

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { effectDigest, invertEffects } from '../../src/domain/effect.ts';
 import type { Outcome } from '../../src/domain/outcome.ts';
 import type { Row } from '../../src/domain/row.ts';
-import { abstainBelow, abstentionThreshold, calibrate, confidenceOf, strategyRecord, wilsonUpper95 } from '../../src/propose/calibrate.ts';
+import { abstainBelow, calibrate, confidenceOf, strategyRecord } from '../../src/propose/calibrate.ts';
 import { proposeCandidates } from '../../src/propose/candidates.ts';
 import { exampleSituation } from '../../src/propose/example-situation.ts';
 import { buildProposal, editProposal } from '../../src/propose/proposal.ts';
@@ -114,23 +114,6 @@ describe('calibration', () => {
       'majority',
     );
     expect(record).toEqual({ verified: 2, failed: 1, verifiedSinceFailure: 1 });
-  });
-
-  test('the abstention threshold keeps the error it states, by its upper bound', () => {
-    fc.assert(
-      fc.property(
-        fc.array(fc.record({ isRight: fc.boolean(), confidence: fc.constantFrom(0.5, 0.7, 0.9, 0.99) }), { maxLength: 300 }),
-        (judged) => {
-          const threshold = abstentionThreshold(judged, 0.1);
-          const taken = judged.filter(({ confidence }) => confidence >= threshold);
-          if (taken.length > 0 && threshold < 1)
-            expect(wilsonUpper95(taken.filter(({ isRight }) => !isRight).length, taken.length)).toBeLessThanOrEqual(0.1);
-        },
-      ),
-    );
-    const judged = Array.from({ length: 200 }, (_, index) => ({ isRight: index > 150 || index % 3 !== 0, confidence: index / 200 }));
-    expect(abstentionThreshold(judged, 0.1)).toBeGreaterThan(0.5);
-    expect(abstentionThreshold(judged, 0.1)).toBeLessThan(0.85);
   });
 
   test('the guard asks for the same confidence below which the heuristic abstains', () => expect(autoConfidence).toBe(abstainBelow));

@@ -10,6 +10,7 @@ import { backtest, type PastRepair } from '../../guard/backtest.ts';
 import { parsePolicies, type Policies } from '../../guard/cedar.ts';
 import type { GuardFacts } from '../../guard/facts.ts';
 import { nearMissText } from '../../guard/near-miss.ts';
+import { policySchema } from '../../guard/policy-schema.ts';
 import { policyWords } from '../../guard/policy-words.ts';
 import { decide } from '../../guard/verdict.ts';
 import { openClient, type ServiceOptions, withServiceOptions } from './client.ts';
@@ -73,6 +74,14 @@ export function registerPolicy(program: Command, context: CliContext): void {
         }
       }
     });
+
+  policy
+    .command('schema')
+    .description('print the Cedar schema: the actions, and everything that a policy can look at')
+    .option('--json', 'print JSON')
+    .action((options: PolicyOptions) =>
+      context.out(options.json === true ? JSON.stringify({ schema: policySchema.trim() }) : policySchema.trim()),
+    );
 
   withServiceOptions(
     policy
