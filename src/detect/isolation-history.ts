@@ -26,8 +26,8 @@ export interface Transaction {
   /** Versions it wrote and read, in order of its operations. */
   readonly writes: VersionRecord[];
   readonly reads: VersionRecord[];
-  /** Spans of the reads, position by position. */
-  readonly readSpans: string[];
+  /** Spans of the reads, position by position, where they are not all the transaction's first. */
+  readSpans: string[] | undefined;
   /** A committed transaction read what it wrote. */
   isRead: boolean;
   dead: boolean;
@@ -172,7 +172,7 @@ export function createIsolationHistory(): IsolationHistory {
       endUs: operation.endUs,
       writes: [],
       reads: [],
-      readSpans: [],
+      readSpans: undefined,
       isRead: false,
       dead: false,
       isNew: true,
@@ -261,6 +261,11 @@ export function createIsolationHistory(): IsolationHistory {
       drop(record);
     }
     for (const record of transaction.writes) drop(record);
+    // Versions that live on name their writer: it must not hold on to all that it touched, and so to its own past.
+    transaction.reads.length = 0;
+    transaction.readSpans = undefined;
+    transaction.writes.length = 0;
+    transaction.after = undefined;
   };
 
   return {
@@ -296,7 +301,11 @@ export function createIsolationHistory(): IsolationHistory {
       }
       if (!transaction.reads.includes(record)) {
         transaction.reads.push(record);
-        transaction.readSpans.push(operation.spanId);
+        if (transaction.readSpans === undefined && operation.spanId !== transaction.spanId) {
+          transaction.readSpans = transaction.reads.map(() => transaction.spanId);
+          transaction.readSpans.pop();
+        }
+        transaction.readSpans?.push(operation.spanId);
         if (record.readers === undefined) record.readers = [transaction];
         else record.readers.push(transaction);
       }
@@ -317,7 +326,7 @@ export function createIsolationHistory(): IsolationHistory {
             const { writer } = record;
             if (writer === undefined || writer === reader) continue;
             writer.isRead = true;
-            const spanId = reader.readSpans[i] ?? reader.spanId;
+            const spanId = reader.readSpans?.[i] ?? reader.spanId;
             if (writer.outcome === 'aborted') found.push({ is: 'G1a', reader, record, spanId });
             else if (record.isIntermediate) found.push({ is: 'G1b', reader, record, spanId });
           }

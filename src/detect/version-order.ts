@@ -13,39 +13,45 @@ const basesMax = 512;
 
 /** Integers order themselves; strings are opaque and ordered only by the chain of `version.base`; '' (absent) comes before all. */
 export function createVersionOrder(): VersionOrder {
-  let bases: Map<string, string> | undefined;
-  const descends = (from: string, to: string): boolean => {
+  return new BaseChain();
+}
+
+/** A class because there is one for every object, and most of them hold nothing. */
+class BaseChain implements VersionOrder {
+  #bases: Map<string, string> | undefined;
+
+  learn(operation: Operation): void {
+    const facts = operation.facts;
+    if (facts === undefined || typeof facts.version !== 'string' || typeof facts.versionBase !== 'string') return;
+    if (!isCommittedWrite(operation) || facts.version === facts.versionBase) return;
+    this.#bases ??= new Map();
+    if (this.#bases.has(facts.version)) return;
+    if (this.#bases.size >= basesMax) {
+      const oldest = this.#bases.keys().next();
+      if (oldest.done !== true) this.#bases.delete(oldest.value);
+    }
+    this.#bases.set(facts.version, facts.versionBase);
+  }
+
+  isOlder(a: Version, b: Version): boolean | undefined {
+    if (a === b) return false;
+    if (typeof a === 'bigint' && typeof b === 'bigint') return a < b;
+    if (a === '') return true;
+    if (b === '') return false;
+    if (typeof a === 'bigint' || typeof b === 'bigint') return undefined;
+    if (this.#descends(b, a)) return true;
+    if (this.#descends(a, b)) return false;
+    return undefined;
+  }
+
+  #descends(from: string, to: string): boolean {
     let at: string | undefined = from;
     for (let i = 0; i < basesMax && at !== undefined; i += 1) {
-      at = bases?.get(at);
+      at = this.#bases?.get(at);
       if (at === to) return true;
     }
     return false;
-  };
-  return {
-    learn(operation) {
-      const facts = operation.facts;
-      if (facts === undefined || typeof facts.version !== 'string' || typeof facts.versionBase !== 'string') return;
-      if (!isCommittedWrite(operation) || facts.version === facts.versionBase) return;
-      bases ??= new Map();
-      if (bases.has(facts.version)) return;
-      if (bases.size >= basesMax) {
-        const oldest = bases.keys().next();
-        if (oldest.done !== true) bases.delete(oldest.value);
-      }
-      bases.set(facts.version, facts.versionBase);
-    },
-    isOlder(a, b) {
-      if (a === b) return false;
-      if (typeof a === 'bigint' && typeof b === 'bigint') return a < b;
-      if (a === '') return true;
-      if (b === '') return false;
-      if (typeof a === 'bigint' || typeof b === 'bigint') return undefined;
-      if (descends(b, a)) return true;
-      if (descends(a, b)) return false;
-      return undefined;
-    },
-  };
+  }
 }
 
 export function isWriteKind(operation: Operation): boolean {

@@ -1,14 +1,13 @@
-import type { Operation } from '../../domain/operation.ts';
 import { type KeyedFold, keyedDetector, spanOf } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap, type ExpiringMap } from '../expiring-map.ts';
-import { isBefore, sessionOf } from '../session.ts';
+import { type Earlier, earlierOf, isBefore, sessionOf, spanOfEarlier } from '../session.ts';
 import { objectWords, versionWords } from '../version-order.ts';
 
-type State = ExpiringMap<Operation[]>;
+type State = ExpiringMap<Earlier[]>;
 
 /** Earlier reads kept per session and object; a newer read that surely came first is among the last few. */
-const readsMax = 8;
+const readsMax = 4;
 
 /** A session read a version, and later an older one. */
 export const nonMonotonicRead = keyedDetector(
@@ -47,17 +46,17 @@ export const nonMonotonicRead = keyedDetector(
       if (operation.kind !== 'read') return;
       const earlier = state.get(session, operation.endUs);
       if (earlier === undefined) {
-        state.set(session, [operation], operation.endUs);
+        state.set(session, [earlierOf(operation)], operation.endUs);
         state.sweep(operation.endUs);
         return;
       }
       const read = facts.version;
       const newer = earlier.findLast((other) => {
-        const version = other.facts?.version;
+        const { version } = other;
         return version !== undefined && versions.isOlder(read, version) === true && isBefore(other, operation, settings.skewMs * 1000);
       });
       if (earlier.length >= readsMax) earlier.shift();
-      earlier.push(operation);
+      earlier.push(earlierOf(operation));
       if (newer === undefined) return;
       const place = context.placeOf(facts.objectType, facts.domain);
       report({
@@ -65,29 +64,28 @@ export const nonMonotonicRead = keyedDetector(
         grade: 'proven',
         atUs: operation.endUs,
         complete: true,
-        spans: [spanOf(newer), spanOf(operation)],
+        spans: [spanOfEarlier(newer), spanOf(operation)],
         domain: place.domainName,
         collection: place.collection ?? facts.objectType,
         objectKey: facts.objectKey,
         service: operation.service,
         facts: {
-          first: String(newer.facts?.version ?? ''),
+          first: String(newer.version ?? ''),
           afterwards: String(read),
-          firstReplica: newer.facts?.replicaId ?? '',
+          firstReplica: newer.replicaId,
           laterReplica: facts.replicaId,
         },
         tell: () => ({
           title: `A session read ${objectWords(operation)} backwards`,
-          explanation: `One session read ${versionWords(newer.facts?.version)} of ${objectWords(operation)}${from(newer)} and later ${versionWords(read)}${from(operation)}.`,
+          explanation: `One session read ${versionWords(newer.version)} of ${objectWords(operation)}${from(newer.replicaId, newer.service)} and later ${versionWords(read)}${from(facts.replicaId, operation.service)}.`,
         }),
       });
     },
   }),
 );
 
-function from(operation: Operation): string {
-  const replica = operation.facts?.replicaId ?? '';
-  return replica === '' ? ` in ${operation.service}` : ` from replica ${replica}`;
+function from(replica: string, service: string): string {
+  return replica === '' ? ` in ${service}` : ` from replica ${replica}`;
 }
 
 function history(second: bigint) {

@@ -1,15 +1,15 @@
-import type { Operation, Version } from '../../domain/operation.ts';
+import type { Version } from '../../domain/operation.ts';
 import { type KeyedFold, keyedDetector, spanOf } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap, type ExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
-import { isBefore, sessionOf } from '../session.ts';
+import { type Earlier, earlierOf, isBefore, sessionOf, spanOfEarlier } from '../session.ts';
 import { isCommittedWrite, objectWords, type VersionOrder, versionWords } from '../version-order.ts';
 
-type State = ExpiringMap<Operation[]>;
+type State = ExpiringMap<Earlier[]>;
 
 /** Own writes kept per session and object: those that no other of them has overtaken. */
-const ownWritesMax = 8;
+const ownWritesMax = 4;
 
 /** A session read a version older than what it had written itself. */
 export const readYourWrites = keyedDetector(
@@ -44,10 +44,10 @@ export const readYourWrites = keyedDetector(
       if (isCommittedWrite(operation)) {
         if (facts.version === undefined && operation.kind !== 'delete') return;
         const own = state.get(session, operation.endUs);
-        if (own === undefined) state.set(session, [operation], operation.endUs);
+        if (own === undefined) state.set(session, [earlierOf(operation)], operation.endUs);
         else {
           if (own.length >= ownWritesMax) own.shift();
-          own.push(operation);
+          own.push(earlierOf(operation));
         }
         state.sweep(operation.endUs);
         return;
@@ -66,29 +66,29 @@ export const readYourWrites = keyedDetector(
         grade: 'proven',
         atUs: operation.endUs,
         complete: true,
-        spans: [spanOf(last), spanOf(operation)],
+        spans: [spanOfEarlier(last), spanOf(operation)],
         domain: place.domainName,
         collection: place.collection ?? facts.objectType,
         objectKey: facts.objectKey,
         service: operation.service,
         facts: {
-          wrote: String(last.facts?.version ?? ''),
+          wrote: String(last.version ?? ''),
           read: String(read),
           replica: facts.replicaId,
           afterMs: Math.round(agoUs / 1000),
         },
         tell: () => ({
           title: `A session did not read its own write of ${objectWords(operation)}`,
-          explanation: `The session had committed ${versionWords(last.facts?.version)} of ${objectWords(operation)} in ${last.service}${last.facts?.replicaId ? ` on replica ${last.facts.replicaId}` : ''}; ${durationWords(Math.max(0, agoUs))} later ${operation.service} read it for the same session${facts.replicaId === '' ? '' : ` from replica ${facts.replicaId}`} and got ${versionWords(read)}.`,
+          explanation: `The session had committed ${versionWords(last.version)} of ${objectWords(operation)} in ${last.service}${last.replicaId ? ` on replica ${last.replicaId}` : ''}; ${durationWords(Math.max(0, agoUs))} later ${operation.service} read it for the same session${facts.replicaId === '' ? '' : ` from replica ${facts.replicaId}`} and got ${versionWords(read)}.`,
         }),
       });
     },
   }),
 );
 
-function isUnread(write: Operation, read: Version, versions: VersionOrder): boolean {
-  if (write.kind === 'delete' || write.facts?.version === undefined) return false;
-  return versions.isOlder(read, write.facts.version) === true;
+function isUnread(write: Earlier, read: Version, versions: VersionOrder): boolean {
+  if (write.isDelete || write.version === undefined) return false;
+  return versions.isOlder(read, write.version) === true;
 }
 
 function history(read: bigint) {

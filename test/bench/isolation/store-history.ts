@@ -12,7 +12,7 @@ const keyCount = 100_000;
 const sessionCount = 2_000;
 const keysPerSession = keyCount / sessionCount;
 /** One pair of transactions in this many shows write skew. */
-const skewEvery = 20_000;
+const skewEvery = 5_000;
 
 /**
  * A single store with integer versions that runs transactions one after the other (so serializable), five operations each, but for injected
