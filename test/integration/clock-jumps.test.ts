@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { listCases } from '../../src/io/store/cases.ts';
 import { claimRepair, listRepairs, lockClaimedRepair } from '../../src/io/store/repairs.ts';
@@ -7,10 +7,13 @@ import { scanCollection } from '../../src/runtime/scan-loop.ts';
 import { proposeForCase } from '../../src/runtime/propose-worker.ts';
 import { domainOf, startEstate, until } from './estate.ts';
 
+// Real servers and processes, on a machine that may be busy with others.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
+
 const dayMs = 86_400_000;
 
 describe('a wall clock that jumps', () => {
-  it('a day forth and two days back does not stop repairs', { timeout: 90_000 }, async () => {
+  it('a day forth and two days back does not stop repairs', { timeout: 300_000 }, async () => {
     let offsetMs = 0;
     const estate = await startEstate({
       clock: { nowMs: () => systemClock.nowMs() + offsetMs, monotonicMs: () => systemClock.monotonicMs() },

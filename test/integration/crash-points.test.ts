@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../../src/io/store/database.ts';
 import { readAuditChain } from '../../src/io/store/audit.ts';
 import { listCases } from '../../src/io/store/cases.ts';
@@ -10,6 +10,9 @@ import { proposeForCase } from '../../src/runtime/propose-worker.ts';
 import { workOnRepair } from '../../src/runtime/repair-worker.ts';
 import { scanCollection } from '../../src/runtime/scan-loop.ts';
 import { type Estate, startEstate } from './estate.ts';
+
+// Real servers and processes, on a machine that may be busy with others.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 
 class Killed extends Error {}
 
@@ -63,7 +66,7 @@ describe('a worker that is killed at any query (I2)', () => {
   });
   afterAll(() => estate.close());
 
-  it('leaves rows, cases and the audit chain as if it had not been, and writes each row once', { timeout: 240_000 }, async () => {
+  it('leaves rows, cases and the audit chain as if it had not been, and writes each row once', { timeout: 300_000 }, async () => {
     const { database, context } = estate;
     const collection = estate.collections['profiles'];
     if (collection === undefined) throw new Error('no collection');

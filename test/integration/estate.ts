@@ -149,7 +149,7 @@ export async function startEstate(options: EstateOptions = {}): Promise<Estate> 
 }
 
 /** Waits until `holds` answers something other than undefined or false. */
-export async function until<T>(holds: () => Promise<T | undefined | false>, what: string, timeoutMs = 20_000): Promise<T> {
+export async function until<T>(holds: () => Promise<T | undefined | false>, what: string, timeoutMs = 60_000): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     const answer = await holds();

@@ -1,14 +1,18 @@
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { listDivergences } from '../../src/io/store/divergences.ts';
 import { getCollectionState, listReplicaStates } from '../../src/io/store/scans.ts';
 import { startPostgres, type TestPostgres } from '../servers/postgres.ts';
 import { startEstate, until } from './estate.ts';
 import { serviceFolder, startServiceProcess } from './service-process.ts';
 import type { Collection } from '../../src/domain/collection.ts';
+
+// Real servers and processes, on a machine that may be busy with others.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 
 const quiet = { domains: {}, collections: {}, forecast: { enabled: false } };
 
@@ -103,6 +107,20 @@ describe('a replica that cannot be compared', () => {
     );
     await loops.stop();
     await estate.close();
+  });
+});
+
+describe('a service whose own PostgreSQL is killed', () => {
+  it('has it back, and goes on', async () => {
+    const folder = await serviceFolder(quiet);
+    const service = startServiceProcess(folder);
+    const { api } = await service.ready;
+    process.kill(Number(readFileSync(join(folder.data, 'postgres', 'postmaster.pid'), 'utf8').split('\n')[0]), 'SIGKILL');
+    await until(async () => (await fetch(`${api}/readyz`)).status === 503, 'it says that it is not ready');
+    await until(async () => (await fetch(`${api}/readyz`)).status === 200, 'it is ready again');
+    service.kill('SIGTERM');
+    expect(await service.ended).toBe(0);
+    await rm(folder.dir, { recursive: true, force: true });
   });
 });
 

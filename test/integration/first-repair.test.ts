@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { listAudit, readAuditChain } from '../../src/io/store/audit.ts';
 import { listCases } from '../../src/io/store/cases.ts';
 import { listDivergences } from '../../src/io/store/divergences.ts';
@@ -7,6 +7,9 @@ import { listProposals } from '../../src/io/store/proposals.ts';
 import { listRepairs } from '../../src/io/store/repairs.ts';
 import { verifyChain } from '../../src/report/audit-chain.ts';
 import { type Estate, startEstate, until } from './estate.ts';
+
+// Real servers and processes, on a machine that may be busy with others.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 
 describe('a divergence in an eventual domain', () => {
   let estate: Estate;

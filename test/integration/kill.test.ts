@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { createRng } from '../../src/base/rng.ts';
 import { readAuditChain } from '../../src/io/store/audit.ts';
 import { openDatabase } from '../../src/io/store/database.ts';
@@ -14,10 +14,13 @@ import { startPostgres } from '../servers/postgres.ts';
 import { until } from './estate.ts';
 import { serviceFolder, startServiceProcess } from './service-process.ts';
 
+// Real servers and processes, on a machine that may be busy with others.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
+
 const seed = Number(process.env['SEED'] ?? 7);
 
 describe('the service, killed with -9 again and again', () => {
-  it('repairs every row in the end, each once, with a whole audit chain', { timeout: 240_000 }, async () => {
+  it('repairs every row in the end, each once, with a whole audit chain', { timeout: 300_000 }, async () => {
     const rng = createRng(seed);
     const server = await startPostgres();
     const pools = new Map<string, pg.Pool>();

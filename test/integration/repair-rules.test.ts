@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { ConsistencyDomain } from '../../src/domain/consistency-domain.ts';
 import { listCases } from '../../src/io/store/cases.ts';
 import { getDomainState } from '../../src/io/store/domain-state.ts';
@@ -18,6 +18,9 @@ import { proposeForCase } from '../../src/runtime/propose-worker.ts';
 import { workOnRepair } from '../../src/runtime/repair-worker.ts';
 import { scanCollection } from '../../src/runtime/scan-loop.ts';
 import { domainOf, type Estate, startEstate, until } from './estate.ts';
+
+// Real servers and processes, on a machine that may be busy with others.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 
 const signal = AbortSignal.timeout(600_000);
 let estate: Estate;

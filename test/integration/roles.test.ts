@@ -1,13 +1,16 @@
 import { rm } from 'node:fs/promises';
 import pg from 'pg';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { startPostgres } from '../servers/postgres.ts';
 import { redisAvailable, startRedis } from '../servers/redis.ts';
 import { until } from './estate.ts';
 import { serviceFolder, startServiceProcess } from './service-process.ts';
 
+// Real servers and processes, on a machine that may be busy with others.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
+
 describe.skipIf(!redisAvailable)('several processes (redis)', () => {
-  it('share the work of one database and one Redis: two workers, an API, an ingest', { timeout: 120_000 }, async () => {
+  it('share the work of one database and one Redis: two workers, an API, an ingest', { timeout: 300_000 }, async () => {
     const [server, redis] = await Promise.all([startPostgres(), startRedis()]);
     const pools = new Map<string, pg.Pool>();
     const replicas: Record<string, object> = {};

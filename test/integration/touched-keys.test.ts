@@ -1,10 +1,13 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { listCases } from '../../src/io/store/cases.ts';
 import { listDivergences } from '../../src/io/store/divergences.ts';
 import { getCollectionState, takeScan } from '../../src/io/store/scans.ts';
 import { saveWrites, type StoredWrite } from '../../src/io/store/write-evidence.ts';
 import { checkTouchedKeys } from '../../src/runtime/touched-keys.ts';
 import { startEstate } from './estate.ts';
+
+// Real servers and processes, on a machine that may be busy with others.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 
 const write = (objectKey: string, spanId: string): StoredWrite => ({
   collection: 'profiles',
