@@ -43,7 +43,7 @@ export interface BacktestSettings {
   readonly calibration: CalibrateOptions;
 }
 
-const defaultSettings: BacktestSettings = { adapt: defaultAdapt, calibration: defaultCalibration };
+export const defaultSettings: BacktestSettings = { adapt: defaultAdapt, calibration: defaultCalibration };
 
 /**
  * `members` have their `upTo` at the end of what `predict` and `ridge` were fitted on: the training part, or, once the choices are

@@ -122,15 +122,14 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
     if (thread !== undefined) return thread;
     const opened = await openModelThread();
     const own = options.ownModelDir;
-    const folder = own !== undefined && (await exists(join(own, 'model.json'))) ? own : options.modelDir;
     try {
-      current = await loadCheckpoint(folder);
+      current = await loadModel(own, options.modelDir, log);
       await opened.use(current);
     } catch (error) {
       await opened.close();
       throw error;
     }
-    log(`forecasting with ${current.id} from ${folder} on ${opened.backend}`);
+    log(`forecasting with ${current.id} on ${opened.backend}`);
     thread = opened;
     return opened;
   };
@@ -322,6 +321,18 @@ function subjectOf(
 function meanModelMase(forecasts: readonly SeriesForecast[]): number {
   const scored = forecasts.map((forecast) => forecast.scores[modelId]?.mase).filter((mase) => mase !== undefined);
   return scored.reduce((sum, mase) => sum + mase, 0) / Math.max(1, scored.length);
+}
+
+/** The own model where there is one that this version can read, else the start model. */
+async function loadModel(own: string | undefined, start: string, log: (line: string) => void): Promise<Checkpoint> {
+  if (own !== undefined && (await exists(join(own, 'model.json')))) {
+    try {
+      return await loadCheckpoint(own);
+    } catch (error) {
+      log(`forecasting with the start model again: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  return loadCheckpoint(start);
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -9,7 +9,7 @@ import type { SeriesForecast } from '../../forecast/round.ts';
 import type { Grid } from '../../forecast/time-grid.ts';
 import { horizons } from '../../forecast/window.ts';
 import { loadCheckpoint } from '../../io/model/checkpoint.ts';
-import { defaultTraining, type ModelThread, openModelThread } from '../../io/model/model-thread.ts';
+import { type ModelThread, openModelThread } from '../../io/model/model-thread.ts';
 import { trainStartModel } from '../../io/model/start-model.ts';
 import type { CliContext } from './program.ts';
 import { type NamedGrid, readGrids } from './series-grids.ts';
@@ -155,7 +155,6 @@ async function backtest(
       seed: flags.seed,
       start: checkpoint.weights,
       hidden: checkpoint.shape.hidden,
-      options: defaultTraining,
     });
     await thread.use(trained);
     model = `${checkpoint.id}, trained on with ${trained.windows} windows of these series in ${trained.seconds.toFixed(1)} s on ${thread.backend}`;

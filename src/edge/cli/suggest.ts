@@ -6,7 +6,7 @@ import { partsOf } from '../../forecast/backtest-panel.ts';
 import { pricesOf, replayDecisions, type ReplayResult } from '../../forecast/decide-replay.ts';
 import { memberOf } from '../../forecast/examples.ts';
 import { loadCheckpoint } from '../../io/model/checkpoint.ts';
-import { defaultTraining, openModelThread } from '../../io/model/model-thread.ts';
+import { openModelThread } from '../../io/model/model-thread.ts';
 import { parseCount, startModelDir } from './forecast.ts';
 import type { CliContext } from './program.ts';
 import { type NamedGrid, readGrids } from './series-grids.ts';
@@ -64,7 +64,6 @@ async function replay(grids: readonly NamedGrid[], flags: SuggestFlags, context:
       seed: flags.seed,
       start: checkpoint.weights,
       hidden: checkpoint.shape.hidden,
-      options: defaultTraining,
     });
     await thread.use(trained);
     const results: ReplayResult[] = [];

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { Failure } from '../../base/failure.ts';
 import { sha256Hex } from '../../base/hash.ts';
+import { levels } from '../../forecast/contender.ts';
+import { inputs, outputs } from '../../forecast/window.ts';
 import { type NetworkShape, weightNames, type Weights, weightShape } from './network.ts';
 
 /**
@@ -46,6 +48,13 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   if (sha256Hex(bytes) !== data.sha256)
     throw new Failure('bad-model', `weights.bin in ${folder} does not match the digest in model.json`, 'never');
   const shape: NetworkShape = { inputs: data.inputs, hidden: data.hidden, outputs: data.outputs, levels: data.levels };
+  if (shape.inputs !== inputs || shape.outputs !== outputs || shape.levels.join() !== levels.join()) {
+    throw new Failure(
+      'bad-model',
+      `the model in ${folder} was trained for other inputs (${shape.inputs}) than this version makes (${inputs}): train it again with "homeostat forecast --train ${folder}"`,
+      'never',
+    );
+  }
   const floats = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
   const weights: Record<string, Float32Array> = {};
   let offset = 0;

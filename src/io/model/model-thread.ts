@@ -1,22 +1,19 @@
 import { Worker } from 'node:worker_threads';
 import { Failure } from '../../base/failure.ts';
-import type { SeriesBacktest } from '../../forecast/backtest-panel.ts';
+import { type BacktestSettings, defaultSettings, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
 import type { Member } from '../../forecast/examples.ts';
 import { defaultRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
 import type { BackendName } from './backend.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { TrainOptions, Weights } from './network.ts';
+import { defaultExamples, defaultHidden } from './training.ts';
 import type { Trained, WorkerAnswer, WorkerRequest } from './worker.ts';
-
-/** The settings that the calibration windows of the bench chose; see `test/bench/forecast.ts` for those that lost. */
-export const defaultTraining: TrainOptions = { epochs: 15, batch: 512, learningRate: 2e-3, weightDecay: 1e-3, inputNoise: 0 };
-export const defaultHidden: readonly [number, number] = [128, 64];
-export const defaultExamples = 30_000;
 
 export interface TrainRequest {
   readonly members: readonly Member[];
   readonly examples?: number;
   readonly hidden?: readonly [number, number];
+  /** By default as many epochs as the number of windows asks for. */
   readonly options?: TrainOptions;
   readonly seed: number;
   /** Weights to go on from: a start model on a user's own history. */
@@ -35,7 +32,7 @@ export interface ModelThread {
     refit?: boolean,
   ): Promise<{ readonly forecasts: readonly SeriesForecast[]; readonly seconds: number }>;
   /** Rolling-origin scores of the model in use and all baselines; members' `upTo` is the end of their training part. */
-  backtest(members: readonly Member[], stride: number): Promise<readonly SeriesBacktest[]>;
+  backtest(members: readonly Member[], stride: number, settings?: BacktestSettings): Promise<readonly SeriesBacktest[]>;
   /** Calibrated quantiles at every step in [from, to), each made with what was known at that step: outputs x levels a step. */
   quantiles(member: Member, from: number, to: number): Promise<Float64Array>;
   close(): Promise<void>;
@@ -80,8 +77,8 @@ export async function openModelThread(backend?: BackendName): Promise<ModelThrea
   if (opened.is !== 'opened') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
   return {
     backend: opened.backend,
-    train: async ({ members, examples = defaultExamples, hidden = defaultHidden, options = defaultTraining, seed, start }) => {
-      const answer = await ask({ is: 'train', members, examples, hidden, options, seed, start: start ?? null });
+    train: async ({ members, examples = defaultExamples, hidden = defaultHidden, options, seed, start }) => {
+      const answer = await ask({ is: 'train', members, examples, hidden, options: options ?? null, seed, start: start ?? null });
       if (answer.is !== 'trained') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
       return answer;
     },
@@ -93,8 +90,8 @@ export async function openModelThread(backend?: BackendName): Promise<ModelThrea
       if (answer.is !== 'forecast') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
       return answer;
     },
-    backtest: async (members, stride) => {
-      const answer = await ask({ is: 'backtest', members, stride });
+    backtest: async (members, stride, settings = defaultSettings) => {
+      const answer = await ask({ is: 'backtest', members, stride, settings });
       if (answer.is !== 'backtested') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
       return answer.results;
     },

@@ -4,8 +4,9 @@ import { meanScores, partsOf } from '../../forecast/backtest-panel.ts';
 import { memberOf } from '../../forecast/examples.ts';
 import type { Grid } from '../../forecast/time-grid.ts';
 import { saveCheckpoint } from './checkpoint.ts';
-import { defaultHidden, defaultTraining, openModelThread } from './model-thread.ts';
+import { openModelThread } from './model-thread.ts';
 import { syntheticLoad } from './synthetic-load.ts';
+import { defaultHidden, defaultTraining } from './training.ts';
 
 /**
  * Trains the start model: the one that forecasts for a user who has no history yet. On generated load only, unless files are given;
@@ -29,7 +30,7 @@ export async function trainStartModel({ folder, seed, extra, log }: StartModelRe
   const digest = createHash('sha256');
   for (const { grid } of panel) digest.update(new Uint8Array(grid.values.buffer));
   const dataDigest = digest.digest('hex');
-  const options = { ...defaultTraining, epochs };
+  const options = { ...defaultTraining, weightDecay: 1e-3, epochs };
   const thread = await openModelThread();
   try {
     log(`training on ${panel.length} series with ${thread.backend}`);

@@ -1,6 +1,6 @@
 import { parentPort } from 'node:worker_threads';
 import { createRng } from '../../base/rng.ts';
-import { backtestPanel, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
+import { backtestPanel, type BacktestSettings, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
 import { calibrate } from '../../forecast/calibrate.ts';
 import { levels, modelQuantiles } from '../../forecast/contender.ts';
 import { examplesOf, type Member } from '../../forecast/examples.ts';
@@ -17,6 +17,7 @@ import {
   trainNetwork,
   type Weights,
 } from './network.ts';
+import { trainingFor } from './training.ts';
 
 /**
  * The thread in which numbers are crunched: training and forecasting rounds, so that ingest and the API never wait for them. One
@@ -29,14 +30,14 @@ export type WorkerRequest =
       readonly members: readonly Member[];
       readonly examples: number;
       readonly hidden: readonly [number, number];
-      readonly options: TrainOptions;
+      readonly options: TrainOptions | null;
       readonly seed: number;
       readonly start: Weights | null;
     }
   | { readonly is: 'use'; readonly shape: NetworkShape; readonly weights: Weights }
   | { readonly is: 'round'; readonly members: readonly Member[]; readonly options: RoundOptions; readonly refit: boolean }
   | { readonly is: 'quantiles'; readonly member: Member; readonly from: number; readonly to: number }
-  | { readonly is: 'backtest'; readonly members: readonly Member[]; readonly stride: number };
+  | { readonly is: 'backtest'; readonly members: readonly Member[]; readonly stride: number; readonly settings: BacktestSettings };
 
 export interface Trained {
   readonly shape: NetworkShape;
@@ -58,7 +59,7 @@ export type WorkerAnswer =
 /** Windows that the pooled ridge is fitted on between rounds: a fifth of a second's work. */
 const ridgeExamples = 6_000;
 /** In a backtest the ridge learns from as many windows as the network. */
-const backtestRidgeExamples = 30_000;
+const backtestRidgeExamples = 90_000;
 
 let predictor: Predictor | undefined;
 let ridge: Ridge | null = null;
@@ -75,7 +76,9 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
       const startedMs = performance.now();
       const losses: number[] = [];
       const start = request.start ?? initialWeights(shape, rng.fork('init'));
-      const weights = trainNetwork(shape, start, examples, request.options, rng.fork('train'), ({ loss }) => losses.push(loss));
+      const weights = trainNetwork(shape, start, examples, request.options ?? trainingFor(examples.count), rng.fork('train'), ({ loss }) =>
+        losses.push(loss),
+      );
       return { id, is: 'trained', shape, weights, windows: examples.count, seconds: (performance.now() - startedMs) / 1000, losses };
     }
     case 'use':
@@ -99,7 +102,7 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
     case 'backtest': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
       const pooled = fitRidge(examplesOf(request.members, backtestRidgeExamples));
-      return { id, is: 'backtested', results: backtestPanel(request.members, predictor.predict, pooled, request.stride) };
+      return { id, is: 'backtested', results: backtestPanel(request.members, predictor.predict, pooled, request.stride, request.settings) };
     }
   }
 }
