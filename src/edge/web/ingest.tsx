@@ -82,7 +82,7 @@ export function IngestPage(): JSX.Element {
                     <span class="muted">{sample.labels}</span>
                   </th>
                   <td class="num">{number(sample.value, Number.isInteger(sample.value) ? 0 : 3)}</td>
-                  <td class="num">{!/_now$/.test(sample.name) ? number(rates.get(`${sample.name}${sample.labels}`) ?? 0, 1) : ''}</td>
+                  <td class="num">{!sample.name.endsWith('_now') ? number(rates.get(`${sample.name}${sample.labels}`) ?? 0, 1) : ''}</td>
                 </tr>
               ))}
             </tbody>

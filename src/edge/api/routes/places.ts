@@ -17,7 +17,24 @@ const list = z.object({ items: z.array(noun), nextCursor: z.null() });
 /** Divergences that are looked at to say which replica is wrong; above it the figure is a lower bound. */
 const countedDivergences = 5_000;
 
+interface DivergedRows {
+  readonly rows: Readonly<Record<string, number>>;
+  readonly isLowerBound: boolean;
+}
+
+/** Every open page reads the overview after each change; counting reads rows, so it is done at most this often. */
+const countedForMs = 1_000;
+
 export function placeRoutes(context: RuntimeContext): readonly Route[] {
+  const counts = new Map<string, { readonly untilMs: number; readonly rows: Promise<DivergedRows> }>();
+  const counted = (collection: Collection): Promise<DivergedRows> => {
+    const nowMs = context.clock.monotonicMs();
+    const known = counts.get(collection.name);
+    if (known !== undefined && known.untilMs > nowMs) return known.rows;
+    const rows = divergedByReplica(context, collection);
+    counts.set(collection.name, { untilMs: nowMs + countedForMs, rows });
+    return rows;
+  };
   const db = context.database;
   const everything = (items: readonly object[], caller: Caller): object => ({
     items: items.filter((item) => maySee(caller, item)),
@@ -78,12 +95,16 @@ export function placeRoutes(context: RuntimeContext): readonly Route[] {
     ),
     byId('replica', replicas),
     get('/api/v1/overview', 'The matrix domains x replicas with what needs attention.', { answer: noun }, async (call) =>
-      overview(context, call.caller),
+      overview(context, call.caller, counted),
     ),
   ];
 }
 
-async function overview(context: RuntimeContext, caller: Caller): Promise<object> {
+async function overview(
+  context: RuntimeContext,
+  caller: Caller,
+  counted: (collection: Collection) => Promise<DivergedRows>,
+): Promise<object> {
   const db = context.database;
   const collections = Object.values(context.collections).filter((collection) => maySee(caller, collection));
   const [states, replicaStates, collectionStates, proposals, repairCounts, recentRepairs, counters, waiting] = await Promise.all([
@@ -96,7 +117,7 @@ async function overview(context: RuntimeContext, caller: Caller): Promise<object
     listCounters(db),
     listProposals(db, { state: 'waiting' }, { limit: 100 }),
   ]);
-  const diverged = await Promise.all(collections.map((collection) => divergedByReplica(context, collection)));
+  const diverged = await Promise.all(collections.map((collection) => counted(collection)));
   return {
     nowMs: context.clock.nowMs(),
     domains: Object.values(context.domains)
@@ -126,10 +147,7 @@ async function overview(context: RuntimeContext, caller: Caller): Promise<object
 }
 
 /** Which replica is wrong, by rows: the ones that differ from the authority, or else from what most replicas hold. */
-async function divergedByReplica(
-  context: RuntimeContext,
-  collection: Collection,
-): Promise<{ readonly rows: Readonly<Record<string, number>>; readonly isLowerBound: boolean }> {
+async function divergedByReplica(context: RuntimeContext, collection: Collection): Promise<DivergedRows> {
   const open = await listOpenDivergences(context.database, collection.name, countedDivergences);
   const rows: Record<string, number> = {};
   for (const divergence of open) {
