@@ -4,7 +4,7 @@ interface Kept<V> {
 }
 
 /** Entries held at most, whatever the input: beyond it new keys are not taken (their hash order is arbitrary, so this samples). */
-const entriesMax = 400_000;
+const entriesMax = 200_000;
 
 /**
  * A map whose entries are forgotten when they have not been touched for `retainUs` of event time. Whether an entry is still there depends

@@ -123,7 +123,7 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
     isInbox: (table) => inboxes.has(bareName(table)) || isInboxName(table),
     takesWrites: (host, table) => !replicaHosts.has(host) && writers.has(`${host}\0${bareName(table)}`),
     topicLag: (topic) => lags.get(topic) ?? { support: 0, highUs: 0 },
-    missingLinkShare: () => (links < 10 ? 0 : missingLinks / links),
+    missingLinkShare: () => (links < 3 ? 0 : missingLinks / links),
     lostShare: () => (lostOf < 200 ? 0 : lost / lostOf),
     facts() {
       const facts: LearnedFact[] = [];

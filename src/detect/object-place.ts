@@ -34,8 +34,15 @@ export function createPlaces(
   };
 }
 
+/** Names are few and asked for with every statement; a sender of endless names gets no more of them remembered. */
+const bareNames = new Map<string, string>();
+
 /** `Public.Orders` -> `orders`. */
 export function bareName(name: string): string {
+  const known = bareNames.get(name);
+  if (known !== undefined) return known;
   const dot = name.lastIndexOf('.');
-  return (dot < 0 ? name : name.slice(dot + 1)).toLowerCase().replaceAll(/["`[\]]/g, '');
+  const bare = (dot < 0 ? name : name.slice(dot + 1)).toLowerCase().replaceAll(/["`[\]]/g, '');
+  if (bareNames.size < 10_000) bareNames.set(name, bare);
+  return bare;
 }

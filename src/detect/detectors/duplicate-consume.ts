@@ -1,15 +1,22 @@
-import type { Operation } from '../../domain/operation.ts';
+import type { SpanRef } from '../../domain/anomaly.ts';
+import type { MessageFacts, Operation } from '../../domain/operation.ts';
 import { spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
-import { type Effect, effectsOf, groupOf, messageOf, messageWords, producerKeys } from '../message-flow.ts';
+import { effectsOf, groupOf, messageOf, messageWords, producerKeys } from '../message-flow.ts';
 import { keyOf, targetOf, type Unit } from '../trace-view.ts';
 
+/** What is remembered of a processing: a tenth of its operations, because there is one for every message. */
 interface Processed {
-  readonly consume: Operation;
-  readonly effects: readonly Effect[];
+  readonly span: SpanRef;
+  readonly startUs: number;
+  readonly message: MessageFacts | undefined;
+  readonly effects: readonly { readonly what: string; readonly span: SpanRef }[];
 }
+
+/** Effects remembered per message; a handler that changes more repeats one of the first. */
+const effectsMax = 8;
 
 /** One message, processed twice by the same consumer, and both times something changed. */
 export const duplicateConsume = traceDetector(
@@ -47,22 +54,27 @@ export const duplicateConsume = traceDetector(
           if (identities.length === 0) continue;
           const effects = effectsOf(trace, unit);
           if (effects.length === 0) continue;
-          const now: Processed = { consume, effects };
+          const now: Processed = {
+            span: spanOf(consume),
+            startUs: consume.startUs,
+            message: consume.message,
+            effects: effects.slice(0, effectsMax).map(({ what, operation }) => ({ what, span: spanOf(operation) })),
+          };
           let earlier: Processed | undefined;
           for (const identity of identities) {
             const known = seen.get(identity, consume.endUs);
             if (known === undefined) seen.set(identity, now, consume.endUs);
-            else if (earlier === undefined && isSameMessage(known.consume, consume)) earlier = known;
+            else if (earlier === undefined && isSameMessage(known, consume)) earlier = known;
           }
           if (earlier === undefined) continue;
           const shared = effects.find((effect) =>
-            earlier.effects.some((other) => other.what === effect.what && other.operation.spanId !== effect.operation.spanId),
+            earlier.effects.some((other) => other.what === effect.what && other.span.spanId !== effect.operation.spanId),
           );
           const before = earlier.effects.find((other) => other.what === shared?.what);
           if (shared === undefined || before === undefined) continue;
           const table = targetOf(shared.operation);
           const place = context.placeOf(table, shared.operation.facts?.domain ?? '');
-          const first = earlier.consume;
+          const first = earlier;
           const gapUs = Math.abs(consume.startUs - first.startUs);
           const isCall = shared.operation.kind === 'call';
           report({
@@ -70,7 +82,7 @@ export const duplicateConsume = traceDetector(
             grade: 'proven',
             atUs: consume.endUs,
             complete: unit.complete,
-            spans: [spanOf(first), spanOf(before.operation), spanOf(consume), spanOf(shared.operation)],
+            spans: [first.span, before.span, spanOf(consume), spanOf(shared.operation)],
             domain: place.domainName,
             collection: place.collection ?? table,
             objectKey: keyOf(shared.operation),
@@ -109,8 +121,8 @@ function identitiesOf(consume: Operation, unit: Unit): readonly string[] {
 }
 
 /** One send span can carry several messages: what both deliveries say of themselves must not differ. */
-function isSameMessage(a: Operation, b: Operation): boolean {
-  if (a.traceId === b.traceId && a.spanId === b.spanId) return false;
+function isSameMessage(a: Processed, b: Operation): boolean {
+  if (a.span.traceId === b.traceId && a.span.spanId === b.spanId) return false;
   const one = a.message;
   const two = b.message;
   if (one === undefined || two === undefined) return true;

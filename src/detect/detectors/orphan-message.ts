@@ -81,9 +81,11 @@ export const orphanMessage = traceDetector(
     twin: () => topic(false),
   },
   (settings, context) => {
+    // Long enough for a message to be judged overdue.
+    const retainUs = Math.max(120_000_000, settings.deadlineMs * 4000);
     const topics = createExpiringMap<Topic>(3_600_000_000);
-    const bySpan = createExpiringMap<Sent>(3_600_000_000);
-    const byId = createExpiringMap<Sent>(3_600_000_000);
+    const bySpan = createExpiringMap<Sent>(retainUs);
+    const byId = createExpiringMap<Sent>(retainUs);
     /** Messages taken up whose publisher's trace is not over yet. */
     const early = createExpiringMap<Operation[]>(20_000_000);
     let waiting = 0;
