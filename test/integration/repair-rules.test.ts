@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { Collection } from '../../src/domain/collection.ts';
 import type { ConsistencyDomain } from '../../src/domain/consistency-domain.ts';
+import { openReplica } from '../../src/io/replicas/registry.ts';
 import { listCases } from '../../src/io/store/cases.ts';
 import { getDomainState } from '../../src/io/store/domain-state.ts';
 import { getOutcome, listOutcomes } from '../../src/io/store/outcomes.ts';
@@ -14,6 +16,7 @@ import {
   setDomainFrozen,
   snoozeProposal,
 } from '../../src/runtime/approval-queue.ts';
+import type { RuntimeContext } from '../../src/runtime/context.ts';
 import { proposeForCase } from '../../src/runtime/propose-worker.ts';
 import { workOnRepair } from '../../src/runtime/repair-worker.ts';
 import { scanCollection } from '../../src/runtime/scan-loop.ts';
@@ -230,6 +233,46 @@ describe('a repair that does not do what it said (I5)', () => {
     expect((await getDomainState(estate.database, 'profiles')).breaker).toBe('open');
     const actions = (await listAudit(estate.database, {}, {})).items.map((entry) => entry.action);
     expect(actions).toContain('breaker.opened');
+  });
+});
+
+describe('a repair whose rows another path does not show (I5)', () => {
+  it('is undone, its outcome is a failed verification, and its domain is left to people', async () => {
+    estate = await startEstate({ regions: ['eu', 'us', 'ap', 'old'], domain: domainOf('profiles') });
+    for (const region of ['eu', 'us', 'ap', 'old']) {
+      await estate.sql(region, `insert into profiles select i, 'name ' || i, 'mail' || i, '2026-01-01' from generate_series(1, 20) i`);
+    }
+    for (const region of ['us', 'old']) await estate.sql(region, `update profiles set name = 'wrong' where id = 5`);
+    const collection = estate.collections['profiles'];
+    if (collection === undefined) throw new Error('no collection');
+    const replicas = collection.replicas as Collection['replicas'][number][];
+    const [old] = replicas.splice(3, 1);
+    const us = replicas[1];
+    if (old === undefined || us === undefined) throw new Error('no replica');
+    // What readers of us are served by never gets the repair: a follower that stands still.
+    const standsStill = await openReplica(collection, { ...us, url: old.url });
+    const { replicas: pool } = estate.context;
+    const context: RuntimeContext = {
+      ...estate.context,
+      replicas: {
+        ...pool,
+        verifiers: async (name) =>
+          (await pool.verifiers(name)).map((connection) => (connection.replica.id === 'us' ? standsStill : connection)),
+      },
+    };
+    await proposeOnly();
+    const [repair] = (await listRepairs(estate.database, { state: 'planned' }, {})).items;
+    await workOnRepair(context, repair?.id ?? '', signal);
+    await standsStill.close();
+    expect((await getRepair(estate.database, repair?.id ?? ''))?.state).toBe('compensated');
+    expect(await nameOn('us')).toBe('wrong');
+    expect((await listOutcomes(estate.database, {}, {})).items.map((outcome) => outcome.is)).toEqual(['verification-failed']);
+    expect((await getDomainState(estate.database, 'profiles')).breaker).toBe('open');
+    await estate.database.query('update cases set retry_at_ms = 0');
+    const [found] = (await listCases(estate.database, { state: 'open' }, {})).items;
+    await proposeForCase(estate.context, found?.id ?? '', signal);
+    const [again] = (await listProposals(estate.database, { state: 'waiting' }, {})).items;
+    expect(again?.verdict.rules.map((rule) => rule.id)).toEqual(expect.arrayContaining(['breaker-open', 'autonomy-lost']));
   });
 });
 
