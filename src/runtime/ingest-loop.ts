@@ -26,8 +26,13 @@ export interface IngestOptions {
   readonly onOperations: (operations: readonly Operation[]) => void | Promise<void>;
   /** A failure of `onOperations`, or of the journal at its checkpoint: ingestion goes on, the loop tries again. */
   readonly onFailure: (error: unknown) => void;
-  /** How much of the past the detectors must see again after a restart: their window. */
+  /** How much of the past the detectors should see again after a restart: their window. */
   readonly replayWindowMs?: number;
+  /**
+   * Bytes of processed payloads kept for that at most. Under heavy load the window becomes shorter: what is processed must not push out
+   * what is not.
+   */
+  readonly replayBytes?: number;
   /** Spans remembered to drop duplicates. */
   readonly dedupeCapacity?: number;
   readonly token?: string;
@@ -54,17 +59,21 @@ export interface Ingest {
 export async function startIngest(options: IngestOptions): Promise<Ingest> {
   const { journal, clock } = options;
   const replayWindowMs = options.replayWindowMs ?? 60_000;
+  const replayBytes = options.replayBytes ?? 64 * 1024 * 1024;
   const counters = createIngestCounters();
   const dedupe = createSpanDedupe(options.dedupeCapacity === undefined ? {} : { capacity: options.dedupeCapacity });
   const decoders = { protobuf: new ProtobufDecoder(), json: new JsonDecoder() };
   const reader = new OperationReader();
   const spare: SpanBatch[] = [];
   const waiting = new Map<number, SpanBatch>();
+  /** Payload sizes of the sequences that are not processed yet. */
+  const sizes = new Map<number, number>();
   let waitingBytes = 0;
   let turn = journal.first;
   let durable = journal.next;
   /** Sequences of processed payloads that are still within the replay window, with the time of their processing. */
-  const processed: { readonly sequence: number; readonly atMs: number }[] = [];
+  const processed: { readonly sequence: number; readonly atMs: number; readonly bytes: number }[] = [];
+  let processedBytes = 0;
   let breathedMs = clock.monotonicMs();
   let isClosing = false;
   let wake: (() => void) | undefined;
@@ -108,6 +117,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
       return { is: 'busy', message: `the journal is full (${journal.maxBytes} bytes wait to be processed)`, retryAfterS: 5 };
     }
     counters.accept(payload, batch.count);
+    sizes.set(appended.sequence, payload.bytes.length);
     if (waitingBytes < mostWaitingBytes) {
       waiting.set(appended.sequence, batch);
       waitingBytes += batch.heldBytes;
@@ -151,7 +161,11 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
       counters.processed(batch.count);
       giveBack(batch);
     }
-    processed.push({ sequence: turn, atMs: clock.monotonicMs() });
+    // Payloads of an earlier run are not in `sizes`; their window has passed for the most part, so they count as nothing.
+    const bytes = sizes.get(turn) ?? 0;
+    sizes.delete(turn);
+    processed.push({ sequence: turn, atMs: clock.monotonicMs(), bytes });
+    processedBytes += bytes;
     turn += 1;
   };
 
@@ -173,8 +187,10 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     const before = clock.monotonicMs() - replayWindowMs;
     let upTo = 0;
     let count = 0;
-    while (count < processed.length && (processed[count] as (typeof processed)[number]).atMs <= before) {
-      upTo = (processed[count] as (typeof processed)[number]).sequence + 1;
+    for (const { sequence, atMs, bytes } of processed) {
+      if (atMs > before && processedBytes <= replayBytes) break;
+      upTo = sequence + 1;
+      processedBytes -= bytes;
       count += 1;
     }
     if (count === 0) return;
@@ -211,7 +227,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
       try {
         if (turn < durable) await processNext();
         const nowMs = clock.monotonicMs();
-        if (nowMs - checkpointMs > 1_000) {
+        if (nowMs - checkpointMs > 1_000 || processedBytes > replayBytes * 1.25) {
           checkpointMs = nowMs;
           await checkpoint();
         }

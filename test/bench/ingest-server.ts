@@ -38,7 +38,7 @@ if (mode === 'decode') {
   const directory = mkdtempSync(join(tmpdir(), 'ingest-bench-'));
   const journal = await openLmdbJournal({ directory });
   // The bound of the service's own config: past it detectors sample keys, and say so.
-  const detection = createDetection({ maxOperations: 300_000 });
+  const detection = createDetection({ maxOperations: 150_000 });
   let findings = 0;
   const ingest = await startIngest({
     host: '127.0.0.1',
@@ -46,12 +46,14 @@ if (mode === 'decode') {
     grpcPort: 0,
     journal,
     clock: systemClock,
-    replayWindowMs: 15_000,
     onOperations: (operations) => {
       detection.add(operations);
       findings += detection.advanceToLateness().length;
     },
     onFailure: (error) => console.error(error),
+  });
+  process.on('SIGUSR2', () => {
+    process.stdout.write(`${JSON.stringify({ traceShare: detection.stats.traceShare, keyShare: detection.stats.keyShare })}\n`);
   });
   process.on('SIGTERM', () => {
     console.error(JSON.stringify({ reported: findings, ...ingest.counters(), ...detection.stats }));
