@@ -1,0 +1,118 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { defaultConfig } from '../../src/config.ts';
+import { registerCheck } from '../../src/edge/cli/check.ts';
+import { createProgram, runProgram } from '../../src/edge/cli/program.ts';
+
+let folder = '';
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'homeostat-check-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function check(...args: readonly string[]): Promise<{ code: number; out: string[]; err: string[] }> {
+  const seen = { code: 0, out: [] as string[], err: [] as string[] };
+  const context = {
+    out: (text: string) => void seen.out.push(text),
+    err: (text: string) => void seen.err.push(text),
+    isTty: false,
+    cwd: folder,
+    env: {},
+    signal: new AbortController().signal,
+    exit: (code: number) => {
+      seen.code = code;
+    },
+    loadConfig: () => defaultConfig(),
+  };
+  await runProgram(createProgram(context, [registerCheck], '0'), context, ['check', ...args]);
+  return seen;
+}
+
+function attributes(values: Readonly<Record<string, string>>): object[] {
+  return Object.entries(values).map(([key, stringValue]) => ({ key, value: { stringValue } }));
+}
+
+/** A Java-agent order service: a request, an insert inside `Transaction.commit`, and a send after it; times as it records them. */
+function order(trace: number, isOutbox: boolean): string {
+  const traceId = trace.toString(16).padStart(32, '0');
+  const base = 1_767_600_000_000 + trace * 1000;
+  const span = (
+    spanId: string,
+    parentSpanId: string,
+    name: string,
+    kind: number,
+    fromMs: number,
+    toMs: number,
+    values: Readonly<Record<string, string>>,
+  ) => ({
+    traceId,
+    spanId: spanId.padStart(16, '0'),
+    parentSpanId: parentSpanId === '' ? '' : parentSpanId.padStart(16, '0'),
+    name,
+    kind,
+    startTimeUnixNano: `${base + fromMs}000000`,
+    endTimeUnixNano: `${base + toMs}000000`,
+    attributes: attributes(values),
+  });
+  const table = (name: string) => ({ 'db.system': 'mysql', 'db.name': 'shop', 'db.statement': `insert into ${name} (id) values (?)` });
+  const spans = [
+    span('a', '', '/orders', 2, 0, 40, { 'http.route': '/orders', 'http.method': 'POST' }),
+    span('b', 'a', 'Transaction.commit', 1, 5, 20, {}),
+    // The child starts a millisecond before its parent, as agents round.
+    span('c', 'b', 'INSERT shop.orders', 3, 4, 10, table('orders')),
+    ...(isOutbox
+      ? [span('d', 'b', 'INSERT shop.outbox', 3, 11, 15, table('outbox'))]
+      : [
+          span('d', 'a', 'order-events send', 4, 25, 30, {
+            'messaging.system': 'kafka',
+            'messaging.destination': 'order-events',
+            'messaging.operation': 'publish',
+          }),
+        ]),
+  ];
+  return JSON.stringify({
+    resourceSpans: [{ resource: { attributes: attributes({ 'service.name': 'orders' }) }, scopeSpans: [{ spans }] }],
+  });
+}
+
+describe('homeostat check', () => {
+  it('prints one JSON line for a place seen in several traces, drops duplicates and exits 1', async () => {
+    const file = join(folder, 'orders.jsonl.gz');
+    writeFileSync(file, gzipSync([order(1, false), order(2, false), order(2, false), order(3, false)].join('\n')));
+    const { code, out, err } = await check(file, '--json');
+    expect(code).toBe(1);
+    expect(out).toHaveLength(1);
+    const finding: unknown = JSON.parse(out[0] ?? '');
+    expect(finding).toMatchObject({
+      kind: 'dual-write',
+      grade: 'structural',
+      service: 'orders',
+      collection: 'orders',
+      count: 3,
+      complete: true,
+    });
+    expect(finding).toMatchObject({
+      spans: expect.arrayContaining([{ traceId: '1'.padStart(32, '0'), spanId: 'c'.padStart(16, '0') }]),
+      fix: expect.stringContaining('outbox'),
+    });
+    expect(err.join('\n')).toContain('4 duplicate spans dropped');
+  });
+
+  it('exits 0 where there is nothing to find', async () => {
+    const file = join(folder, 'outbox.jsonl');
+    writeFileSync(file, [order(1, true), order(2, true)].join('\n'));
+    const { code, out } = await check(file, '--json');
+    expect({ code, out }).toEqual({ code: 0, out: [] });
+  });
+
+  it('exits 2 with one sentence on what is not OTLP', async () => {
+    const file = join(folder, 'broken.json');
+    writeFileSync(file, 'not json');
+    const { code, out, err } = await check(file, '--json');
+    expect({ code, out }).toEqual({ code: 2, out: [] });
+    expect(err.join('\n')).toContain('broken.json');
+  });
+});
