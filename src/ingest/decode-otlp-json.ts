@@ -1,4 +1,5 @@
 import { type EventKind, eventKindOf, type SpanBatch, type ValueKind } from './span-batch.ts';
+import { saysState } from './decode-otlp-logs.ts';
 import type { Decoded } from './decode-otlp-protobuf.ts';
 import { classifyKey } from './wanted-attributes.ts';
 
@@ -28,13 +29,7 @@ export class JsonDecoder {
   }
 
   decode(document: unknown, batch: SpanBatch): Decoded {
-    if (this.#strings.length > distinctStrings) {
-      this.#strings = [''];
-      this.#numbers = new Map();
-    }
-    this.unknownField = '';
-    this.wrongType = '';
-    batch.reset(this.#strings);
+    this.#begin(batch);
     if (!isObject(document)) return { is: 'malformed', what: 'the request is not a JSON object' };
     this.#note(document, requestFields, '');
     for (const resourceSpans of this.#list(document, 'resourceSpans', '')) {
@@ -53,6 +48,53 @@ export class JsonDecoder {
     }
     if (this.wrongType !== '') return { is: 'malformed', what: this.wrongType };
     return { is: 'decoded' };
+  }
+
+  /** `ExportLogsServiceRequest`: records that name a trace and carry a `consistency.*` attribute. */
+  decodeLogsText(text: string, batch: SpanBatch): Decoded {
+    let document: unknown;
+    try {
+      document = JSON.parse(text);
+    } catch (error) {
+      return { is: 'malformed', what: `not JSON: ${error instanceof Error ? error.message : 'unreadable'}` };
+    }
+    this.#begin(batch);
+    batch.isLog = true;
+    if (!isObject(document)) return { is: 'malformed', what: 'the request is not a JSON object' };
+    for (const resourceLogs of this.#list(document, 'resourceLogs', '')) {
+      batch.openResource();
+      if (isObject(resourceLogs['resource'])) this.#attributes(resourceLogs['resource'], 'resourceLogs.resource', batch.resourceAttributes);
+      batch.closeResource();
+      for (const scopeLogs of this.#list(resourceLogs, 'scopeLogs', 'resourceLogs.')) {
+        for (const record of this.#list(scopeLogs, 'logRecords', 'resourceLogs.scopeLogs.')) this.#logRecord(record, batch);
+      }
+    }
+    return this.wrongType === '' ? { is: 'decoded' } : { is: 'malformed', what: this.wrongType };
+  }
+
+  #logRecord(record: JsonObject, batch: SpanBatch): void {
+    const row = batch.openRow();
+    const hasTraceId = readHex(record['traceId'], 16, batch.ids, row * 32);
+    readHex(record['spanId'], 8, batch.ids, row * 32 + 16);
+    batch.name[row] = this.#text(record['eventName'], 'logRecords.eventName');
+    const us =
+      this.#microseconds(record['timeUnixNano'], 'logRecords.timeUnixNano') ||
+      this.#microseconds(record['observedTimeUnixNano'], 'logRecords.observedTimeUnixNano');
+    batch.startUs[row] = us;
+    batch.endUs[row] = us;
+    this.#attributes(record, 'logRecords', batch.attributes);
+    if (hasTraceId && saysState(batch, row)) batch.keepRow();
+    else batch.dropRow();
+  }
+
+  #begin(batch: SpanBatch): void {
+    if (this.#strings.length > distinctStrings) {
+      this.#strings = [''];
+      this.#numbers = new Map();
+    }
+    this.unknownField = '';
+    this.wrongType = '';
+    batch.reset(this.#strings);
   }
 
   #span(span: JsonObject, batch: SpanBatch): void {

@@ -30,7 +30,7 @@ export class OperationReader {
     view.open(batch);
     const ids = new IdReader(batch.ids);
     for (let row = from; row < to; row += 1) {
-      if (dedupe !== undefined && !dedupe.isNew(batch.ids, row * 32)) continue;
+      if (dedupe !== undefined && !batch.isLog && !dedupe.isNew(batch.ids, row * 32)) continue;
       view.selectResource(batch, batch.resource[row] as number);
       this.#readRow(batch, row, ids, operations);
     }
@@ -57,7 +57,7 @@ export class OperationReader {
       traceId: ids.trace(row),
       spanId: ids.span(row),
       parentSpanId: ids.parent(row),
-      index: 0,
+      index: batch.isLog ? logIndex(batch.startUs[row] as number, view) : 0,
       service: view.resourceText(serviceNameCode) || 'unknown_service',
       spanName: batch.strings[batch.name[row] as number] as string,
       spanKind: batch.kind[row] as number,
@@ -149,6 +149,20 @@ const errorTypeCode = codeOf('error.type');
 const exceptionTypeCode = codeOf('exception.type');
 const exceptionMessageCode = codeOf('exception.message');
 const sagaStepCode = codeOf('consistency.saga.step');
+
+/**
+ * A log record has no id: its place among its span's operations is made from its time and object, so that the same record sent twice is
+ * the same operation. Far above the places of a span's own events.
+ */
+function logIndex(us: number, view: SpanView): number {
+  let hash = (us % 0x7fffffff) | 0;
+  const object = view.text(objectKeyCode) + view.text(objectTypeCode);
+  for (let i = 0; i < object.length; i += 1) hash = Math.imul(hash ^ object.charCodeAt(i), 0x01000193);
+  return 1_000_000 + (hash >>> 2);
+}
+
+const objectKeyCode = codeOf('consistency.object.key');
+const objectTypeCode = codeOf('consistency.object.type');
 
 const noLinks: Operation['links'] = [];
 

@@ -38,6 +38,8 @@ export class SpanBatch {
   readonly resourceAttributes: AttributeColumns = new AttributeColumns(64);
 
   strings: readonly string[] = [''];
+  /** Rows are log records that carry `consistency.*` attributes: their ids are those of the span that wrote them. */
+  isLog = false;
   /** Spans that were refused, by reason; the rest of the request is taken. */
   readonly rejected: Map<RejectReason, number> = new Map();
 
@@ -50,6 +52,7 @@ export class SpanBatch {
     this.eventAttributes.count = 0;
     this.resourceAttributes.count = 0;
     this.strings = strings;
+    this.isLog = false;
     if (this.rejected.size > 0) this.rejected.clear();
   }
 
@@ -79,12 +82,17 @@ export class SpanBatch {
   }
 
   /** Forgets the open row and what was added to it. */
-  rejectRow(reason: RejectReason): void {
+  dropRow(): void {
     const row = this.count;
     this.attributes.count = this.attributeStart[row] as number;
     this.eventCount = this.eventStart[row] as number;
     this.eventAttributes.count = this.eventCount === 0 ? 0 : (this.eventAttributeStart[this.eventCount] as number);
     this.linkCount = this.linkStart[row] as number;
+  }
+
+  /** Forgets the open row and counts it. */
+  rejectRow(reason: RejectReason): void {
+    this.dropRow();
     this.rejected.set(reason, (this.rejected.get(reason) ?? 0) + 1);
   }
 

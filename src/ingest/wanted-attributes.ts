@@ -144,6 +144,8 @@ export function codeOf(key: AttributeKey): number {
 export const firstConsistencyCode = codeOf('consistency.domain');
 export const lastConsistencyCode = codeOf('consistency.transaction.outcome');
 
+export const isConsistencyCode = (code: number): boolean => code >= firstConsistencyCode && code <= lastConsistencyCode;
+
 const parameterPrefix = 'db.query.parameter.';
 
 /** Code of any key: 0 where it is not wanted. Parameters count from 0; names that are not numbers are not kept. */

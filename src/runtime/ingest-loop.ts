@@ -2,6 +2,7 @@ import { gunzipSync } from 'node:zlib';
 import type { Clock } from '../base/clock.ts';
 import type { Operation } from '../domain/operation.ts';
 import { JsonDecoder } from '../ingest/decode-otlp-json.ts';
+import { LogsDecoder } from '../ingest/decode-otlp-logs.ts';
 import { type Decoded, ProtobufDecoder } from '../ingest/decode-otlp-protobuf.ts';
 import { createSpanDedupe } from '../ingest/dedupe.ts';
 import { OperationReader } from '../ingest/operation-from-span.ts';
@@ -62,7 +63,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   const replayBytes = options.replayBytes ?? 64 * 1024 * 1024;
   const counters = createIngestCounters();
   const dedupe = createSpanDedupe(options.dedupeCapacity === undefined ? {} : { capacity: options.dedupeCapacity });
-  const decoders = { protobuf: new ProtobufDecoder(), json: new JsonDecoder() };
+  const decoders = { protobuf: new ProtobufDecoder(), json: new JsonDecoder(), logs: new LogsDecoder() };
   const reader = new OperationReader();
   const spare: SpanBatch[] = [];
   const waiting = new Map<number, SpanBatch>();
@@ -80,9 +81,17 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   let idlers: { readonly until: number; readonly done: () => void }[] = [];
 
   const decode = (signal: JournalRecord['signal'], encoding: JournalRecord['encoding'], body: Buffer, batch: SpanBatch): Decoded => {
-    batch.reset(['']);
-    if (signal !== 'traces') return { is: 'decoded' };
-    return encoding === 'protobuf' ? decoders.protobuf.decode(body, batch) : decoders.json.decodeText(body.toString('utf8'), batch);
+    const text = encoding === 'json' ? body.toString('utf8') : '';
+    switch (signal) {
+      case 'traces':
+        return encoding === 'protobuf' ? decoders.protobuf.decode(body, batch) : decoders.json.decodeText(text, batch);
+      case 'logs':
+        return encoding === 'protobuf' ? decoders.logs.decode(body, batch) : decoders.json.decodeLogsText(text, batch);
+      case 'metrics':
+        // Nothing reads metrics yet: they are accepted, counted and let go.
+        batch.reset(['']);
+        return { is: 'decoded' };
+    }
   };
 
   const giveBack = (batch: SpanBatch): void => {
