@@ -108,9 +108,7 @@ async function open(options: ServiceOptions, keep: (what: string, close: () => P
   };
 
   const takesOperations = role === 'all' || role === 'ingest';
-  const journal = takesOperations
-    ? await openLmdbJournal({ directory: join(dataDir, 'journal'), maxBytes: config.ingest.journalMb * 1024 * 1024 })
-    : undefined;
+  const journal = takesOperations ? await openJournal(config, dataDir) : undefined;
   if (journal !== undefined) keep('the journal', () => journal.close());
   const pipeline: Pipeline = await startPipeline(context, {
     config,
