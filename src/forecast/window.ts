@@ -13,7 +13,7 @@ export const horizons = 12;
 export const outputs = horizons + 1;
 /** How many earlier days are averaged for the usual value at a time of day. */
 const seasonDays = 7;
-const extras = 22;
+const extras = 19;
 export const inputs = lags + 3 * horizons + extras;
 
 /** The longest look back, in steps of a series with `perDay` steps a day. */
@@ -62,14 +62,14 @@ export function fillWindow(grid: Grid, at: number, unit: number, out: Float32Arr
   // Day-ago values are read relative to the day-ago level as well as to today's: the second set says what today's level is worth.
   for (let h = 1; h <= horizons; h += 1, o += 1) out[o] = dayReach ? scaled(values[at + h - perDay] ?? 0) : 0;
   for (let h = 1; h <= horizons; h += 1, o += 1) {
+    let total = 0;
     let days = 0;
     for (let day = 1; dayReach && day <= seasonDays; day += 1) {
       if (at + 1 - day * perDay < start) break;
-      sorting[days] = values[at + h - day * perDay] ?? 0;
+      total += values[at + h - day * perDay] ?? 0;
       days += 1;
     }
-    // The median, not the mean: one day's spike is not what is usual at this hour.
-    out[o] = days > 0 ? scaled(medianOf(sorting.subarray(0, days))) : 0;
+    out[o] = days > 0 ? scaled(total / days) : 0;
   }
   for (let k = 0; k < horizons; k += 1, o += 1) out[o] = dayReach && at - perDay - k >= start ? scaled(values[at - perDay - k] ?? 0) : 0;
   let dayLevel = 0;
@@ -103,10 +103,6 @@ export function fillWindow(grid: Grid, at: number, unit: number, out: Float32Arr
       swing += 1;
     }
   }
-  for (let i = from; i <= at; i += 1) sorting[i - from] = values[i] ?? 0;
-  out[o + 19] = scaled(medianOf(sorting.subarray(Math.max(0, known - 6), known)));
-  out[o + 20] = scaled(medianOf(sorting.subarray(Math.max(0, known - 24), known)));
-  out[o + 21] = scaled(medianOf(sorting.subarray(0, known)));
   out[o + 14] = scaled(high);
   out[o + 15] = scaled(low);
   out[o + 16] = Math.min(clip, recent / Math.max(1, swing) / spread);
@@ -115,16 +111,6 @@ export function fillWindow(grid: Grid, at: number, unit: number, out: Float32Arr
   out[o + 12] = known / lags;
   out[o + 13] = missing / known;
   return { level, spread };
-}
-
-/** Scratch for medians; used and left within one call. */
-const sorting = new Float64Array(lags);
-
-/** Sorts in place. */
-function medianOf(values: Float64Array): number {
-  values.sort();
-  const middle = values.length >> 1;
-  return values.length % 2 === 1 ? (values[middle] ?? 0) : ((values[middle - 1] ?? 0) + (values[middle] ?? 0)) / 2;
 }
 
 function meanOf(values: Float64Array, from: number, to: number): number {
