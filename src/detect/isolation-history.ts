@@ -214,7 +214,7 @@ export function createIsolationHistory(): IsolationHistory {
       object.opaque ??= new Map();
       let record = object.opaque.get(version);
       if (record === undefined) {
-        record = createRecord(object, version, Number.NaN);
+        record = createRecord(object, version, -1);
         object.opaque.set(version, record);
       }
       return record;
@@ -254,7 +254,10 @@ export function createIsolationHistory(): IsolationHistory {
     for (const record of transaction.reads) {
       record.deadReaders += 1;
       // Compacted when half are dead, so that a row that everyone reads costs no more than its readers.
-      if (record.readers !== undefined && record.deadReaders * 2 > record.readers.length) {
+      if (record.readers !== undefined && record.deadReaders === record.readers.length) {
+        record.readers = undefined;
+        record.deadReaders = 0;
+      } else if (record.readers !== undefined && record.deadReaders * 2 > record.readers.length) {
         record.readers = record.readers.filter((reader) => !reader.dead);
         record.deadReaders = 0;
       }

@@ -50,7 +50,7 @@ export const isolation = historyDetector(
       keep: {
         is: 'number',
         unit: 'count',
-        default: 30_000,
+        default: 20_000,
         min: 100,
         max: 5_000_000,
         says: 'Transactions remembered at most, about 1 kB each.',

@@ -55,6 +55,8 @@ export const nonMonotonicRead = keyedDetector(
         const { version } = other;
         return version !== undefined && versions.isOlder(read, version) === true && isBefore(other, operation, settings.skewMs * 1000);
       });
+      // The earliest read of a version is the one that surely came before later ones.
+      if (newer === undefined && earlier[earlier.length - 1]?.version === read) return;
       if (earlier.length >= readsMax) earlier.shift();
       earlier.push(earlierOf(operation));
       if (newer === undefined) return;

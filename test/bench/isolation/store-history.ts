@@ -8,8 +8,9 @@ export interface StoreHistory {
   injected(): number;
 }
 
-const keyCount = 100_000;
-const sessionCount = 2_000;
+/** Rows and sessions in use at a time. */
+const keyCount = 10_000;
+const sessionCount = 1_000;
 const keysPerSession = keyCount / sessionCount;
 /** One pair of transactions in this many shows write skew. */
 const skewEvery = 5_000;
@@ -86,7 +87,7 @@ export function createStoreHistory(rng: Rng): StoreHistory {
         const trace = made.toString(16).padStart(16, '0');
         const sessionNumber = rng.int(sessionCount);
         const session = sessions[sessionNumber] as string;
-        if (made % skewEvery === 0 && i + 1 < count) {
+        if (made % skewEvery === 7 && i + 1 < count) {
           injected += 1;
           i += 1;
           made += 1;
