@@ -12,7 +12,7 @@ import type { ReplicaConnection, SketchHash, Sketching } from '../io/replicas/re
 export type SketchedKeys =
   | { readonly is: 'equal' }
   | { readonly is: 'keys'; readonly keys: readonly Key[] }
-  /** Buckets of 256 that hold differences, for a comparison by keys and digests. */
+  /** Buckets of 256, by the place that the sketch's own hash gives a key, that hold differences: for a comparison by keys and digests. */
   | { readonly is: 'too-many'; readonly buckets: readonly number[] };
 
 /** Past this many differing keys a table costs more than the keys and digests of a scan, and peeling holds the event loop. */
@@ -25,11 +25,7 @@ export async function commonHash(
   connections: readonly ReplicaConnection[],
   signal: AbortSignal,
 ): Promise<SketchHash | undefined> {
-  const families: string[] = [];
-  for (const { sketching } of connections) {
-    if (sketching === undefined) return undefined;
-    families.push(await sketching.family(shape, signal));
-  }
+  const families = await Promise.all(connections.map(({ sketching }) => sketching?.family(shape, signal) ?? 'none'));
   if (families.includes('none')) return undefined;
   return new Set(families).size === 1 ? 'native' : 'canonical';
 }

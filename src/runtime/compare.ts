@@ -190,8 +190,13 @@ async function* differingKeys(
       : await sketchDifference(shape, connections, everyKey, hash, signal, tally);
   progress('digests', 1, 1);
   if (sketched.is === 'equal') return;
-  if (sketched.is === 'keys') yield sketched.keys;
-  else yield* keysOfBuckets(shape, connections, sketched.buckets, signal, tally, progress);
+  if (sketched.is === 'keys') {
+    yield sketched.keys;
+    return;
+  }
+  // Entries are chosen by the canonical key digest: buckets of another hash would name the wrong rows, and miss the right ones.
+  const bucketed = hash === 'native' ? await bucketDifference(shape, connections, signal, tally) : sketched;
+  if (bucketed.is === 'too-many') yield* keysOfBuckets(shape, connections, bucketed.buckets, signal, tally, progress);
 }
 
 /** For stores that make no sketches: a digest a bucket. */
