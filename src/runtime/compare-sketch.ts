@@ -25,7 +25,9 @@ export async function commonHash(
   connections: readonly ReplicaConnection[],
   signal: AbortSignal,
 ): Promise<SketchHash | undefined> {
-  const families = await Promise.all(connections.map(({ sketching }) => sketching?.family(shape, signal) ?? 'none'));
+  const families = await Promise.all(
+    connections.map(async ({ sketching }) => (sketching === undefined ? 'none' : sketching.family(shape, signal))),
+  );
   if (families.includes('none')) return undefined;
   return new Set(families).size === 1 ? 'native' : 'canonical';
 }

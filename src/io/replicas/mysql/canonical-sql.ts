@@ -94,6 +94,17 @@ function plainDouble(double: string): string {
   return `(CASE WHEN ${double} = 0 THEN '0' WHEN LOCATE('e', ${s}) = 0 THEN ${s} ELSE CONCAT(${sign}, IF(${power} >= 0, ${large}, ${small})) END)`;
 }
 
+/** Rows whose texts a server may keep in a temporary table, about 300 bytes each. */
+const MAX_MATERIALIZED_ROWS = 500_000;
+
+/**
+ * Merged into one query, a text is computed as often as it is named (measured: 3 times the work of a table sketch); kept apart, rows pass
+ * through a temporary table, which a large table should not fill a disk with.
+ */
+export function scanSetting(table: Table): string {
+  return `SET SESSION optimizer_switch = 'derived_merge=${table.estimatedRows > MAX_MATERIALIZED_ROWS ? 'on' : 'off'}'`;
+}
+
 /** A derived table with each row's texts as c0, c1 ... in shape order. */
 export function textsFrom(table: Table, shape: Shape, where: string): string {
   const texts = shape.columns.map((column, at) => `${canonicalExpression(tableColumn(table, column.name), column.type)} AS c${at}`);

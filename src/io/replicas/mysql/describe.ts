@@ -25,6 +25,8 @@ export interface Table {
   readonly shape: Shape;
   /** Whether a failed batch can be rolled back. */
   readonly isTransactional: boolean;
+  /** By the engine's statistics. */
+  readonly estimatedRows: number;
 }
 
 const canonicalTypes: Readonly<Record<string, CanonicalType>> = {
@@ -68,7 +70,7 @@ export async function describeTable(collection: Collection, replica: Replica, se
   const dot = written.indexOf('.');
   const [schema, name] = dot < 0 ? [null, written] : [written.slice(0, dot), written.slice(dot + 1)];
   const [found] = await session.query(
-    `SELECT t.table_schema AS s, t.table_name AS n, t.table_type AS kind, e.transactions AS transactional
+    `SELECT t.table_schema AS s, t.table_name AS n, coalesce(t.table_rows, 0) AS estimate, e.transactions AS transactional
        FROM information_schema.tables t LEFT JOIN information_schema.engines e ON e.engine = t.engine
       WHERE t.table_name = ? AND t.table_schema = coalesce(?, database())`,
     [name, schema],
@@ -129,6 +131,7 @@ export async function describeTable(collection: Collection, replica: Replica, se
     columns,
     shape: { key: collection.key, columns: shapeColumns(collection.key, [...columns.values()]) },
     isTransactional: found['transactional'] === 'YES',
+    estimatedRows: Number(found['estimate']),
   };
 }
 

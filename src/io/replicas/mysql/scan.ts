@@ -13,6 +13,7 @@ import {
   nativeValue,
   needsClient,
   rowDigestExpression,
+  scanSetting,
   tableColumn,
   textsFrom,
 } from './canonical-sql.ts';
@@ -70,6 +71,7 @@ export async function digestBuckets(
     }
     return sums.map((sum) => sum.result());
   }
+  await session.execute(scanSetting(table));
   const bucket = `CAST(CONV(SUBSTR(${keyDigestExpression(shape)}, 9, 8), 16, 10) AS UNSIGNED) & ${buckets - 1}`;
   const rows = await session.query(
     `SELECT b AS bucket, CAST(count(*) AS CHAR) AS n, CAST(sum(${lane('d', 0)}) AS CHAR) AS high, CAST(sum(${lane('d', 1)}) AS CHAR) AS low

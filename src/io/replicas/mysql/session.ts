@@ -118,7 +118,9 @@ export function openSessionPool(collection: string, replica: Replica, counters: 
         }
       }),
     close: async () => {
-      await pool?.end();
+      const last = pool;
+      pool = undefined;
+      await last?.end();
     },
   };
 }

@@ -13,7 +13,7 @@ import {
 } from '../../../domain/sketch.ts';
 import { laneSum } from '../lane-sum.ts';
 import { hasIntKey, intKeys } from '../key-word.ts';
-import { keyDigestExpression, lane, rowDigestExpression, textsFrom } from './canonical-sql.ts';
+import { keyDigestExpression, lane, rowDigestExpression, scanSetting, textsFrom } from './canonical-sql.ts';
 import type { Table } from './describe.ts';
 import { rangeWhere } from './scan.ts';
 import type { Session } from './session.ts';
@@ -37,6 +37,7 @@ function hashedRows(table: Table, shape: Shape, where: string, chosen: string): 
 export async function summarize(session: Session, table: Table, shape: Shape, range: KeyRange): Promise<Summary> {
   const where = rangeWhere(table, shape, range);
   await session.execute(packedSize);
+  await session.execute(scanSetting(table));
   const [row] = await session.query(
     `SELECT CAST(coalesce(sum(n), 0) AS CHAR) AS n, CAST(coalesce(sum(hi), 0) AS CHAR) AS high, CAST(coalesce(sum(lo), 0) AS CHAR) AS low,
             UNHEX(coalesce(GROUP_CONCAT(CONCAT(LPAD(HEX(b), 2, '0'), LPAD(HEX(CAST(MOD(MOD(lo, 65536) + 65536, 65536) AS UNSIGNED)), 4, '0'),
@@ -67,6 +68,7 @@ export async function sketchTable(
 ): Promise<SketchTable> {
   const where = rangeWhere(table, shape, range);
   await session.execute(packedSize);
+  await session.execute(scanSetting(table));
   const cell = `CASE sub WHEN 0 THEN (p >> 32) % ${cells} WHEN 1 THEN ${cells} + ((p & 4294967295) >> 8) % ${cells}
     ELSE ${2 * cells} + (((((p & 4294967295) * 1103515245) + (p >> 32)) >> 13) & 1073741823) % ${cells} END`;
   const value = 'CAST(lo & 4294967295 AS SIGNED) - 2147483648';
