@@ -8,7 +8,7 @@ import { listDivergences } from '../../src/io/store/divergences.ts';
 import { getCollectionState, listReplicaStates } from '../../src/io/store/scans.ts';
 import { startPostgres, type TestPostgres } from '../servers/postgres.ts';
 import { startEstate, until } from './estate.ts';
-import { serviceFolder, startServiceProcess } from './service-process.ts';
+import { serviceFolder, startServiceProcess } from './started-homeostat.ts';
 import type { Collection } from '../../src/domain/collection.ts';
 
 // Real servers and processes, on a machine that may be busy with others.

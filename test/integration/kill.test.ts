@@ -12,7 +12,7 @@ import { listRepairs } from '../../src/io/store/repairs.ts';
 import { verifyChain } from '../../src/report/audit-chain.ts';
 import { startPostgres } from '../servers/postgres.ts';
 import { until } from './estate.ts';
-import { serviceFolder, startServiceProcess } from './service-process.ts';
+import { serviceFolder, startServiceProcess } from './started-homeostat.ts';
 
 // Real servers and processes, on a machine that may be busy with others.
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { describe, expect, it, vi } from 'vitest';
-import { serviceFolder, startServiceProcess } from './service-process.ts';
+import { serviceFolder, startServiceProcess } from './started-homeostat.ts';
 
 // Real servers and processes, on a machine that may be busy with others.
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });

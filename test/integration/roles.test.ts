@@ -4,7 +4,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { startPostgres } from '../servers/postgres.ts';
 import { redisAvailable, startRedis } from '../servers/redis.ts';
 import { until } from './estate.ts';
-import { serviceFolder, startServiceProcess } from './service-process.ts';
+import { serviceFolder, startServiceProcess } from './started-homeostat.ts';
 
 // Real servers and processes, on a machine that may be busy with others.
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
