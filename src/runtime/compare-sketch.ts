@@ -6,7 +6,7 @@
 import { cellsFor, estimateDifference, isEqualSummary } from '../detect/localize-sketch.ts';
 import { type KeyRange } from '../domain/key-range.ts';
 import { type Key, keyText, type Shape } from '../domain/row.ts';
-import { bucketOf, peelTable, subtractTables } from '../domain/sketch.ts';
+import { bucketOf, peelTable, type SketchTable, subtractTables, SUMMARY_BUCKETS, type Summary } from '../domain/sketch.ts';
 import type { ReplicaConnection, SketchHash, Sketching } from '../io/replicas/replica.ts';
 
 export type SketchedKeys =
@@ -55,13 +55,23 @@ export async function sketchDifference(
   const fewest = Math.min(...[first, ...others].map((summary) => summary?.count ?? 0));
   if (keys > MAX_SKETCHED_KEYS || keys > fewest / 4 + 100) return { is: 'too-many', buckets };
   const placeOf = reference.placeOf(shape, hash);
+  let chosen = buckets;
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
     tally.rounds += 1;
     const cells = cellsFor(keys, attempt);
-    const [own, ...tables] = await Promise.all(sketchers.map((sketching) => sketching.table(shape, range, hash, buckets, cells, signal)));
+    const [own, ...tables] = await Promise.all(sketchers.map((sketching) => sketching.table(shape, range, hash, chosen, cells, signal)));
     if (own === undefined) break;
     const peeled = tables.map((table) => peelTable(subtractTables(own, table), placeOf));
     if (peeled.some((one) => one === undefined)) continue;
+    // Fingerprints have 16 bits: a bucket that differs may look equal. What the chosen buckets differ by must be all that there is;
+    // otherwise (or where rows have moved since) every bucket is looked into.
+    const isAll = tables.every(
+      (table, at) => first === undefined || others[at] === undefined || isExplained(first, others[at], own, table),
+    );
+    if (chosen.length < SUMMARY_BUCKETS && !isAll) {
+      chosen = Array.from({ length: SUMMARY_BUCKETS }, (_unused, at) => at);
+      continue;
+    }
     const words = [...new Set(peeled.flatMap((one) => one ?? []))];
     // A changed row whose two values meet in 32 bits would leave nothing in the table, but its bucket has told of it.
     const explained = new Set(words.map((word) => bucketOf(placeOf(word))));
@@ -69,6 +79,16 @@ export async function sketchDifference(
     return { is: 'keys', keys: await locate(shape, sketchers, range, hash, words, signal) };
   }
   return { is: 'too-many', buckets };
+}
+
+/**
+ * Whether two tables of some buckets differ by as much as the summaries of everything. The values of one sub-table add up to the low
+ * halves of the digests' low lanes less 2^31 a row, which modulo 2^32 the summary knows as well.
+ */
+function isExplained(one: Summary, two: Summary, oneTable: SketchTable, twoTable: SketchTable): boolean {
+  const told = (summary: Summary): bigint => BigInt(`0x${summary.sum.slice(24)}`) - (BigInt(summary.count) << 31n);
+  const seen = (table: SketchTable): bigint => table.values.subarray(0, table.cells).reduce((sum, value) => sum + value, 0n);
+  return BigInt.asUintN(32, told(one) - told(two)) === BigInt.asUintN(32, seen(oneTable) - seen(twoTable));
 }
 
 async function locate(
