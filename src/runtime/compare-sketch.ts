@@ -55,7 +55,8 @@ export async function sketchDifference(
   const fewest = Math.min(...[first, ...others].map((summary) => summary?.count ?? 0));
   if (keys > MAX_SKETCHED_KEYS || keys > fewest / 4 + 100) return { is: 'too-many', buckets };
   const placeOf = reference.placeOf(shape, hash);
-  let chosen = buckets;
+  const everyBucket = Array.from({ length: SUMMARY_BUCKETS }, (_unused, at) => at);
+  let chosen = buckets.length === 0 ? everyBucket : buckets;
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
     tally.rounds += 1;
     const cells = cellsFor(keys, attempt);
@@ -69,7 +70,7 @@ export async function sketchDifference(
       (table, at) => first === undefined || others[at] === undefined || isExplained(first, others[at], own, table),
     );
     if (chosen.length < SUMMARY_BUCKETS && !isAll) {
-      chosen = Array.from({ length: SUMMARY_BUCKETS }, (_unused, at) => at);
+      chosen = everyBucket;
       continue;
     }
     const words = [...new Set(peeled.flatMap((one) => one ?? []))];

@@ -87,6 +87,7 @@ test('a difference that no fingerprint shows is found by the sum of everything',
   const changed = rows();
   const [, hidden = 0n] = changed.keys();
   changed.set(hidden, (changed.get(hidden) ?? 0n) + 0x10000n);
-  const { result } = await difference(rows(), changed);
+  const { result, asked } = await difference(rows(), changed);
+  expect(asked).toEqual([256]);
   expect(result).toEqual({ is: 'keys', keys: [{ id: hidden.toString() }] });
 });
