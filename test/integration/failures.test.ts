@@ -116,8 +116,14 @@ describe('a service whose own PostgreSQL is killed', () => {
     const service = startServiceProcess(folder);
     const { api } = await service.ready;
     process.kill(Number(readFileSync(join(folder.data, 'postgres', 'postmaster.pid'), 'utf8').split('\n')[0]), 'SIGKILL');
-    await until(async () => (await fetch(`${api}/readyz`)).status === 503, 'it says that it is not ready');
-    await until(async () => (await fetch(`${api}/readyz`)).status === 200, 'it is ready again');
+    const readiness = async (): Promise<number> => {
+      const answer = await fetch(`${api}/readyz`).catch((cause: unknown) => {
+        throw new Error(`the service does not answer any more; it said: ${service.stderr().slice(-3_000)}`, { cause });
+      });
+      return answer.status;
+    };
+    await until(async () => (await readiness()) === 503, 'it says that it is not ready');
+    await until(async () => (await readiness()) === 200, 'it is ready again');
     service.kill('SIGTERM');
     expect(await service.ended).toBe(0);
     await rm(folder.dir, { recursive: true, force: true });

@@ -6,10 +6,13 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import mysql from 'mysql2/promise';
 
+// Debian keeps servers in /usr/sbin, which is not on everybody's path.
+const environment = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` };
+
 /** Whether mariadbd is on this machine: suites that need it are skipped, by name, where it is not. */
 export const mariadbAvailable = ((): boolean => {
   try {
-    execFileSync('mariadbd', ['--version'], { stdio: 'ignore' });
+    execFileSync('mariadbd', ['--version'], { stdio: 'ignore', env: environment });
     return true;
   } catch {
     return false;
@@ -38,7 +41,7 @@ export async function startMariadb(settings: readonly string[] = []): Promise<Te
   execFileSync(
     'mariadb-install-db',
     ['--no-defaults', `--datadir=${data}`, '--skip-test-db', '--auth-root-authentication-method=normal', '--skip-name-resolve'],
-    { stdio: 'ignore', ...identity, cwd: dir },
+    { stdio: 'ignore', ...identity, cwd: dir, env: environment },
   );
   const child = spawn(
     'mariadbd',
@@ -57,7 +60,7 @@ export async function startMariadb(settings: readonly string[] = []): Promise<Te
       '--server-id=1',
       ...settings,
     ],
-    { stdio: 'ignore', cwd: dir, ...identity },
+    { stdio: 'ignore', cwd: dir, env: environment, ...identity },
   );
   const exited = new Promise((resolve) => child.once('exit', resolve));
   const admin = await connect(socket);
