@@ -73,6 +73,9 @@ export function openDatabase(url: string, options: { readonly schema?: string; r
           throw asFailure(cause);
         }
         let broken: Error | undefined;
+        // A server that goes away between two queries of a transaction says so here, and with nobody listening the process would end.
+        const lost = (error: Error): void => void (broken = error);
+        client.on('error', lost);
         try {
           await client.query('begin');
           const result = await work({ query: async (text, values) => client.query(text, values as unknown[] | undefined) });
@@ -87,6 +90,7 @@ export function openDatabase(url: string, options: { readonly schema?: string; r
           if (attempt < transactionAttempts && retryableStates.has(sqlState(error))) continue;
           throw asFailure(error);
         } finally {
+          client.off('error', lost);
           client.release(broken);
         }
       }

@@ -96,6 +96,19 @@ describe('a transaction', () => {
     expect((await database.query(`select 1 from cases where fingerprint = 'torn'`)).rows).toEqual([]);
   });
 
+  it('whose server goes away between two queries fails, and the process lives on', async () => {
+    const lost = database.transaction(async (tx) => {
+      const [own] = (await tx.query<{ pid: number }>('select pg_backend_pid() as pid')).rows;
+      await database.query('select pg_terminate_backend($1)', [own?.pid]);
+      // Until the driver has heard of it while nothing was asked: that is when it tells the client, not a query.
+      await expect.poll(async () => (await database.query('select from pg_stat_activity where pid = $1', [own?.pid])).rowCount).toBe(0);
+      await new Promise((resolve) => setImmediate(resolve));
+      await tx.query('select 1');
+    });
+    await expect(lost).rejects.toThrow();
+    expect(await database.transaction(async (tx) => (await tx.query('select 1')).rowCount)).toBe(1);
+  });
+
   it('runs again after a deadlock', async () => {
     await database.query('create table pair (id int primary key, n int)');
     await database.query('insert into pair values (1, 0), (2, 0)');
