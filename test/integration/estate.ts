@@ -3,6 +3,7 @@ import pg from 'pg';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import type { Collection } from '../../src/domain/collection.ts';
 import type { ConsistencyDomain } from '../../src/domain/consistency-domain.ts';
+import type { Llm } from '../../src/io/llm/llm.ts';
 import { readChooseRepairPrompt } from '../../src/io/llm/prompt-file.ts';
 import { openPostgresQueue } from '../../src/io/queue/bullmq.ts';
 import type { Queue } from '../../src/io/queue/queue.ts';
@@ -54,6 +55,7 @@ export interface EstateOptions {
   readonly schema?: readonly string[];
   readonly collection?: Partial<Collection>;
   readonly clock?: Clock;
+  readonly llm?: Llm;
 }
 
 /** Real PostgreSQL: the service's own database and one database a region, each with a `profiles` table. */
@@ -115,7 +117,7 @@ export async function startEstate(options: EstateOptions = {}): Promise<Estate> 
     metrics: createMetrics(metricHelp),
     replicas,
     policies: undefined,
-    llm: undefined,
+    llm: options.llm,
     promptTemplate: readChooseRepairPrompt(),
     hmacKey: new Uint8Array(32),
   };
