@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 /** What the demo reads of the service's HTTP API: only what a stranger could read of its documentation. */
 export interface FoundDivergence {
   readonly id: string;
@@ -59,6 +60,9 @@ export interface HomeostatApi {
 const pageSize = 500;
 const mostPages = 200;
 const answerWithinMs = 15_000;
+/** How long a question waits for a service that was killed and is started again: its PostgreSQL recovers first. */
+const backWithinMs = 60_000;
+const askAgainMs = 250;
 
 export function openHomeostatApi(base: () => string, token: string): HomeostatApi {
   const request = async (method: string, path: string, bearer: string, body?: unknown): Promise<Response> =>
@@ -68,11 +72,24 @@ export function openHomeostatApi(base: () => string, token: string): HomeostatAp
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       signal: AbortSignal.timeout(answerWithinMs),
     });
+  /** A question, asked again while the service is away or not ready. */
+  const ask = async (path: string): Promise<Response> => {
+    const deadline = Date.now() + backWithinMs;
+    for (;;) {
+      try {
+        const response = await request('GET', path, token);
+        if (response.status < 500 || Date.now() > deadline) return response;
+      } catch (error) {
+        if (Date.now() > deadline) throw error;
+      }
+      await delay(askAgainMs);
+    }
+  };
   const list = async <T>(noun: string, filter = ''): Promise<readonly T[]> => {
     const items: T[] = [];
     let cursor = '';
     for (let page = 0; page < mostPages; page += 1) {
-      const response = await request('GET', `/api/v1/${noun}?limit=${pageSize}${filter}${cursor}`, token);
+      const response = await ask(`/api/v1/${noun}?limit=${pageSize}${filter}${cursor}`);
       if (!response.ok) throw new Error(`GET ${noun} answered ${response.status}: ${(await response.text()).slice(0, 300)}`);
       const answer = (await response.json()) as { items: T[]; next?: string | null };
       items.push(...answer.items);
