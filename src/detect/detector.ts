@@ -28,6 +28,8 @@ export interface Finding {
   /** Identity among the findings of this detector and grade: a place in the code, an object, a message. */
   readonly place: string;
   readonly grade: Grade;
+  /** Place of the structural finding whose possibility has come true here: counted there as realised. */
+  readonly realises?: string;
   /** Isolation class, where the kind has one. */
   readonly model?: string;
   readonly atUs: number;

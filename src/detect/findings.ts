@@ -17,14 +17,32 @@ interface Tally {
   readonly occurrences: Set<string>;
   readonly spans: SpanRef[];
   count: number;
+  realised: number;
+  /** Up to here an earlier process has counted. */
+  readonly countedUs: number;
   complete: boolean;
   firstSeenUs: number;
   lastSeenUs: number;
   share: number;
 }
 
-/** Merges what detectors say: one anomaly per place, with its count, first and last time and example traces. */
-export function createFindings(): {
+/** What an earlier process has told of a finding: a replay of the same past must not count it again, nor a restart forget it. */
+export interface ToldFinding {
+  readonly fingerprint: string;
+  readonly count: number;
+  readonly realised: number;
+  readonly firstSeenUs: number;
+  readonly lastSeenUs: number;
+}
+
+/** A rate from a few seconds would be a guess at an hour. */
+const leastRateUs = 60_000_000;
+
+/**
+ * Merges what detectors say: one anomaly per place, with its count, first and last time and example traces. `told` is what earlier
+ * processes said, by fingerprint: their counts go on, and what happened before their last time is taken as counted.
+ */
+export function createFindings(told: readonly ToldFinding[] = []): {
   add(detector: Detector, finding: Finding, share: number): void;
   /** What is new or has changed since the last call, in the order in which it first appeared. */
   take(): readonly Anomaly[];
@@ -34,37 +52,62 @@ export function createFindings(): {
   const tallies = new Map<string, Tally>();
   const changed = new Set<Tally>();
   let forgotten = 0;
+  const earlier = new Map(told.map((finding) => [finding.fingerprint, finding]));
+  /** Realised cases that came before the structural finding that they are cases of. */
+  const early = new Map<string, number>();
+
+  const realise = (key: string): void => {
+    const tally = tallies.get(key);
+    if (tally === undefined) {
+      if (early.size < findingsMax) early.set(key, (early.get(key) ?? 0) + 1);
+      return;
+    }
+    tally.realised += 1;
+    changed.add(tally);
+  };
+
   return {
     add(detector, finding, share) {
       const key = `${detector.id}\0${finding.grade}\0${finding.model ?? ''}\0${finding.place}`;
       const occurrence = finding.spans.map((span) => span.spanId).join('') + (finding.spans[0]?.traceId ?? '');
       const known = tallies.get(key);
+      const realised = finding.realises === undefined ? undefined : `${detector.id}\0structural\0\0${finding.realises}`;
       if (known === undefined) {
         if (tallies.size >= findingsMax) {
           const oldest = tallies.keys().next();
           if (oldest.done !== true) tallies.delete(oldest.value);
           forgotten += 1;
         }
+        const fingerprint = sha256Hex(key).slice(0, 32);
+        const before = earlier.get(fingerprint);
+        const isNew = before === undefined || finding.atUs > before.lastSeenUs;
         const tally: Tally = {
           detector,
           first: finding,
           words: finding.tell(),
-          fingerprint: sha256Hex(key).slice(0, 32),
+          fingerprint,
           occurrences: new Set([occurrence]),
           spans: [...finding.spans],
-          count: 1,
+          count: (before?.count ?? 0) + (isNew ? 1 : 0),
+          realised: (before?.realised ?? 0) + (early.get(key) ?? 0),
+          countedUs: before?.lastSeenUs ?? Number.NEGATIVE_INFINITY,
           complete: finding.complete,
-          firstSeenUs: finding.atUs,
-          lastSeenUs: finding.atUs,
+          firstSeenUs: Math.min(finding.atUs, before?.firstSeenUs ?? Number.POSITIVE_INFINITY),
+          lastSeenUs: Math.max(finding.atUs, before?.lastSeenUs ?? 0),
           share,
         };
+        early.delete(key);
         tallies.set(key, tally);
         changed.add(tally);
+        if (realised !== undefined && isNew) realise(realised);
         return;
       }
       if (known.occurrences.has(occurrence)) return;
       if (known.occurrences.size < occurrencesMax) known.occurrences.add(occurrence);
-      known.count += 1;
+      if (finding.atUs > known.countedUs) {
+        known.count += 1;
+        if (realised !== undefined) realise(realised);
+      }
       known.complete &&= finding.complete;
       known.share = Math.min(known.share, share);
       if (finding.atUs < known.firstSeenUs) known.firstSeenUs = finding.atUs;
@@ -90,6 +133,7 @@ export function createFindings(): {
 
 function anomalyOf(tally: Tally): Anomaly {
   const { first, words, detector } = tally;
+  const perHour = rateOf(tally);
   return {
     kind: detector.id,
     ...(first.model === undefined ? {} : { model: first.model }),
@@ -103,6 +147,8 @@ function anomalyOf(tally: Tally): Anomaly {
     ...(first.objectKey === undefined || first.objectKey === '' ? {} : { objectKey: first.objectKey }),
     ...(first.service === undefined || first.service === '' ? {} : { service: first.service }),
     count: tally.count,
+    ...(tally.realised === 0 ? {} : { realised: tally.realised }),
+    ...(perHour === undefined ? {} : { perHour }),
     complete: tally.complete,
     sampledShare: tally.share,
     firstSeenUs: tally.firstSeenUs,
@@ -118,13 +164,23 @@ function basis(tally: Tally): string {
   const spanUs = tally.lastSeenUs - tally.firstSeenUs;
   if (tally.count > 1) {
     text += ` Seen ${tally.count} times${spanUs > 0 ? ` in ${durationWords(spanUs)}` : ''}`;
-    // A rate from a few seconds would be a guess at an hour.
-    text += spanUs >= 60_000_000 ? ` (${roundTo3(tally.count / (spanUs / 3_600_000_000))} an hour).` : '.';
+    const perHour = rateOf(tally);
+    text += perHour === undefined ? '.' : ` (${roundTo3(perHour)} an hour).`;
   }
+  if (tally.realised > 0)
+    text += ` In ${tally.realised === 1 ? 'one of them' : `${tally.realised} of them`} one half happened and the other really failed.`;
   if (!tally.complete) text += ' Spans are missing from at least one of the traces it was computed from.';
   if (tally.share < 1)
     text += ` Computed on a sample of ${roundTo3(tally.share * 100)} % of the keys: about ${Math.round(tally.count / tally.share)} in all.`;
   return text;
+}
+
+/** Times an hour over the time in which it was seen, scaled up where keys are sampled; undefined where that time is too short. */
+function rateOf(tally: Tally): number | undefined {
+  const spanUs = tally.lastSeenUs - tally.firstSeenUs;
+  if (spanUs < leastRateUs || tally.count < 2) return undefined;
+  // The first and the last time bound count - 1 intervals.
+  return Number(((tally.count - 1) / tally.share / (spanUs / 3_600_000_000)).toPrecision(4));
 }
 
 export function durationWords(us: number): string {

@@ -3,7 +3,7 @@ import { type DetectionContext, type Report, spanOf } from './detector.ts';
 import { isInboxName, isOutboxName } from './outbox-table.ts';
 import { bareName } from './object-place.ts';
 import { type TraceView, targetOf } from './trace-view.ts';
-import { writeOutcomes } from './write-outcome.ts';
+import { mayStand, writeOutcomes } from './write-outcome.ts';
 
 /**
  * Sagas without attributes. What a workflow does is learned from its runs: the set of committed changes (service, table, verb) that runs from
@@ -106,8 +106,9 @@ export function createLearnedSagas(settings: { readonly deadlineUs: number; read
       const done = new Map<string, Operation>();
       for (const unit of trace.units) {
         if (unit.writes.length === 0) continue;
-        for (const { write, is } of writeOutcomes(unit)) {
-          if (is !== 'committed' || done.size >= stepsMax) continue;
+        for (const outcome of writeOutcomes(unit)) {
+          const { write } = outcome;
+          if (!mayStand(outcome) || done.size >= stepsMax) continue;
           const table = targetOf(write);
           if (table === '' || isOutboxName(table) || isInboxName(table)) continue;
           const step = stepOf(write);

@@ -11,7 +11,7 @@ import {
   type Report,
   type TraceFold,
 } from './detector.ts';
-import { createFindings } from './findings.ts';
+import { createFindings, type ToldFinding } from './findings.ts';
 import { createLearner, type DeclaredStructure, type LearnedFact } from './learned-structure.ts';
 import { createPlaces } from './object-place.ts';
 import { detectors as everyDetector } from './registry.ts';
@@ -41,6 +41,8 @@ export interface DetectionOptions {
   readonly domains?: readonly ConsistencyDomain[];
   readonly collections?: readonly Collection[];
   readonly declared?: DeclaredStructure;
+  /** What earlier processes have told of findings, so that counts go on after a restart. */
+  readonly told?: readonly ToldFinding[];
 }
 
 export interface DetectionStats {
@@ -99,7 +101,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
 
   const learner = createLearner(options.declared);
   const context: DetectionContext = { learned: learner, placeOf: createPlaces(options.domains ?? [], options.collections ?? []) };
-  const findings = createFindings();
+  const findings = createFindings(options.told);
 
   const traceFolds: { readonly fold: TraceFold; readonly report: Report }[] = [];
   const objectFolds: { readonly fold: KeyedFold<unknown>; readonly report: Report }[] = [];

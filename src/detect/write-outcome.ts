@@ -9,12 +9,21 @@ export interface WriteOutcome {
   readonly settledUs: number;
   /** The COMMIT, ROLLBACK or transaction span that settled it; undefined for a statement on its own. */
   readonly settledBy: Operation | undefined;
+  /** Unknown because this service's instrumentation does not show how transactions end, and its request failed. */
+  readonly isHidden?: boolean;
 }
+
+/**
+ * Languages whose instrumentations show statements but not BEGIN, COMMIT and ROLLBACK (JDBC and JPA, the Python DB-API, EF Core, Active
+ * Record, PDO), and whose frameworks roll back when a request fails.
+ */
+const hidesTransactions = new Set(['java', 'python', 'dotnet', 'ruby', 'php']);
 
 /**
  * Outcomes of a unit's writes, in their order. Spans rarely name their transaction; what shows are BEGIN, COMMIT and ROLLBACK statements
  * on the same store, spans such as Hibernate's `Transaction.commit` around the flush, and the attributes. A statement without any of
- * these that did not fail stands by itself: committed when it ended.
+ * these that did not fail stands by itself: committed when it ended, unless the request failed afterwards in a service whose transactions
+ * never show: then it may have been rolled back.
  */
 export function writeOutcomes(unit: Unit): readonly WriteOutcome[] {
   return unit.writes.map((write) => outcomeOf(unit, write));
@@ -60,6 +69,12 @@ function outcomeOf(unit: Unit, write: Operation): WriteOutcome {
       return { write, is: isRollback || span.failed ? 'aborted' : 'committed', settledUs: span.endUs, settledBy: span };
     }
   }
+  const isUnclear =
+    hidesTransactions.has(write.language ?? '') &&
+    (unit.entry.failed || unit.entry.httpStatus >= 400) &&
+    unit.entry !== write &&
+    unit.transactions.length === 0;
+  if (isUnclear) return { write, is: 'unknown', settledUs: write.endUs, settledBy: undefined, isHidden: true };
   return { write, is: 'committed', settledUs: write.endUs, settledBy: undefined };
 }
 
@@ -71,6 +86,11 @@ export function verbOf(operation: Operation): 'begin' | 'commit' | 'rollback' | 
   if (name.includes('commit')) return 'commit';
   if (name.includes('begin') || name.includes('start transaction')) return 'begin';
   return 'other';
+}
+
+/** Committed as far as anything shows: nothing speaks against it. Enough for what the code permits, not for a proof. */
+export function mayStand(outcome: WriteOutcome): boolean {
+  return outcome.is === 'committed' || outcome.isHidden === true;
 }
 
 /** Whether the unit prepares a transaction on a store for two-phase commit. */

@@ -23,6 +23,10 @@ export interface Anomaly {
   readonly objectKey?: string;
   readonly service?: string;
   readonly count: number;
+  /** Of a structural finding: how many of those times the other half was really lost. */
+  readonly realised?: number;
+  /** Times an hour between first and last seen; absent where that is less than a minute, which would be a guess. */
+  readonly perHour?: number;
   /** Whether every trace that it was computed from was complete. */
   readonly complete: boolean;
   /** Share of keys looked at, 1 where nothing was sampled. */

@@ -79,6 +79,8 @@ export interface Operation {
   readonly key?: string;
   /** Rows returned or affected, where recorded; -1 or absent where not. */
   readonly rows?: number;
+  /** `telemetry.sdk.language` of the service's resource, '' or absent where it does not say. */
+  readonly language?: string;
   /** `session.id` of the span, '' or absent where it has none. */
   readonly session?: string;
   /** An idempotency key sent with a call (`Idempotency-Key` header) or a statement; '' or absent. */

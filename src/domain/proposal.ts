@@ -45,7 +45,14 @@ export interface Candidate {
 /** Who chose among the candidates. A model's choice alone never makes a repair automatic. */
 export type Choice =
   | { readonly by: 'heuristic' }
-  | { readonly by: 'llm'; readonly model: string; readonly promptHash: string; readonly agrees: boolean; readonly rootCause: string; readonly cited: readonly string[] }
+  | {
+      readonly by: 'llm';
+      readonly model: string;
+      readonly promptHash: string;
+      readonly agrees: boolean;
+      readonly rootCause: string;
+      readonly cited: readonly string[];
+    }
   | { readonly by: 'person'; readonly name: string };
 
 /** A candidate chosen for a case, as it waits, is approved and runs. Identified by the digest of its effects. */
@@ -64,7 +71,13 @@ export interface Proposal {
   /** The verdict-first sentence for a person. */
   readonly says: string;
   readonly evidence: readonly Evidence[];
-  readonly alternatives: readonly { readonly strategy: string; readonly digest: EffectDigest; readonly because: string; readonly margin: number; readonly rows: number }[];
+  readonly alternatives: readonly {
+    readonly strategy: string;
+    readonly digest: EffectDigest;
+    readonly because: string;
+    readonly margin: number;
+    readonly rows: number;
+  }[];
   readonly choice: Choice;
   /** Who proposed it: `homeostat`, or the person who edited. Authors cannot approve. */
   readonly author: string;

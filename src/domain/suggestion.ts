@@ -20,7 +20,11 @@ export interface Suggestion {
     readonly curveWith: readonly number[];
   };
   /** What carries it out: typed parameters, and commands to copy for targets that we do not drive. */
-  readonly action: { readonly kind: string; readonly parameters: Readonly<Record<string, string | number>>; readonly commands: readonly string[] };
+  readonly action: {
+    readonly kind: string;
+    readonly parameters: Readonly<Record<string, string | number>>;
+    readonly commands: readonly string[];
+  };
   readonly rollback: string;
   readonly state: 'open' | 'approved' | 'rejected' | 'applied' | 'expired';
   readonly createdAtMs: number;

@@ -101,7 +101,8 @@ const keyless: ReadonlySet<string> = new Set([
 export function readRedisCommand(text: string): KeyedCommand {
   const line = text.slice(0, 1024).split('\n', 1)[0] ?? '';
   const words = line
-    .replace(/\[\d+ other arguments?\]/, '?')
+    // ioredis counts what it hides.
+    .replace(/\[(\d+) other arguments?\]/, (_all, hidden: string) => '? '.repeat(Math.min(16, Number(hidden))))
     .split(/[ ;]+/)
     .filter((word) => word !== '');
   const command = (words[0] ?? '').toLowerCase();

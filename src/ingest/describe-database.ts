@@ -23,7 +23,13 @@ const affectedRowsCode = codeOf('db.response.affected_rows');
 const postgresValuesCode = codeOf('db.postgresql.values');
 
 /** A statement or command sent to a store. */
-export function describeDatabase(view: SpanView, statements: StatementCache, system: string, queryText: string): Described {
+export function describeDatabase(
+  view: SpanView,
+  statements: StatementCache,
+  system: string,
+  queryText: string,
+  spanName: string,
+): Described {
   const described = blank('call');
   described.system = canonicalSystem(system);
   described.namespace = view.either(namespaceCode, databaseNameCode) || view.text(redisIndexCode);
@@ -56,6 +62,11 @@ export function describeDatabase(view: SpanView, statements: StatementCache, sys
   }
   const summary = view.text(querySummaryCode);
   const name = operationName || firstWord(summary);
+  // Go's database/sql wrappers show a transaction's ends as spans that have nothing but their name.
+  if (name === '' && /\b(?:begin(?:_?tx)?|commit|rollback)\b/i.test(spanName)) {
+    described.kind = 'transaction';
+    return described;
+  }
   described.kind = name === '' ? 'call' : kindOfCommand(name.includes(' ') ? firstWord(name) : name);
   described.target = isDocument ? collection : normalTable(collection) || (summary === '' ? '' : normalTable(summary.split(' ')[1] ?? ''));
   described.key = view.text(elasticIdCode);
@@ -95,7 +106,7 @@ function commandStatement(kind: OperationKind, fingerprint: string, target: stri
   if (statement === undefined) {
     if (commandStatements.size >= 4096) commandStatements.clear();
     statement = {
-      verb: statementVerbs[kind] ?? 'other',
+      verb: kind === 'write' && /^(?:insert|create)/.test(fingerprint) ? 'insert' : (statementVerbs[kind] ?? 'other'),
       tables: target === '' ? [] : [target],
       keyColumns: [],
       hasVersionPredicate: false,

@@ -33,6 +33,12 @@ const deliveryCountCode = codeOf('messaging.servicebus.message.delivery_count');
 const batchCountCode = codeOf('messaging.batch.message_count');
 const messagingUrlCode = codeOf('messaging.url');
 const sqsUrlCode = codeOf('aws.sqs.queue.url');
+const snsTopicCode = codeOf('aws.sns.topic.arn');
+const kinesisStreamCode = codeOf('aws.kinesis.stream_name');
+const rpcSystemCode = codeOf('rpc.system');
+const rpcSystemNameCode = codeOf('rpc.system.name');
+const rpcServiceCode = codeOf('rpc.service');
+const rpcMethodCode = codeOf('rpc.method');
 
 /** A message sent, received or settled. */
 export function describeMessage(view: SpanView, system: string, spanKind: number, spanName: string): Described {
@@ -66,6 +72,31 @@ export function describeMessage(view: SpanView, system: string, spanKind: number
   };
   described.message = message;
   return described;
+}
+
+const awsSends = /^(?:publish|publishbatch|sendmessage|sendmessagebatch|putevents|putrecord|putrecords|putrecordbatch)$/i;
+
+/** AWS SDK calls that send a message and say so only by the method's name; undefined for every other call. */
+export function describeAwsSend(view: SpanView): Described | undefined {
+  if (view.either(rpcSystemNameCode, rpcSystemCode) !== 'aws-api') return undefined;
+  const method = view.text(rpcMethodCode);
+  // Some write `Sns/Publish` into the method, some the service apart.
+  const name = method.slice(method.lastIndexOf('/') + 1);
+  if (!awsSends.test(name)) return undefined;
+  const described = blank('publish');
+  const service = (view.text(rpcServiceCode) || method.slice(0, Math.max(0, method.lastIndexOf('/')))).toLowerCase();
+  described.system = `aws_${service}`;
+  described.target =
+    lastPart(view.text(snsTopicCode), ':') ||
+    view.text(kinesisStreamCode) ||
+    queueOfUrl(view.text(sqsUrlCode) || view.text(messagingUrlCode)) ||
+    service;
+  described.message = { id: '', key: '', partition: -1, offset: -1, consumerGroup: '', deliveryCount: 0, batch: 1 };
+  return described;
+}
+
+function lastPart(text: string, separator: string): string {
+  return text.slice(text.lastIndexOf(separator) + 1);
 }
 
 /** `messaging.operation.type`, then the operation's own name, then the span's kind. */

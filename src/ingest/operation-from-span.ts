@@ -3,8 +3,9 @@ import { declaredKind, factsOf } from './consistency-facts.ts';
 import type { SpanDedupe } from './dedupe.ts';
 import { describeCall } from './describe-call.ts';
 import { describeDatabase } from './describe-database.ts';
-import { describeMessage } from './describe-message.ts';
+import { describeAwsSend, describeMessage } from './describe-message.ts';
 import { type Described, hostOf } from './described.ts';
+import { withNetworkFailure } from './network-failure.ts';
 import type { SpanBatch } from './span-batch.ts';
 import { SpanView } from './span-view.ts';
 import { StatementCache } from './sql-fingerprint.ts';
@@ -50,7 +51,7 @@ export class OperationReader {
       exceptionMessage = view.text(exceptionMessageCode);
     }
     view.select(batch.attributes, batch.attributeStart[row] as number, batch.attributeStart[row + 1] as number);
-    const failed = batch.status[row] === 2;
+    const failed = batch.status[row] === 2 || view.text(celeryStateCode) === 'RETRY';
     const span = this.#describe(batch, row, failed, exceptionType, exceptionMessage);
     const operation: Operation = {
       kind: span.kind,
@@ -75,6 +76,7 @@ export class OperationReader {
       links: linksOf(batch, row),
       message: span.message,
       key: span.key,
+      language: view.resourceText(languageCode),
       rows: span.rows,
       session: view.text(sessionIdCode),
       idempotencyKey: span.idempotencyKey,
@@ -117,15 +119,19 @@ export class OperationReader {
       failed || view.has(errorTypeCode) ? view.text(errorTypeCode) || exceptionType || view.text(exceptionTypeCode) : exceptionType;
     let described: Described;
     if (messagingSystem !== '' || view.has(destinationNameCode)) described = describeMessage(view, messagingSystem, spanKind, spanName);
+    else if (view.has(celeryActionCode)) described = describeMessage(view, 'celery', spanKind, spanName);
     else if (databaseSystem !== '' || queryText !== '' || view.has(collectionNameCode) || view.has(sqlTableCode)) {
-      described = describeDatabase(view, this.#statements, databaseSystem, queryText);
+      described = describeDatabase(view, this.#statements, databaseSystem, queryText, spanName);
       if (failed) {
         const message =
           exceptionMessage || view.text(exceptionMessageCode) || (batch.strings[batch.statusMessage[row] as number] as string);
         described.sqlState = sqlStateOf(databaseSystem, view.text(responseStatusCode), view.text(errorTypeCode), exceptionType, message);
       }
-    } else described = describeCall(view, spanKind, spanName);
-    described.errorType = errorType;
+    } else described = describeAwsSend(view) ?? describeCall(view, spanKind, spanName);
+    described.errorType =
+      failed && described.kind !== 'internal' && described.kind !== 'request'
+        ? withNetworkFailure(errorType, exceptionMessage || (batch.strings[batch.statusMessage[row] as number] as string))
+        : errorType;
     if (described.host === '') described.host = hostOf(view);
     if (declared !== undefined) described.kind = declared;
     else if (view.has(sagaStepCode) && (described.kind === 'internal' || described.kind === 'request' || described.kind === 'call'))
@@ -135,6 +141,10 @@ export class OperationReader {
 }
 
 const serviceNameCode = codeOf('service.name');
+const languageCode = codeOf('telemetry.sdk.language');
+const celeryActionCode = codeOf('celery.action');
+// Celery asks for another run without calling the span failed; what its task did is given up.
+const celeryStateCode = codeOf('celery.state');
 const sessionIdCode = codeOf('session.id');
 const databaseSystemNameCode = codeOf('db.system.name');
 const databaseSystemCode = codeOf('db.system');

@@ -6,6 +6,7 @@
 const keys = [
   '',
   'service.name',
+  'telemetry.sdk.language',
   'service.namespace',
   'cloud.region',
   'session.id',
@@ -74,6 +75,10 @@ const keys = [
   'messaging.batch.message_count',
   'messaging.url',
   'aws.sqs.queue.url',
+  'aws.sns.topic.arn',
+  'aws.kinesis.stream_name',
+  'celery.action',
+  'celery.state',
   // Calls
   'http.request.method',
   'http.method',

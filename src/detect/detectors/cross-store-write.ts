@@ -1,10 +1,9 @@
 import type { Operation } from '../../domain/operation.ts';
+import { isCachedCopy } from '../cached-copy.ts';
 import { spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
 import { storeOf, storeWords, targetOf, unitWords } from '../trace-view.ts';
 import { hasTwoPhaseCommit, writeOutcomes } from '../write-outcome.ts';
-
-const cacheSystems = new Set(['redis', 'valkey', 'memcached', 'hazelcast', 'caffeine', 'ehcache']);
 
 /** Two stores changed in one unit of work, with nothing that makes both or neither happen. */
 export const crossStoreWrite = traceDetector(
@@ -39,7 +38,7 @@ export const crossStoreWrite = traceDetector(
           continue;
         const byStore = new Map<string, Operation>();
         for (const { write, is } of writeOutcomes(unit)) {
-          if (is === 'aborted' || isCopy(write) || byStore.has(storeOf(write))) continue;
+          if (is === 'aborted' || isCachedCopy(write) || byStore.has(storeOf(write))) continue;
           byStore.set(storeOf(write), write);
         }
         const [one, two] = [...byStore.values()];
@@ -72,15 +71,6 @@ export const crossStoreWrite = traceDetector(
     },
   }),
 );
-
-/** Cache entries that are dropped or expire by themselves, and stores that declare themselves copies, need no transaction. */
-function isCopy(write: Operation): boolean {
-  if (write.facts?.replicaRole === 'cache') return true;
-  if (!cacheSystems.has(write.system)) return false;
-  if (write.kind === 'delete') return true;
-  const text = `${write.statement?.fingerprint ?? ''} ${write.spanName}`.toLowerCase();
-  return /\b(setex|psetex|expire|pexpire|expireat|getex|del|unlink|publish|eval|evalsha)\b|\b(ex|px|exat|pxat)\b/.test(text);
-}
 
 /** Without hosts, two names of one system may be schemas of one server: that is not known to be two stores. */
 function mayBeOneStore(a: Operation, b: Operation): boolean {

@@ -1,14 +1,24 @@
 import type { Operation } from '../../domain/operation.ts';
-import { type DetectionContext, type Report, spanOf, traceDetector } from '../detector.ts';
+import { isCacheSystem } from '../cached-copy.ts';
+import { type DetectionContext, type Finding, type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
+import { createExpiringMap } from '../expiring-map.ts';
+import { producerKeys, spanKey } from '../message-flow.ts';
 import { keyOf, type TraceView, targetOf, type Unit, unitWords } from '../trace-view.ts';
 import { type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
 
-/** Stores whose content is a copy: writing one beside a publish loses nothing that cannot be read again. */
-const cacheSystems = new Set(['redis', 'valkey', 'memcached', 'hazelcast', 'caffeine', 'ehcache']);
-
 /** Where messages go because something failed; sending there is part of handling the failure. */
 const failureDestination = /dlq|dlx|dead[-_.]?letter|(^|[-_.])(error|errors|retry|retries|failed|poison)([-_.]|$)/i;
+
+/** How long a consumer is remembered, for publishes that end, as failed, after their message was taken up. */
+const consumedUs = 60_000_000;
+
+/** A publish whose spans say that it failed; its answer may have been lost, and then a consumer shows. */
+interface Unsent {
+  readonly keys: readonly string[];
+  readonly dueUs: number;
+  readonly finding: Finding;
+}
 
 /** A database write and a publish in one unit of work with nothing that ties them together. */
 export const dualWrite = traceDetector(
@@ -21,19 +31,69 @@ export const dualWrite = traceDetector(
       'A service writes its database and publishes a message in one unit of work without an outbox: a crash or a refusal between the two leaves one without the other.',
     fix: 'Write the message into an outbox table in the same transaction as the row, and let a relay (or change data capture) publish it.',
     needs: 'nothing',
-    options: {},
+    options: {
+      settleMs: {
+        is: 'number',
+        unit: 'ms',
+        default: 1000,
+        min: 0,
+        max: 600_000,
+        says: 'How long after a publish that failed a consumer may still show that the message left.',
+      },
+    },
     example: () => checkout('none'),
     twin: () => checkout('outbox'),
   },
-  (_options, context) => ({
-    inspect(trace, report) {
-      if (!trace.hasMessages || !trace.hasWrites) return;
-      for (const unit of trace.units) if (unit.publishes.length > 0 && unit.writes.length > 0) inspectUnit(trace, unit, context, report);
-    },
-  }),
+  (settings, context) => {
+    const consumed = createExpiringMap<true>(consumedUs);
+    let unsent: Unsent[] = [];
+    const tell = (one: Unsent, report: Report): void => {
+      if (!one.keys.some((key) => consumed.get(key, one.dueUs) === true)) report(one.finding);
+    };
+    return {
+      inspect(trace, report) {
+        if (!trace.hasMessages) return;
+        for (const unit of trace.units) {
+          for (const consume of unit.consumes) {
+            for (const key of producerKeys(consume, unit)) consumed.set(key, true, consume.endUs);
+            if (consume.message !== undefined && consume.message.id !== '')
+              consumed.set(`id\0${consume.system}\0${consume.message.id}`, true, consume.endUs);
+          }
+        }
+        if (!trace.hasWrites) return;
+        for (const unit of trace.units) {
+          if (unit.publishes.length === 0 || unit.writes.length === 0) continue;
+          inspectUnit(trace, unit, context, report, (finding, attempts) => {
+            const keys = attempts.flatMap((attempt) => [
+              spanKey(attempt.traceId, attempt.spanId),
+              ...(attempt.message !== undefined && attempt.message.id !== '' ? [`id\0${attempt.system}\0${attempt.message.id}`] : []),
+            ]);
+            unsent.push({ keys, dueUs: trace.endUs + settings.settleMs * 1000, finding });
+          });
+        }
+      },
+      advance(atUs, report) {
+        consumed.sweep(atUs);
+        if (unsent.length === 0) return;
+        const open: Unsent[] = [];
+        for (const one of unsent) {
+          if (one.dueUs > atUs) open.push(one);
+          else tell(one, report);
+        }
+        unsent = open;
+      },
+      finish(_atUs, report) {
+        for (const one of unsent) tell(one, report);
+        unsent = [];
+      },
+      size: () => consumed.size + unsent.length,
+    };
+  },
 );
 
-function inspectUnit(trace: TraceView, unit: Unit, context: DetectionContext, report: Report): void {
+type ReportUnsent = (finding: Finding, attempts: readonly Operation[]) => void;
+
+function inspectUnit(trace: TraceView, unit: Unit, context: DetectionContext, report: Report, reportUnsent: ReportUnsent): void {
   const isTied = unit.writes.some(
     (write) =>
       (context.learned.isOutbox(targetOf(write)) && write.kind !== 'delete') || (write.facts !== undefined && write.facts.outboxId !== ''),
@@ -48,7 +108,7 @@ function inspectUnit(trace: TraceView, unit: Unit, context: DetectionContext, re
     if (stores.has(publish.system) || failureDestination.test(publish.target) || destinations.has(publish.target)) continue;
     if (publish.facts !== undefined && publish.facts.outboxId !== '') continue;
     destinations.add(publish.target);
-    inspectPair(trace, unit, publish, outcomes, context, report);
+    inspectPair(trace, unit, publish, outcomes, context, report, reportUnsent);
   }
 }
 
@@ -59,6 +119,7 @@ function inspectPair(
   outcomes: readonly WriteOutcome[],
   context: DetectionContext,
   report: Report,
+  reportUnsent: ReportUnsent,
 ): void {
   const attempts = unit.publishes.filter((other) => other.target === publish.target);
   const sent = attempts.find((attempt) => !attempt.failed);
@@ -76,14 +137,15 @@ function inspectPair(
     ),
   ].filter((name) => name !== '' && name !== publish.target);
   const destination = destinationWords(publish, consumers);
-  const place = context.placeOf(table, shown.write.facts?.domain ?? '');
+  const home = context.placeOf(table, shown.write.facts?.domain ?? '');
   const tables = [...new Set(outcomes.map(({ write }) => targetOf(write)))].filter((name) => name !== '');
+  const place = `${unit.service}\0${table}\0${publish.target}`;
   const shared = {
     atUs: publish.endUs,
     complete: unit.complete,
     service: unit.service,
-    domain: place.domainName,
-    collection: place.collection ?? table,
+    domain: home.domainName,
+    collection: home.collection ?? table,
     facts: {
       service: unit.service,
       table,
@@ -100,7 +162,7 @@ function inspectPair(
       : `publishes to ${destination} and then writes ${tableWords(table)}`;
   report({
     ...shared,
-    place: `${unit.service}\0${table}\0${publish.target}`,
+    place,
     grade: 'structural',
     spans: [spanOf(shown.write), spanOf(publish)],
     tell: () => ({
@@ -112,8 +174,9 @@ function inspectPair(
   const objectKey = keyOf(shown.write);
   if (sent === undefined && lasting?.is === 'committed') {
     const failure = attempts.at(-1) ?? publish;
-    report({
+    const finding: Finding = {
       ...shared,
+      realises: place,
       objectKey,
       place: `${unit.service}\0${table}\0${publish.target}\0publish-failed\0${objectKey}`,
       grade: 'proven',
@@ -123,11 +186,13 @@ function inspectPair(
         title: `${unit.service} committed ${tableWords(table)} but its message to ${destination} never left`,
         explanation: `${unitWords(unit)} committed its write to ${tableWords(table)}, and the publish to ${destination} failed${failure.errorType === '' ? '' : ` (${failure.errorType})`}${attempts.length > 1 ? ` ${attempts.length} times` : ''}. Whoever relies on the message does not know of the row.`,
       }),
-    });
+    };
+    reportUnsent(finding, attempts);
   }
   if (undone !== undefined && sent !== undefined) {
     report({
       ...shared,
+      realises: place,
       objectKey: keyOf(undone.write),
       place: `${unit.service}\0${targetOf(undone.write)}\0${publish.target}\0write-failed\0${keyOf(undone.write)}`,
       grade: 'proven',
@@ -147,7 +212,7 @@ function inspectPair(
 
 /** A write of the service's own state: not a cache, an outbox or an inbox. */
 function isOwnState(write: Operation, context: DetectionContext): boolean {
-  if (write.facts === undefined ? cacheSystems.has(write.system) : write.facts.replicaRole === 'cache') return false;
+  if (write.facts === undefined ? isCacheSystem(write.system) : write.facts.replicaRole === 'cache') return false;
   const table = targetOf(write);
   return !context.learned.isOutbox(table) && !context.learned.isInbox(table);
 }

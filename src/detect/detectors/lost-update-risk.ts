@@ -1,4 +1,5 @@
 import type { Operation } from '../../domain/operation.ts';
+import { isCachedCopy, isCacheSystem } from '../cached-copy.ts';
 import { spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
@@ -50,7 +51,7 @@ export const lostUpdateRisk = traceDetector(
           for (const { write, is, settledUs } of writeOutcomes(unit)) {
             if (is === 'aborted' || !isOverwrite(write)) continue;
             const read = unit.reads.findLast((other) => isReadOf(other, write));
-            if (read === undefined) continue;
+            if (read === undefined || isFill(unit, read, write)) continue;
             const now: ReadModifyWrite = { read, write, settledUs };
             const rowKey = `${storeOf(write)}\0${bareName(targetOf(write))}\0${keyOf(write)}`;
             const known = cycles.get(rowKey, settledUs);
@@ -96,7 +97,25 @@ function isOverwrite(write: Operation): boolean {
   if (write.facts?.versionBase !== undefined) return false;
   const statement = write.statement;
   if (statement === undefined) return write.kind === 'write' && /^update/i.test(write.spanName);
-  return statement.verb === 'update' && !statement.hasVersionPredicate && !statement.isRelativeUpdate;
+  return (
+    statement.verb === 'update' &&
+    !statement.hasVersionPredicate &&
+    !statement.isRelativeUpdate &&
+    !onlyClock.test(statement.fingerprint) &&
+    !isCachedCopy(write)
+  );
+}
+
+/** Every new value is the time of the database, which nobody read before. */
+const onlyClock =
+  /\bset (?:[\w."`[\]]+ ?= ?(?:now ?\( ?\)|current_timestamp(?: ?\( ?\?? ?\))?|clock_timestamp ?\( ?\)|sysdate|getdate ?\( ?\)|utc_timestamp ?\( ?\)) ?,? ?)+(?:where|$)/i;
+
+/** A cache that had not got it is filled from the store that has: the value is not computed from what the cache said. */
+function isFill(unit: Unit, read: Operation, write: Operation): boolean {
+  return (
+    isCacheSystem(write.system) &&
+    unit.reads.some((other) => other.system !== write.system && other.startUs >= read.startUs && other.endUs <= write.endUs)
+  );
 }
 
 function isReadOf(read: Operation, write: Operation): boolean {

@@ -2,7 +2,7 @@ import type { Operation } from '../../domain/operation.ts';
 import { type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
 import { type TraceView, targetOf } from '../trace-view.ts';
-import { type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
+import { mayStand, type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
 
 interface ServiceWrites {
   readonly committed: WriteOutcome[];
@@ -73,7 +73,7 @@ export const partialWrite = traceDetector(
         },
         tell: () => ({
           title: `${kept.write.service} kept its write to \`${keptTable}\` though ${lost.write.service} failed to write \`${lostTable}\``,
-          explanation: `One ${suspect.root === '' ? 'trace' : `\`${suspect.root}\``} wrote \`${keptTable}\` in ${kept.write.service}, and ${lost.write.service}'s write to \`${lostTable}\` ${lost.settledBy === lost.write ? 'failed' : 'was rolled back'}${lost.write.sqlState === '' ? '' : ` (SQLSTATE ${lost.write.sqlState})`}. Nothing in the trace took the first write back.`,
+          explanation: `One ${suspect.root === '' ? 'trace' : `\`${suspect.root}\``} wrote \`${keptTable}\` in ${kept.write.service}, and ${lost.write.service}'s write to \`${lostTable}\` ${lost.settledBy === lost.write ? 'failed' : 'was rolled back'}${lost.write.sqlState === '' ? '' : ` (SQLSTATE ${lost.write.sqlState})`}. Nothing in the trace took the first write back.${kept.isHidden === true ? ` How ${kept.write.service}'s own transaction ended does not show in its spans.` : ''}`,
         }),
       });
     };
@@ -133,7 +133,7 @@ function writesByService(trace: TraceView, isPlumbing: (table: string) => boolea
     for (const outcome of writeOutcomes(unit)) {
       if (isPlumbing(targetOf(outcome.write))) continue;
       if (outcome.write.facts !== undefined && outcome.write.facts.sagaId !== '') writes.isSaga = true;
-      if (outcome.is === 'committed') writes.committed.push(outcome);
+      if (mayStand(outcome)) writes.committed.push(outcome);
       else if (outcome.is === 'aborted') writes.aborted.push(outcome);
     }
   }

@@ -7,7 +7,7 @@ import { isWithin, storeOf, type TraceView, targetOf, type Unit, unitWords } fro
 /** Failures after which nobody knows whether the other side did the work. A refused connection is not one: nothing was sent. */
 const unknownOutcome =
   /time[-_ ]?d?[-_ ]?out|etimedout|econnreset|econnaborted|connection ?reset|reset by peer|socket ?hang ?up|hangup|premature|broken ?pipe|epipe|deadline|unavailable|interrupted|closed before|eof/i;
-const refused = /econnrefused|connection ?refused|enotfound|unknownhost|name resolution/i;
+const unsent = /refused|enotfound|unknownhost|name resolution|notpermitted|circuit|bulkhead|certificate|\bssl|\btls|handshake/i;
 
 /** An effect sent again after a failure that leaves its outcome unknown, with nothing by which the receiver could tell. */
 export const retryWithoutIdempotency = traceDetector(
@@ -66,13 +66,13 @@ export const retryWithoutIdempotency = traceDetector(
 
 function isUncertain(operation: Operation): boolean {
   if (!operation.failed && operation.httpStatus < 500) return false;
-  if (refused.test(operation.errorType)) return false;
+  if (unsent.test(operation.errorType)) return false;
   if (operation.kind === 'call')
     return (
       operation.httpStatus >= 500 ||
       /^5\d\d$/.test(operation.errorType) ||
-      unknownOutcome.test(operation.errorType) ||
-      (operation.httpStatus === 0 && operation.errorType === '')
+      // It was sent, as far as the error tells, and no answer came.
+      operation.httpStatus === 0
     );
   if (!operation.failed) return false;
   // A statement that the server answered with an error did nothing; only a lost answer leaves the outcome open.
