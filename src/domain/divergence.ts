@@ -23,4 +23,6 @@ export interface Divergence {
   readonly status: 'suspected' | 'confirmed';
   readonly seenAt: Readonly<Record<string, Position>>;
   readonly firstSeenMs: number;
+  /** Replica id -> the store's mark of the version of the row that was read, where it has one. Not kept: it only tells two looks apart. */
+  readonly stamps?: Readonly<Record<string, string>>;
 }

@@ -1,6 +1,9 @@
 /**
  * Lag is not divergence. A difference is confirmed only if it is still there, unchanged on every replica, after each of them has
  * passed the positions at which it was seen (LSN where two share a history, else the staleness budget).
+ *
+ * Unchanged means not written in between: a row that is set to one value, to another and back looks as it did, and on a follower that
+ * lags it looks different again. Where a store marks the versions of its rows, the marks must be the same too.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
@@ -38,7 +41,7 @@ const MAX_LOOKS = 3;
 const KEYS_PER_READ = 1_000;
 
 export async function confirmDivergences(options: ConfirmOptions): Promise<Confirmation> {
-  const { collection, connections, clock, signal, stalenessMs } = options;
+  const { collection, connections, signal, stalenessMs } = options;
   const shape = options.shape ?? (await agreedShape(collection, connections, signal));
   const confirmed: Divergence[] = [];
   const healed: Key[] = [];
@@ -46,32 +49,54 @@ export async function confirmDivergences(options: ConfirmOptions): Promise<Confi
   let pending = options.divergences;
   for (let look = 0; look < MAX_LOOKS && pending.length > 0; look += 1) {
     const hasPassed = stalenessMs === undefined || (await waitForPositions(latestPositions(pending), options, stalenessMs));
-    const changed: Divergence[] = [];
-    for (let at = 0; at < pending.length; at += KEYS_PER_READ) {
-      const batch = pending.slice(at, at + KEYS_PER_READ);
-      const now = await readDivergences({ collection, connections, keys: batch.map((one) => one.key), shape, clock, signal });
-      const differing = new Map(now.divergences.map((one) => [keyText(shape.key, one.key), one]));
-      for (const seen of batch) {
-        const again = differing.get(keyText(shape.key, seen.key));
-        if (again === undefined) healed.push(seen.key);
-        else if (isUnchanged(shape, seen, again)) {
-          const status = hasPassed && stalenessMs !== undefined ? 'confirmed' : 'suspected';
-          (hasPassed ? confirmed : flapping).push({ ...again, status, seenAt: seen.seenAt, firstSeenMs: seen.firstSeenMs });
-        } else changed.push({ ...again, firstSeenMs: seen.firstSeenMs });
-      }
-    }
-    pending = changed;
+    const again = await lookAgain({ ...options, shape }, pending);
+    const status = hasPassed && stalenessMs !== undefined ? 'confirmed' : 'suspected';
+    (hasPassed ? confirmed : flapping).push(...again.unchanged.map((one) => ({ ...one, status }) as const));
+    healed.push(...again.healed);
+    pending = again.changed;
     signal.throwIfAborted();
   }
   return { confirmed, healed, flapping: [...flapping, ...pending] };
 }
 
-function isUnchanged(shape: Shape, before: Divergence, after: Divergence): boolean {
+export interface SecondLook {
+  /** Different as before, and not written since. */
+  readonly unchanged: readonly Divergence[];
+  /** Different, but not as before: seen for the first time, as it is now. */
+  readonly changed: readonly Divergence[];
+  readonly healed: readonly Key[];
+}
+
+/** Reads the keys of `seen` once more and says what became of each. */
+export async function lookAgain(
+  options: Pick<ConfirmOptions, 'collection' | 'connections' | 'clock' | 'signal'> & { readonly shape: Shape },
+  seen: readonly Divergence[],
+): Promise<SecondLook> {
+  const { shape } = options;
+  const unchanged: Divergence[] = [];
+  const changed: Divergence[] = [];
+  const healed: Key[] = [];
+  for (let at = 0; at < seen.length; at += KEYS_PER_READ) {
+    const batch = seen.slice(at, at + KEYS_PER_READ);
+    const now = await readDivergences({ ...options, keys: batch.map((one) => one.key) });
+    const differing = new Map(now.divergences.map((one) => [keyText(shape.key, one.key), one]));
+    for (const before of batch) {
+      const again = differing.get(keyText(shape.key, before.key));
+      if (again === undefined) healed.push(before.key);
+      else if (isUnchanged(shape, before, again)) unchanged.push({ ...again, seenAt: before.seenAt, firstSeenMs: before.firstSeenMs });
+      else changed.push({ ...again, firstSeenMs: before.firstSeenMs });
+    }
+  }
+  return { unchanged, changed, healed };
+}
+
+/** Whether two looks at a key saw the same versions of its rows. */
+export function isUnchanged(shape: Shape, before: Divergence, after: Divergence): boolean {
   return Object.keys({ ...before.replicas, ...after.replicas }).every((replica) => {
     const one = before.replicas[replica] ?? null;
     const two = after.replicas[replica] ?? null;
     if (one === null || two === null) return one === two;
-    return rowDigest(shape, one) === rowDigest(shape, two);
+    return before.stamps?.[replica] === after.stamps?.[replica] && rowDigest(shape, one) === rowDigest(shape, two);
   });
 }
 

@@ -5,7 +5,7 @@ import type { Collection } from '../domain/collection.ts';
 import type { RowDigest } from '../domain/digest.ts';
 import type { Divergence, Position } from '../domain/divergence.ts';
 import { type Key, keyText, type Row, type Shape } from '../domain/row.ts';
-import type { ReplicaConnection } from '../io/replicas/replica.ts';
+import type { ReadRow, ReplicaConnection } from '../io/replicas/replica.ts';
 import { agreedShape } from './compare-shape.ts';
 
 export interface KeysOptions {
@@ -49,10 +49,22 @@ export async function readDivergences(options: KeysOptions & { readonly shape: S
     const rows: Readonly<Record<string, Row | null>> = Object.fromEntries(reads.map((read) => [read.id, read.rows.get(text)?.row ?? null]));
     const divergence = judgeRows(collection.name, shape, key, rows, facts, seenAt, clock.nowMs());
     if (divergence === undefined) equalKeys.push(key);
-    else divergences.push(divergence);
+    else divergences.push({ ...divergence, stamps: stampsOf(reads, text) });
     digests.set(text, Object.fromEntries(reads.map((read) => [read.id, read.rows.get(text)?.digest ?? null])));
   }
   return { divergences, equalKeys, digests };
+}
+
+function stampsOf(
+  reads: readonly { readonly id: string; readonly rows: ReadonlyMap<string, ReadRow> }[],
+  text: string,
+): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    reads.flatMap(({ id, rows }) => {
+      const stamp = rows.get(text)?.stamp;
+      return stamp === undefined ? [] : [[id, stamp]];
+    }),
+  );
 }
 
 function factsOf(collection: Collection, connections: readonly ReplicaConnection[]): readonly ReplicaFacts[] {

@@ -18,6 +18,8 @@ export interface ReadRow {
   readonly key: Key;
   readonly row: Row;
   readonly digest: RowDigest;
+  /** The store's own mark of this version of the row, another after every write; absent where it has none. */
+  readonly stamp?: string;
 }
 
 /** What a row is compared by before it is fetched. */

@@ -31,6 +31,8 @@ export interface Table {
   readonly serverVersion: number;
   readonly isUtf8: boolean;
   readonly hasAlwaysIdentity: boolean;
+  /** Rows have system columns: no view, no foreign table. */
+  readonly isStored: boolean;
   /** Rows by the planner's statistics; 0 where it does not know. */
   readonly estimatedRows: number;
 }
@@ -204,6 +206,7 @@ export async function describeTable(collection: Collection, replica: Replica, se
     serverVersion: Number(found['version']),
     isUtf8: found['encoding'] === 'UTF8',
     hasAlwaysIdentity,
+    isStored: ['r', 'p', 'm'].includes(String(found['relkind'])),
     estimatedRows: Number(found['rows']),
   };
 }

@@ -1,13 +1,13 @@
 /** PostgreSQL 13 and newer as a replica. */
 import { systemClock } from '../../../base/clock.ts';
 import type { Collection, Replica } from '../../../domain/collection.ts';
-import type { Position } from '../../../domain/divergence.ts';
 import type { Shape } from '../../../domain/row.ts';
 import { ChangedSinceRead } from '../changed-since-read.ts';
 import { handOver } from '../hand-over.ts';
 import type { ReplicaConnection, ReplicaCounters } from '../replica.ts';
 import { applyEffects } from './apply.ts';
 import { describeTable, type Table } from './describe.ts';
+import { hasPassedPosition, readPosition } from './position.ts';
 import { readRows } from './read-rows.ts';
 import { digestBuckets, digestRange, readEntries } from './scan.ts';
 import { nativeFamily } from './native-hash.ts';
@@ -37,19 +37,12 @@ export function openPostgresReplica(collection: Collection, replica: Replica): R
         return known.shape;
       }),
 
-    position: (signal) => pool.use(signal, (session) => readPosition(session)),
+    position: (signal) => pool.use(signal, (session) => readPosition(session, known?.sql)),
 
     hasPassed: (position, stalenessMs, signal) =>
-      pool.use(signal, async (session) => {
-        if (position.is === 'lsn') {
-          const other = split(position.text);
-          const own = await readPosition(session);
-          const mine = split(own.text);
-          // A physical follower and the leader that it follows have one history. Anything else has only time in common.
-          if (own.is === 'lsn' && other.stream === mine.stream && (other.follows || mine.follows)) return mine.lsn >= other.lsn;
-        }
-        return systemClock.nowMs() - position.atMs >= stalenessMs;
-      }),
+      pool.use(signal, async (session) =>
+        hasPassedPosition(await readPosition(session, known?.sql), position, replica, stalenessMs, systemClock.nowMs()),
+      ),
 
     digest: (shape, ranges, signal) =>
       pool.transaction(signal, READ_ONLY, async (session) => {
@@ -117,33 +110,4 @@ export function openPostgresReplica(collection: Collection, replica: Replica): R
 
     close: () => pool.close(),
   };
-}
-
-/**
- * `system/database:lsn:role`. An LSN is comparable only between a leader and its physical followers; two tables of one server that
- * are kept equal by an application share the stream, and it says nothing about them: hence the role.
- */
-async function readPosition(session: Session): Promise<Position> {
-  const [row] = await session.query(
-    `SELECT pg_is_in_recovery() AS follows, current_database() AS name,
-            (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0'::pg_lsn)::text AS lsn`,
-  );
-  const atMs = systemClock.nowMs();
-  let system: string;
-  try {
-    const [control] = await session.query('SELECT system_identifier::text AS id FROM pg_control_system()');
-    system = String(control?.['id']);
-  } catch {
-    return { is: 'wall-clock', text: new Date(atMs).toISOString(), atMs };
-  }
-  return {
-    is: 'lsn',
-    text: `${system}/${String(row?.['name'])}:${String(row?.['lsn'])}:${row?.['follows'] === true ? 'follower' : 'leader'}`,
-    atMs,
-  };
-}
-
-function split(text: string): { readonly stream: string; readonly lsn: bigint; readonly follows: boolean } {
-  const match = /^(.*):(\d+):(leader|follower)$/s.exec(text);
-  return { stream: match?.[1] ?? '', lsn: BigInt(match?.[2] ?? 0), follows: match?.[3] === 'follower' };
 }

@@ -15,14 +15,21 @@ export async function readRows(session: Session, table: Table, shape: Shape, key
     const batch = keys.slice(at, at + BATCH_KEYS);
     const columns = shape.columns.map((_column, index) => `c${index}`);
     const keyTexts = shape.key.map((name, index) => `c${shape.columns.findIndex((column) => column.name === name)} AS k${index}`);
+    // The transaction that wrote this version of the row: another write, another number, even where it wrote the same values.
+    const stamp = table.isStored ? ', t.xmin::text AS stamp' : ", '' AS stamp";
     const rows = await session.query(
-      `SELECT ${[...columns, ...keyTexts].join(', ')}, ${rowDigestExpression(table, shape)} AS digest FROM ${textsFrom(table, shape, `, ${wanted(shape.key.length)} WHERE ${keyMatch(table, shape)} ${lock}`)}`,
+      `SELECT ${[...columns, ...keyTexts].join(', ')}, stamp, ${rowDigestExpression(table, shape)} AS digest FROM ${textsFrom(table, shape, `, ${wanted(shape.key.length)} WHERE ${keyMatch(table, shape)} ${lock}`, stamp)}`,
       keyParameters(shape, batch),
     );
     for (const row of rows) {
       const values: Record<string, string | null> = {};
       for (const [index, column] of shape.columns.entries()) values[column.name] = row[`c${index}`] as string | null;
-      read.push({ key: keyOf(shape, row), row: values as Row, digest: parseRowDigest(String(row['digest'])) });
+      read.push({
+        key: keyOf(shape, row),
+        row: values as Row,
+        digest: parseRowDigest(String(row['digest'])),
+        ...(table.isStored ? { stamp: String(row['stamp']) } : {}),
+      });
     }
   }
   return read;
