@@ -11,6 +11,7 @@ import { openLmdbJournal } from './io/journal/lmdb.ts';
 import { openMemoryJournal } from './io/journal/memory.ts';
 import { openOpenAi } from './io/llm/openai.ts';
 import { readChooseRepairPrompt } from './io/llm/prompt-file.ts';
+import { readTls } from './io/otlp/tls-files.ts';
 import { openPostgresQueue, openRedisQueue } from './io/queue/bullmq.ts';
 import type { Queue } from './io/queue/queue.ts';
 import { openReplica } from './io/replicas/registry.ts';
@@ -110,10 +111,13 @@ async function open(options: ServiceOptions, keep: (what: string, close: () => P
   const takesOperations = role === 'all' || role === 'ingest';
   const journal = takesOperations ? await openJournal(config, dataDir) : undefined;
   if (journal !== undefined) keep('the journal', () => journal.close());
+  const tls = takesOperations && config.ingest.tls !== undefined ? readTls(config.ingest.tls) : undefined;
   const pipeline: Pipeline = await startPipeline(context, {
     config,
     queue,
-    ...(journal === undefined ? {} : { ingest: { host, httpPort: wantedHttp, grpcPort: wantedGrpc, journal } }),
+    ...(journal === undefined
+      ? {}
+      : { ingest: { host, httpPort: wantedHttp, grpcPort: wantedGrpc, journal, ...(tls === undefined ? {} : { tls }) } }),
     isWorker: role === 'all' || role === 'worker',
     isOnlyProcess: role === 'all' && config.database === 'embedded',
     dataDir,
@@ -123,7 +127,7 @@ async function open(options: ServiceOptions, keep: (what: string, close: () => P
 
   const shownHost = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host;
   const addressOf = (port: number | null | undefined): string | undefined =>
-    port === null || port === undefined ? undefined : `http://${shownHost}:${port}`;
+    port === null || port === undefined ? undefined : `${tls === undefined ? 'http' : 'https'}://${shownHost}:${port}`;
   const api =
     role === 'all' || role === 'api'
       ? await startApi({ context, metrics: () => renderMetrics(context, ingest), host, port: wantedApi, dataDir, config })

@@ -8,6 +8,7 @@ import { type ConfigFile, configJsonSchema, dayMs, type replicaSchema } from './
 export interface ConfigChecks {
   readonly invariant?: (sentence: string) => string | null;
   readonly strategies?: readonly string[];
+  readonly logPattern?: (pattern: string) => string | null;
 }
 
 export type Say = (path: readonly PropertyKey[], says: string, key?: string) => void;
@@ -113,6 +114,10 @@ export function checkMeaning(file: ConfigFile, checks: ConfigChecks, say: Say): 
       say(['queue'], `${show(url)} is neither database nor a redis:// URL; write one of them.`);
   if (file.llm !== undefined && engineOf(file.llm.baseUrl) !== 'http')
     say(['llm', 'baseUrl'], `${show(file.llm.baseUrl)} is not an http:// or https:// URL; write one such as http://localhost:11434/v1.`);
+  for (const [i, { pattern }] of file.ingest.logKeys.entries()) {
+    const wrong = checks.logPattern?.(pattern) ?? null;
+    if (wrong !== null) say(['ingest', 'logKeys', i, 'pattern'], wrong);
+  }
   const tokens = new Map<string, string>();
   for (const [person, { token, domains: theirs }] of Object.entries(file.people)) {
     const twin = tokens.get(token);

@@ -109,6 +109,18 @@ const personSchema = z.strictObject({
   token: z.string().min(16).max(512).describe('Bearer token, 16 characters or more; write ${VARIABLE} to take it from the environment.'),
 });
 
+const logKeySchema = z.strictObject({
+  pattern: z
+    .string()
+    .min(3)
+    .max(500)
+    .describe(
+      'Regular expression (RE2: no look-around, no back references) with a group (?<key>...), and (?<version>...) if the text has one.',
+    ),
+  collection: name.describe('The collection, or kind of object, that the key belongs to.'),
+  operation: z.enum(['read', 'write', 'append', 'delete', 'compensate']).default('write').describe('What the record says was done.'),
+});
+
 const options = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.array(z.string())]));
 
 export const configSchema = z.strictObject({
@@ -155,6 +167,29 @@ export const configSchema = z.strictObject({
         .default('lmdb')
         .describe('lmdb: what was acknowledged survives a crash; memory: faster, and a crash loses what was not yet processed.'),
       journalMb: z.int().min(16).max(1_048_576).default(4096).describe('Largest journal before exporters are told to wait, MiB.'),
+      token: z
+        .string()
+        .min(16)
+        .max(512)
+        .optional()
+        .describe('Bearer token that exporters must send, 16 characters or more; write ${VARIABLE}. Absent: none is asked for.'),
+      tls: z
+        .strictObject({
+          cert: z.string().min(1).describe('PEM file of the certificate and its chain, relative to this file.'),
+          key: z.string().min(1).describe('PEM file of its private key, relative to this file.'),
+        })
+        .optional()
+        .describe('TLS on both OTLP ports; absent: none.'),
+      corsOrigins: z
+        .array(z.string().min(1))
+        .max(64)
+        .default([])
+        .describe('Origins of pages that may post traces from a browser, such as https://shop.example; * is any.'),
+      logKeys: z
+        .array(logKeySchema)
+        .max(64)
+        .default([])
+        .describe('What the text of a log record with a trace id says about an object: it becomes an operation of that trace.'),
     })
     .prefault({}),
   detect: z

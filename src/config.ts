@@ -11,6 +11,7 @@ import { checkMeaning, type ConfigChecks, engineOf, meansOtherwise, sayIssue } f
 import { type ConfigFile, configSchema, type replicaSchema } from './config-schema.ts';
 import type { Collection, Replica } from './domain/collection.ts';
 import type { ConsistencyDomain, Risk } from './domain/consistency-domain.ts';
+import { parseLogPattern } from './ingest/log-keys.ts';
 import { parseDeclaredInvariant } from './propose/declared-invariant.ts';
 import { strategies } from './propose/registry.ts';
 
@@ -51,6 +52,10 @@ const standardChecks: ConfigChecks = {
   invariant: (sentence) => {
     const parsed = parseDeclaredInvariant(sentence);
     return parsed.is === 'unknown' ? parsed.says : null;
+  },
+  logPattern: (pattern) => {
+    const read = parseLogPattern(pattern);
+    return read.is === 'wrong' ? read.says : null;
   },
 };
 
@@ -144,7 +149,8 @@ const riskOf: Readonly<Record<ConsistencyDomain['consistency'], Risk>> = {
 };
 
 function toConfig(file: ConfigFile, path: string, warnings: readonly string[]): Config {
-  const { queue, domains, collections, people, policies, ...rest } = file;
+  const { queue, domains, collections, people, policies, ingest, ...rest } = file;
+  const folder = path === '' ? '.' : dirname(path);
   return deepFreeze({
     ...rest,
     file: path,
@@ -170,7 +176,11 @@ function toConfig(file: ConfigFile, path: string, warnings: readonly string[]): 
       };
     }),
     people: Object.entries(people).map(([person, it]) => ({ name: person, role: it.role, domains: it.domains, token: it.token })),
-    policies: policies === undefined ? null : resolve(path === '' ? '.' : dirname(path), policies),
+    policies: policies === undefined ? null : resolve(folder, policies),
+    ingest: {
+      ...ingest,
+      ...(ingest.tls === undefined ? {} : { tls: { cert: resolve(folder, ingest.tls.cert), key: resolve(folder, ingest.tls.key) } }),
+    },
     warnings,
   });
 }

@@ -4,8 +4,6 @@ import { loadConfig } from './config.ts';
 import { registerDemo } from './demo-command.ts';
 import { type CliContext, createProgram, explainError, runProgram } from './edge/cli/program.ts';
 import { commands } from './edge/cli/registry.ts';
-import { parseDeclaredInvariant } from './propose/declared-invariant.ts';
-import { strategies } from './propose/registry.ts';
 import { registerStart } from './start-command.ts';
 
 /** Open handles of a dependency must not keep a finished command alive. */
@@ -41,14 +39,7 @@ const context: CliContext = {
   exit: (code) => {
     exitCode = code;
   },
-  loadConfig: (path) =>
-    loadConfig(resolve(path ?? 'homeostat.yaml'), process.env, {
-      invariant: (sentence) => {
-        const parsed = parseDeclaredInvariant(sentence);
-        return parsed.is === 'unknown' ? parsed.says : null;
-      },
-      strategies: strategies.map((strategy) => strategy.id),
-    }),
+  loadConfig: (path) => loadConfig(resolve(path ?? 'homeostat.yaml'), process.env),
 };
 
 await runProgram(createProgram(context, [...commands, registerStart, registerDemo], version), context, process.argv.slice(2));

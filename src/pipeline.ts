@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type { Config } from './config.ts';
 import { createDetection } from './detect/run.ts';
 import type { Journal } from './io/journal/journal.ts';
+import type { TlsFiles } from './io/otlp/tls-files.ts';
 import type { Queue } from './io/queue/queue.ts';
 import { saveForecasts } from './io/store/forecasts.ts';
 import { loadSeriesPoints, pruneSeriesPoints, saveSeriesPoints } from './io/store/series.ts';
@@ -40,8 +41,14 @@ export interface Pipeline {
 export interface PipelineOptions {
   readonly config: Config;
   readonly queue: Queue;
-  /** Where operations come in; absent: this process does not take them. */
-  readonly ingest?: { readonly host: string; readonly httpPort: number; readonly grpcPort: number; readonly journal: Journal };
+  /** Where operations come in, and the PEM texts of TLS; absent: this process does not take them. */
+  readonly ingest?: {
+    readonly host: string;
+    readonly httpPort: number;
+    readonly grpcPort: number;
+    readonly journal: Journal;
+    readonly tls?: TlsFiles;
+  };
   /** Whether this process compares, proposes and repairs. */
   readonly isWorker: boolean;
   readonly isOnlyProcess: boolean;
@@ -110,6 +117,11 @@ async function startIntake(
     grpcPort: intake.grpcPort,
     journal: intake.journal,
     clock,
+    logKeys: config.ingest.logKeys,
+    corsOrigins: config.ingest.corsOrigins,
+    largestBodyBytes: config.ingest.maxBodyMb * 1024 * 1024,
+    ...(config.ingest.token === undefined ? {} : { token: config.ingest.token }),
+    ...(intake.tls === undefined ? {} : { tls: intake.tls }),
     onFailure: (error) => log('warn', `operations wait to be processed: ${sayError(error)}`),
     onOperations: async (operations) => {
       forecast?.observe(operations);

@@ -1,18 +1,25 @@
 import { AttributeDecoder } from './attribute-decoder.ts';
 import { ByteInterner } from './byte-interner.ts';
 import type { Decoded } from './decode-otlp-protobuf.ts';
+import { LogKeys, longestLogText } from './log-keys.ts';
 import { Malformed, ProtobufWire } from './protobuf-wire.ts';
 import type { SpanBatch } from './span-batch.ts';
 import { isConsistencyCode } from './wanted-attributes.ts';
 
 /**
  * `ExportLogsServiceRequest` from protobuf into the columns of spans. A log record is kept where it names a trace and carries a
- * `consistency.*` attribute: it then is one operation of the span that wrote it. All other records say nothing about state.
+ * `consistency.*` attribute, or where its text matches a declared pattern: it then is one operation of the span that wrote it. All other
+ * records say nothing about state.
  */
 export class LogsDecoder {
   readonly #wire = new ProtobufWire();
   readonly #strings = new ByteInterner(8192, 1024 * 1024);
   readonly #attributes = new AttributeDecoder(this.#wire, this.#strings);
+  readonly #keys: LogKeys;
+
+  constructor(keys: LogKeys = new LogKeys()) {
+    this.#keys = keys;
+  }
 
   decode(bytes: Uint8Array, batch: SpanBatch): Decoded {
     this.#strings.renew();
@@ -50,6 +57,8 @@ export class LogsDecoder {
     const row = batch.openRow();
     let hasTraceId = false;
     let observedUs = 0;
+    let bodyStart = 0;
+    let bodyEnd = 0;
     let at = start;
     while (at < end) {
       let tag = wire.bytes[at++] as number;
@@ -62,10 +71,13 @@ export class LogsDecoder {
         if (tag === 0x09) batch.startUs[row] = wire.microseconds(at);
         else observedUs = wire.microseconds(at);
         at += 8;
-      } else if (tag === 0x32 || tag === 0x4a || tag === 0x52 || tag === 0x62) {
+      } else if (tag === 0x2a || tag === 0x32 || tag === 0x4a || tag === 0x52 || tag === 0x62) {
         const stop = wire.lengthPrefix(at, end);
         if (tag === 0x32) this.#attributes.keyValue(wire.at, stop, batch.attributes);
-        else if (tag === 0x4a) hasTraceId = this.#copyId(stop, 16, batch.ids, row * 32);
+        else if (tag === 0x2a) {
+          bodyStart = wire.at;
+          bodyEnd = stop;
+        } else if (tag === 0x4a) hasTraceId = this.#copyId(stop, 16, batch.ids, row * 32);
         else if (tag === 0x52) this.#copyId(stop, 8, batch.ids, row * 32 + 16);
         else batch.name[row] = this.#strings.intern(wire.bytes, wire.view, wire.at, stop);
         at = stop;
@@ -74,9 +86,23 @@ export class LogsDecoder {
     if (at !== end) throw new Malformed('a log record ends inside a field');
     if (batch.startUs[row] === 0) batch.startUs[row] = observedUs;
     batch.endUs[row] = batch.startUs[row] as number;
-    if (hasTraceId && saysState(batch, row)) batch.keepRow();
+    if (hasTraceId && (saysState(batch, row) || this.#matchesText(bodyStart, bodyEnd, batch))) batch.keepRow();
     else batch.dropRow();
   };
+
+  /** Whether the body is a text that a declared pattern reads; its attributes are then in the open row. */
+  #matchesText(start: number, end: number, batch: SpanBatch): boolean {
+    if (this.#keys.isEmpty) return false;
+    let matches = false;
+    this.#wire.nested(start, end, 0x0a, batch, (from, to) => {
+      // Up to four bytes a character.
+      const text = this.#wire.bytes.toString('utf8', from, Math.min(to, from + longestLogText * 4));
+      matches = this.#keys.describe(text, batch, this.#intern);
+    });
+    return matches;
+  }
+
+  readonly #intern = (text: string): number => this.#strings.strings.push(text) - 1;
 
   #copyId(stop: number, length: number, into: Uint8Array, offset: number): boolean {
     const start = this.#wire.at;

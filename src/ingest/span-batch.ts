@@ -1,3 +1,5 @@
+import type { Measurement } from '../domain/measurement.ts';
+
 /**
  * Spans as columns: what one export request holds, without an object a span. Rows are numbered in the order in which they came.
  * Attributes, events and links of row `i` are at `[start[i], start[i + 1])` of their columns. Strings are numbers into `strings`.
@@ -40,6 +42,8 @@ export class SpanBatch {
   strings: readonly string[] = [''];
   /** Rows are log records that carry `consistency.*` attributes: their ids are those of the span that wrote them. */
   isLog = false;
+  /** What a request of metrics says; it has no rows. */
+  measurements: readonly Measurement[] = [];
   /** Spans that were refused, by reason; the rest of the request is taken. */
   readonly rejected: Map<RejectReason, number> = new Map();
 
@@ -53,6 +57,7 @@ export class SpanBatch {
     this.resourceAttributes.count = 0;
     this.strings = strings;
     this.isLog = false;
+    this.measurements = [];
     if (this.rejected.size > 0) this.rejected.clear();
   }
 

@@ -1,6 +1,5 @@
 import type { RejectReason } from '../ingest/span-batch.ts';
-import type { RefusedReason } from '../io/otlp/http.ts';
-import type { Payload } from '../io/otlp/payload.ts';
+import type { Payload, RefusedReason } from '../io/otlp/payload.ts';
 
 /** Names as in `/metrics`, without the prefix; monotonic unless the name ends in `_now`. */
 export interface IngestCounters {
@@ -10,6 +9,8 @@ export interface IngestCounters {
   readonly spans_accepted: number;
   readonly spans_duplicate: number;
   readonly spans_processed: number;
+  /** Numbers of stores' own metrics that bear on consistency; all others are passed over. */
+  readonly measurements: number;
   readonly spans_decoded_again: number;
   readonly operations: number;
   readonly journal_bytes_now: number;
@@ -29,6 +30,7 @@ export interface IngestCounting {
   readonly refuse: (reason: RefusedReason) => void;
   rejectSpans(reason: RejectReason, count: number): void;
   operations(count: number): void;
+  measured(count: number): void;
   processed(spans: number): void;
   redecoded(spans: number): void;
   read(now: {
@@ -46,6 +48,7 @@ export function createIngestCounters(): IngestCounting {
   let accepted = 0;
   let processed = 0;
   let redecoded = 0;
+  let measured = 0;
   let operations = 0;
   const refused: Record<string, number> = {};
   const rejected: Record<string, number> = {};
@@ -70,6 +73,9 @@ export function createIngestCounters(): IngestCounting {
     operations: (count) => {
       operations += count;
     },
+    measured: (count) => {
+      measured += count;
+    },
     processed: (spans) => {
       processed += spans;
     },
@@ -83,6 +89,7 @@ export function createIngestCounters(): IngestCounting {
       spans_accepted: accepted,
       spans_duplicate: now.duplicateSpans,
       spans_processed: processed,
+      measurements: measured,
       spans_decoded_again: redecoded,
       operations,
       journal_bytes_now: now.journalBytes,

@@ -1,16 +1,19 @@
 import { gunzipSync } from 'node:zlib';
 import type { Clock } from '../base/clock.ts';
+import type { Measurement } from '../domain/measurement.ts';
 import type { Operation } from '../domain/operation.ts';
 import { JsonDecoder } from '../ingest/decode-otlp-json.ts';
 import { LogsDecoder } from '../ingest/decode-otlp-logs.ts';
+import { MetricsDecoder } from '../ingest/decode-otlp-metrics.ts';
 import { type Decoded, ProtobufDecoder } from '../ingest/decode-otlp-protobuf.ts';
 import { createSpanDedupe } from '../ingest/dedupe.ts';
+import { type LogKey, LogKeys } from '../ingest/log-keys.ts';
 import { OperationReader } from '../ingest/operation-from-span.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
 import type { Journal, JournalRecord } from '../io/journal/journal.ts';
 import { openOtlpGrpc } from '../io/otlp/grpc.ts';
-import { openOtlpHttp, type OtlpReceiver } from '../io/otlp/http.ts';
-import { largestBodyBytes, type Payload, type Receipt } from '../io/otlp/payload.ts';
+import { openOtlpHttp } from '../io/otlp/http.ts';
+import { largestBodyBytes, type Payload, type Receipt, type Receiver } from '../io/otlp/payload.ts';
 import { createIngestCounters, type IngestCounters } from './ingest-loop-counters.ts';
 
 export interface IngestOptions {
@@ -25,6 +28,8 @@ export interface IngestOptions {
    * payload until this has returned for it and `replayWindowMs` more have passed, so what it throws away at a crash comes again.
    */
   readonly onOperations: (operations: readonly Operation[]) => void | Promise<void>;
+  /** Takes what stores' own metrics say; in the same order, after it was acknowledged. */
+  readonly onMeasurements?: (measurements: readonly Measurement[]) => void;
   /** A failure of `onOperations`, or of the journal at its checkpoint: ingestion goes on, the loop tries again. */
   readonly onFailure: (error: unknown) => void;
   /** How much of the past the detectors should see again after a restart: their window. */
@@ -36,6 +41,11 @@ export interface IngestOptions {
   readonly replayBytes?: number;
   /** Spans remembered to drop duplicates. */
   readonly dedupeCapacity?: number;
+  /** Patterns by which texts of log records become operations. */
+  readonly logKeys?: readonly LogKey[];
+  readonly corsOrigins?: readonly string[];
+  /** Largest request after decompression, bytes. */
+  readonly largestBodyBytes?: number;
   readonly token?: string;
   readonly tls?: { readonly key: string; readonly cert: string };
 }
@@ -59,11 +69,18 @@ export interface Ingest {
  */
 export async function startIngest(options: IngestOptions): Promise<Ingest> {
   const { journal, clock } = options;
+  const largest = options.largestBodyBytes ?? largestBodyBytes;
   const replayWindowMs = options.replayWindowMs ?? 60_000;
   const replayBytes = options.replayBytes ?? 64 * 1024 * 1024;
   const counters = createIngestCounters();
   const dedupe = createSpanDedupe(options.dedupeCapacity === undefined ? {} : { capacity: options.dedupeCapacity });
-  const decoders = { protobuf: new ProtobufDecoder(), json: new JsonDecoder(), logs: new LogsDecoder() };
+  const logKeys = new LogKeys(options.logKeys);
+  const decoders = {
+    protobuf: new ProtobufDecoder(),
+    json: new JsonDecoder(logKeys),
+    logs: new LogsDecoder(logKeys),
+    metrics: new MetricsDecoder(),
+  };
   const reader = new OperationReader();
   const spare: SpanBatch[] = [];
   const waiting = new Map<number, SpanBatch>();
@@ -81,16 +98,14 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   let idlers: { readonly until: number; readonly done: () => void }[] = [];
 
   const decode = (signal: JournalRecord['signal'], encoding: JournalRecord['encoding'], body: Buffer, batch: SpanBatch): Decoded => {
-    const text = encoding === 'json' ? body.toString('utf8') : '';
+    if (encoding === 'json') return decoders.json.decodeText(body.toString('utf8'), batch, signal);
     switch (signal) {
       case 'traces':
-        return encoding === 'protobuf' ? decoders.protobuf.decode(body, batch) : decoders.json.decodeText(text, batch);
+        return decoders.protobuf.decode(body, batch);
       case 'logs':
-        return encoding === 'protobuf' ? decoders.logs.decode(body, batch) : decoders.json.decodeLogsText(text, batch);
+        return decoders.logs.decode(body, batch);
       case 'metrics':
-        // Nothing reads metrics yet: they are accepted, counted and let go.
-        batch.reset(['']);
-        return { is: 'decoded' };
+        return decoders.metrics.decode(body, batch);
     }
   };
 
@@ -109,11 +124,12 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     counters.received(payload, batch.count);
     const { rejected, message } = complaintsOf(batch, payload, decoders.json);
     for (const [reason, count] of batch.rejected) counters.rejectSpans(reason, count);
-    if (batch.count === 0) {
-      // Nothing to keep: an empty request, or one of which everything was rejected.
+    if (batch.count === 0 && batch.measurements.length === 0) {
+      // Nothing to keep: an empty request, one of which everything was rejected, or one that says nothing about state.
       giveBack(batch);
       return { is: 'accepted', rejected, message };
     }
+    counters.measured(batch.measurements.length);
     const appended = await journal.append({
       signal: payload.signal,
       encoding: payload.encoding,
@@ -141,7 +157,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     try {
       const record = journal.read(sequence);
       if (record === undefined) return undefined;
-      const body = record.compression === 'gzip' ? gunzipSync(record.bytes, { maxOutputLength: largestBodyBytes }) : record.bytes;
+      const body = record.compression === 'gzip' ? gunzipSync(record.bytes, { maxOutputLength: largest }) : record.bytes;
       const decoded = decode(record.signal, record.encoding, body, batch);
       if (decoded.is === 'malformed') throw new Error(decoded.what);
       counters.redecoded(batch.count);
@@ -167,6 +183,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
         counters.operations(operations.length);
         await breathe();
       }
+      if (batch.measurements.length > 0) options.onMeasurements?.(batch.measurements);
       counters.processed(batch.count);
       giveBack(batch);
     }
@@ -253,11 +270,15 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     host: options.host,
     onPayload,
     onRefused: counters.refuse,
+    largestBodyBytes: largest,
     ...(options.token === undefined ? {} : { token: options.token }),
     ...(options.tls === undefined ? {} : { tls: options.tls }),
   };
-  const http: OtlpReceiver | undefined = options.httpPort === null ? undefined : await openOtlpHttp({ ...shared, port: options.httpPort });
-  const grpc: OtlpReceiver | undefined =
+  const http: Receiver | undefined =
+    options.httpPort === null
+      ? undefined
+      : await openOtlpHttp({ ...shared, corsOrigins: options.corsOrigins ?? [], port: options.httpPort });
+  const grpc: Receiver | undefined =
     options.grpcPort === null
       ? undefined
       : await openOtlpGrpc({ ...shared, port: options.grpcPort }).catch(async (error: unknown) => {
@@ -314,8 +335,11 @@ function complaintsOf(batch: SpanBatch, payload: Payload, json: JsonDecoder): { 
       `${count} with ${reason === 'bad-trace-id' ? 'a trace id that is not 16 bytes or is zero' : 'a span id that is not 8 bytes or is zero'}`,
     );
   }
-  if (reasons.length > 0) return { rejected, message: `rejected spans: ${reasons.join(', ')}` };
-  if (payload.encoding === 'json' && payload.signal === 'traces' && json.unknownField !== '') {
+  if (reasons.length > 0) {
+    const hint = payload.encoding === 'json' ? '; OTLP/JSON writes ids in hexadecimal' : '';
+    return { rejected, message: `rejected spans: ${reasons.join(', ')}${hint}` };
+  }
+  if (payload.encoding === 'json' && json.unknownField !== '') {
     return {
       rejected: 0,
       message: `unknown field "${json.unknownField}" was ignored; OTLP/JSON uses lowerCamelCase names of the OTLP protocol`,

@@ -423,7 +423,7 @@ describe('JsonDecoder', () => {
     ['{"resource_spans": []}', 'resource_spans'],
     ['{"resourceSpans": [{"scope_spans": []}]}', 'resourceSpans.scope_spans'],
     ['{"data": [{"traceID": "1"}]}', 'data'],
-    ['{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceID": "x"}]}]}]}', 'spans.traceID'],
+    ['{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceID": "x"}]}]}]}', 'resourceSpans.scopeSpans.spans.traceID'],
   ])('names the unknown field of %s', (document, unknown) => {
     const decoder = new JsonDecoder();
     expect(decoder.decodeText(document, new SpanBatch())).toEqual({ is: 'decoded' });

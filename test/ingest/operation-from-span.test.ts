@@ -288,7 +288,7 @@ test('log records that name a trace and an object are operations of their span; 
     resourceLogs: [{ resource: { attributes: attributesOf({ 'service.name': 'shop' }) }, scopeLogs: [{ logRecords: records }] }],
   };
   const fromJson = new SpanBatch();
-  expect(new JsonDecoder().decodeLogsText(JSON.stringify(document), fromJson)).toEqual({ is: 'decoded' });
+  expect(new JsonDecoder().decodeText(JSON.stringify(document), fromJson, 'logs')).toEqual({ is: 'decoded' });
   const binary = JSON.parse(JSON.stringify(document), (name, value: unknown) =>
     name === 'traceId' || name === 'spanId' ? Buffer.from(String(value), 'hex') : value,
   ) as object;

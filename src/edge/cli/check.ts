@@ -38,7 +38,7 @@ export function registerCheck(program: Command, context: CliContext): void {
       const dedupe = createSpanDedupe({});
       const found = new Map<string, Anomaly>();
       for (const file of files) {
-        for await (const operations of readOtlpFile(file, { dedupe })) {
+        for await (const operations of readOtlpFile(file, { dedupe, logKeys: config?.ingest.logKeys ?? [] })) {
           context.signal.throwIfAborted();
           detection.add(operations);
           if (detection.stats.buffered > waitingMax)

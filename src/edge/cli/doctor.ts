@@ -10,6 +10,7 @@ import type { Collection, Replica } from '../../domain/collection.ts';
 import type { Shape } from '../../domain/row.ts';
 import { parsePolicies } from '../../guard/cedar.ts';
 import { openReplica } from '../../io/replicas/registry.ts';
+import { readTls } from '../../io/otlp/tls-files.ts';
 import { openDatabase } from '../../io/store/database.ts';
 import { paint } from './print.ts';
 import type { CliContext } from './program.ts';
@@ -60,6 +61,7 @@ export function registerDoctor(program: Command, context: CliContext): void {
       const config = checkConfig(options, context, say);
       checkData(resolve(context.cwd, options.data), options.data, say);
       if (config !== null) {
+        checkIngest(config, say);
         checkPolicies(config, say);
         checkLlm(config, context, say);
         await checkDatabase(config, say);
@@ -120,6 +122,26 @@ function checkData(dataDir: string, shown: string, say: Say): void {
   if (bavail * bsize < minFreeBytes)
     return say({ what: 'data', is: 'warning', says: `${shown} has ${freeGb} GB free: the journal alone may grow to several; free some.` });
   say({ what: 'data', is: 'fine', says: `${shown}, ${freeGb} GB free` });
+}
+
+const soonMs = 14 * 86_400_000;
+
+function checkIngest(config: Config, say: Say): void {
+  const { tls, token } = config.ingest;
+  const asks = token === undefined ? 'no token is asked for' : 'a bearer token is asked for';
+  if (tls === undefined) return say({ what: 'ingest', is: 'fine', says: `exporters come without TLS; ${asks}` });
+  try {
+    const { validUntilMs, names } = readTls(tls);
+    const leftMs = validUntilMs - Date.now();
+    const until = new Date(validUntilMs).toISOString().slice(0, 10);
+    if (leftMs < 0) return say({ what: 'ingest', is: 'problem', says: `the certificate ${tls.cert} ended on ${until}: renew it.` });
+    if (leftMs < soonMs)
+      return say({ what: 'ingest', is: 'warning', says: `the certificate ${tls.cert} ends on ${until}: renew it soon.` });
+    say({ what: 'ingest', is: 'fine', says: `TLS for ${names}, valid until ${until}; ${asks}` });
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    say({ what: 'ingest', is: 'problem', says: `${error.message}.` });
+  }
 }
 
 function checkPolicies(config: Config, say: Say): void {

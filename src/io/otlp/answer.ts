@@ -3,6 +3,7 @@ import type { Encoding, Signal } from './payload.ts';
 /** google.rpc.Code values that OTLP uses. */
 export const rpcCode = {
   invalidArgument: 3,
+  deadlineExceeded: 4,
   notFound: 5,
   permissionDenied: 7,
   resourceExhausted: 8,

@@ -1,4 +1,3 @@
-import { timingSafeEqual } from 'node:crypto';
 import {
   createSecureServer,
   createServer,
@@ -8,11 +7,19 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2';
 import type { AddressInfo } from 'node:net';
-import { Failure } from '../../base/failure.ts';
+import { Admission, isSameToken, listenOn } from './admission.ts';
 import { exportResponse, rpcCode, statusBody, statusWithRetry } from './answer.ts';
-import { decompress } from './decompress.ts';
-import type { OtlpHttpOptions, OtlpReceiver, RefusedReason } from './http.ts';
-import { largestBodyBytes, type Receipt, type Signal } from './payload.ts';
+import { claimedBytes, decompress } from './decompress.ts';
+import {
+  inMebibytes,
+  largestBodyBytes,
+  mostRequestsInFlight,
+  type Receiver,
+  type ReceiverOptions,
+  type RefusedReason,
+  type Signal,
+  slowestBodyMs,
+} from './payload.ts';
 
 const methods: Readonly<Record<string, Signal>> = {
   '/opentelemetry.proto.collector.trace.v1.TraceService/Export': 'traces',
@@ -20,96 +27,93 @@ const methods: Readonly<Record<string, Signal>> = {
   '/opentelemetry.proto.collector.metrics.v1.MetricsService/Export': 'metrics',
 };
 
+/** What a call is refused with. */
+interface Refusal {
+  readonly code: number;
+  readonly reason: RefusedReason;
+  readonly message: string;
+  /** Present: the same may be sent again after so many seconds. */
+  readonly retryAfterS?: number;
+}
+
 /**
  * OTLP/gRPC: three unary methods over Node's own HTTP/2, which took 1.45 times less CPU a span than `@grpc/grpc-js` in a prototype; that
  * one is the client of the tests. A message is five bytes of prefix (compressed flag, length) and protobuf. What will pass is UNAVAILABLE
  * with RetryInfo; a message over the bound is RESOURCE_EXHAUSTED without it, which exporters do not try again.
  */
-export async function openOtlpGrpc(options: OtlpHttpOptions): Promise<OtlpReceiver> {
-  const mostInFlight = options.mostInFlight ?? 256;
-  const mostBytes = options.mostBytesInFlight ?? 2 * largestBodyBytes;
+export async function openOtlpGrpc(options: ReceiverOptions): Promise<Receiver> {
+  const largest = options.largestBodyBytes ?? largestBodyBytes;
+  const admission = new Admission(options.mostInFlight ?? mostRequestsInFlight, options.mostBytesInFlight ?? 2 * largest);
   const expected = options.token === undefined ? undefined : Buffer.from(`Bearer ${options.token}`);
-  let inFlight = 0;
-  let bytesInFlight = 0;
+  const slowest = options.slowestBodyMs ?? slowestBodyMs;
+  const tooLarge: Refusal = {
+    code: rpcCode.resourceExhausted,
+    reason: 'too-large',
+    message: `the message is larger than ${inMebibytes(largest)}; export smaller batches`,
+  };
   let isClosing = false;
   const sessions = new Set<ServerHttp2Session>();
 
-  const refuse = (stream: ServerHttp2Stream, code: number, reason: RefusedReason, message: string, retryAfterS?: number): void => {
-    options.onRefused?.(reason);
-    if (stream.destroyed || stream.headersSent) return;
-    const details = retryAfterS === undefined ? statusBody('protobuf', code, message) : statusWithRetry(code, message, retryAfterS);
-    stream.respond(
-      {
-        ':status': 200,
-        'content-type': 'application/grpc+proto',
-        'grpc-status': String(code),
-        'grpc-message': percentEncoded(message),
-        'grpc-status-details-bin': details.toString('base64'),
-      },
-      { endStream: true },
-    );
-    // What is still coming is not wanted; the client has its answer.
-    if (!stream.readableEnded) stream.close();
+  const refuse = (stream: ServerHttp2Stream, refusal: Refusal): void => {
+    options.onRefused?.(refusal.reason);
+    respondStatus(stream, refusal);
+  };
+
+  /** What is wrong with a call before its message is read. */
+  const refusalOf = (headers: IncomingHttpHeaders, signal: Signal | undefined): Refusal | undefined => {
+    const type = headers['content-type'] ?? '';
+    if (!isProtobuf(type)) {
+      const message = `${type.slice(0, 100)} is not supported; send application/grpc+proto`;
+      return { code: rpcCode.unimplemented, reason: 'media-type', message };
+    }
+    if (signal === undefined) {
+      const message = `method ${String(headers[':path']).slice(0, 100)} is not known; this is an OTLP receiver of traces, logs and metrics`;
+      return { code: rpcCode.unimplemented, reason: 'path', message };
+    }
+    if (expected !== undefined && !isSameToken(headers.authorization, expected)) {
+      const message = 'the bearer token is missing or wrong; set OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20..."';
+      return { code: rpcCode.unauthenticated, reason: 'token', message };
+    }
+    const coding = codingOf(headers);
+    if (coding !== '' && coding !== 'identity' && coding !== 'gzip') {
+      const message = `grpc-encoding ${coding.slice(0, 50)} is not supported; send gzip or identity`;
+      return { code: rpcCode.unimplemented, reason: 'content-encoding', message };
+    }
+    return isClosing ? unavailable('shutting down', 5) : undefined;
   };
 
   const receive = async (stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> => {
-    const type = headers['content-type'] ?? '';
-    if (headers[':method'] !== 'POST' || !type.startsWith('application/grpc')) {
+    if (headers[':method'] !== 'POST' || !(headers['content-type'] ?? '').startsWith('application/grpc')) {
       options.onRefused?.('media-type');
       stream.respond({ ':status': 415 }, { endStream: true });
       return;
     }
-    if (type !== 'application/grpc' && !type.startsWith('application/grpc+proto')) {
-      return refuse(stream, rpcCode.unimplemented, 'media-type', `${type.slice(0, 100)} is not supported; send application/grpc+proto`);
-    }
     const signal = methods[headers[':path'] ?? ''];
-    if (signal === undefined)
-      return refuse(
-        stream,
-        rpcCode.unimplemented,
-        'path',
-        `method ${String(headers[':path']).slice(0, 100)} is not known; this is an OTLP receiver`,
-      );
-    if (expected !== undefined && !isSameToken(headers.authorization, expected))
-      return refuse(stream, rpcCode.unauthenticated, 'token', 'the bearer token is missing or wrong');
-    const coding = headers['grpc-encoding'];
-    if (coding !== undefined && coding !== 'identity' && coding !== 'gzip') {
-      return refuse(
-        stream,
-        rpcCode.unimplemented,
-        'content-encoding',
-        `grpc-encoding ${String(coding).slice(0, 50)} is not supported; send gzip or identity`,
-      );
-    }
-    if (isClosing) return refuse(stream, rpcCode.unavailable, 'busy', 'shutting down', 5);
-    if (inFlight >= mostInFlight || bytesInFlight >= mostBytes)
-      return refuse(stream, rpcCode.unavailable, 'busy', 'too many requests are in flight', 1);
-    inFlight += 1;
-    let held = 0;
-    const hold = (bytes: number): void => {
-      bytesInFlight += bytes - held;
-      held = bytes;
-    };
-    const tooLarge = `the message is larger than ${largestBodyBytes} bytes (${largestBodyBytes / 1024 / 1024} MiB); export smaller batches`;
+    const refusal = refusalOf(headers, signal);
+    if (refusal !== undefined || signal === undefined) return refuse(stream, refusal ?? tooLarge);
+    const admitted = admission.enter(0);
+    if (admitted === undefined) return refuse(stream, unavailable('too many requests are in flight', 1));
     try {
-      const framed = await readMessage(stream, hold);
+      const waitMs = Math.min(slowest, timeoutMs(headers['grpc-timeout']));
+      const framed = await readMessage(stream, largest, waitMs, (bytes) => admitted.hold(bytes));
       if (framed.is === 'gone') return;
-      if (framed.is === 'too-large') return refuse(stream, rpcCode.resourceExhausted, 'too-large', tooLarge);
-      if (framed.is === 'malformed') return refuse(stream, rpcCode.invalidArgument, 'malformed', framed.what);
+      if (framed.is === 'too-large') return refuse(stream, tooLarge);
+      if (framed.is === 'slow')
+        return refuse(stream, { code: rpcCode.deadlineExceeded, reason: 'slow', message: `no message within ${waitMs} ms` });
+      if (framed.is === 'malformed') return refuse(stream, malformed(framed.what));
       let body = framed.bytes;
       if (framed.isCompressed) {
-        if (coding !== 'gzip')
-          return refuse(
-            stream,
-            rpcCode.internal,
-            'malformed',
-            'the message is marked as compressed, but grpc-encoding names no compression',
-          );
-        const result = await decompress(framed.bytes);
-        if (result.is === 'too-large') return refuse(stream, rpcCode.resourceExhausted, 'too-large', tooLarge);
-        if (result.is === 'damaged') return refuse(stream, rpcCode.invalidArgument, 'malformed', result.what);
+        if (codingOf(headers) !== 'gzip') {
+          const message = 'the message is marked as compressed, but grpc-encoding names no compression';
+          return refuse(stream, { code: rpcCode.internal, reason: 'malformed', message });
+        }
+        if (!admitted.holdIfRoom(framed.bytes.length + Math.min(claimedBytes(framed.bytes), largest)))
+          return refuse(stream, unavailable('too many requests are in flight', 1));
+        const result = await decompress(framed.bytes, largest);
+        if (result.is === 'too-large') return refuse(stream, tooLarge);
+        if (result.is === 'damaged') return refuse(stream, malformed(result.what));
         body = result.body;
-        hold(framed.bytes.length + body.length);
+        admitted.hold(framed.bytes.length + body.length);
       }
       const receipt = await options.onPayload({
         signal,
@@ -118,10 +122,11 @@ export async function openOtlpGrpc(options: OtlpHttpOptions): Promise<OtlpReceiv
         bytes: framed.bytes,
         body,
       });
-      answer(stream, signal, receipt, refuse);
+      if (receipt.is === 'malformed') refuse(stream, malformed(receipt.message));
+      else if (receipt.is === 'busy') refuse(stream, unavailable(receipt.message, receipt.retryAfterS));
+      else respond(stream, exportResponse(signal, 'protobuf', receipt.rejected, receipt.message));
     } finally {
-      inFlight -= 1;
-      bytesInFlight -= held;
+      admitted.leave();
     }
   };
 
@@ -140,13 +145,14 @@ export async function openOtlpGrpc(options: OtlpHttpOptions): Promise<OtlpReceiv
     session.setTimeout(10 * 60_000, () => session.close());
     session.setLocalWindowSize(16 * 1024 * 1024);
   });
-  server.on('sessionError', () => undefined);
+  // HTTP/1.1 or TLS where neither is spoken: an exporter of the other protocol points here.
+  server.on('sessionError', () => options.onRefused?.('protocol'));
+  server.on('tlsClientError', () => options.onRefused?.('protocol'));
   server.on('stream', (stream: ServerHttp2Stream, headers) => {
     stream.on('error', () => undefined);
-    stream.setTimeout(60_000, () => stream.close());
-    receive(stream, headers).catch(() => refuse(stream, rpcCode.unavailable, 'failed', 'the payload could not be stored', 5));
+    receive(stream, headers).catch(() => refuse(stream, { ...unavailable('the payload could not be stored', 5), reason: 'failed' }));
   });
-  await listen(server, options.host, options.port);
+  await listenOn(server, 'OTLP/gRPC', options.host, options.port);
   return {
     port: (server.address() as AddressInfo).port,
     close: () => {
@@ -162,13 +168,48 @@ export async function openOtlpGrpc(options: OtlpHttpOptions): Promise<OtlpReceiv
 
 const mostSessions = 1024;
 
-type Refuse = (stream: ServerHttp2Stream, code: number, reason: RefusedReason, message: string, retryAfterS?: number) => void;
+const malformed = (message: string): Refusal => ({ code: rpcCode.invalidArgument, reason: 'malformed', message });
+const unavailable = (message: string, retryAfterS: number): Refusal => ({
+  code: rpcCode.unavailable,
+  reason: 'busy',
+  message,
+  retryAfterS,
+});
 
-function answer(stream: ServerHttp2Stream, signal: Signal, receipt: Receipt, refuse: Refuse): void {
+const isProtobuf = (type: string): boolean => /^application\/grpc(?:\+proto)?(?:$|[; ])/.test(type);
+const codingOf = (headers: IncomingHttpHeaders): string => String(headers['grpc-encoding'] ?? '');
+
+const timeoutUnitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 0.001, n: 0.000_001 };
+
+/** `grpc-timeout`: at most eight digits and a unit. */
+function timeoutMs(header: string | string[] | undefined): number {
+  const match = /^(\d{1,8})([HMSmun])$/.exec(String(header ?? ''));
+  return match === null ? Number.POSITIVE_INFINITY : Math.max(1, Number(match[1]) * (timeoutUnitMs[match[2] ?? ''] ?? 1));
+}
+
+/** Trailers only: what a call gets that has no response. */
+function respondStatus(stream: ServerHttp2Stream, { code, message, retryAfterS }: Refusal): void {
+  if (stream.destroyed || stream.headersSent) return;
+  const details = retryAfterS === undefined ? statusBody('protobuf', code, message) : statusWithRetry(code, message, retryAfterS);
+  stream.respond(
+    {
+      ':status': 200,
+      'content-type': 'application/grpc+proto',
+      'grpc-accept-encoding': 'identity,gzip',
+      'grpc-status': String(code),
+      'grpc-message': percentEncoded(message),
+      'grpc-status-details-bin': details.toString('base64'),
+    },
+    { endStream: true },
+  );
+  // What is still coming is not wanted; the client has its answer.
+  if (stream.readableEnded) return;
+  stream.close();
+  stream.resume();
+}
+
+function respond(stream: ServerHttp2Stream, message: Buffer): void {
   if (stream.destroyed) return;
-  if (receipt.is === 'malformed') return refuse(stream, rpcCode.invalidArgument, 'malformed', receipt.message);
-  if (receipt.is === 'busy') return refuse(stream, rpcCode.unavailable, 'busy', receipt.message, receipt.retryAfterS);
-  const message = exportResponse(signal, 'protobuf', receipt.rejected, receipt.message);
   const framed = Buffer.alloc(5 + message.length);
   framed.writeUInt32BE(message.length, 1);
   message.copy(framed, 5);
@@ -184,30 +225,43 @@ type Framed =
   | { readonly is: 'message'; readonly isCompressed: boolean; readonly bytes: Buffer }
   | { readonly is: 'malformed'; readonly what: string }
   | { readonly is: 'too-large' }
+  | { readonly is: 'slow' }
   | { readonly is: 'gone' };
 
-/** The one message of a unary call. */
-function readMessage(stream: ServerHttp2Stream, hold: (bytes: number) => void): Promise<Framed> {
-  return new Promise((resolve) => {
+/** The one message of a unary call, which must be whole within `waitMs`. */
+function readMessage(stream: ServerHttp2Stream, largest: number, waitMs: number, hold: (bytes: number) => void): Promise<Framed> {
+  return new Promise((settle) => {
     const chunks: Buffer[] = [];
     let length = 0;
+    let isOver = false;
+    const timer = setTimeout(() => resolve({ is: 'slow' }), waitMs);
+    const resolve = (framed: Framed): void => {
+      clearTimeout(timer);
+      settle(framed);
+    };
     stream.on('data', (chunk: Buffer) => {
       length += chunk.length;
-      hold(length);
-      if (length > largestBodyBytes + 5) {
+      // The prefix says how long the message is before it has come.
+      const announced = chunks.length === 0 && chunk.length >= 5 ? chunk.readUInt32BE(1) : 0;
+      if (length > largest + 5 || announced > largest) {
+        chunks.length = 0;
+        isOver = true;
         stream.removeAllListeners('data');
-        stream.pause();
+        // A paused stream would hold its session open for ever.
+        stream.resume();
         resolve({ is: 'too-large' });
         return;
       }
+      hold(length);
       chunks.push(chunk);
     });
     stream.on('end', () => {
+      if (isOver) return;
       const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length);
       if (length < 5) return resolve({ is: 'malformed', what: 'the call has no message' });
       const flag = bytes[0] as number;
       const declared = bytes.readUInt32BE(1);
-      if (declared > largestBodyBytes) return resolve({ is: 'too-large' });
+      if (declared > largest) return resolve({ is: 'too-large' });
       if (declared !== length - 5)
         return resolve({
           is: 'malformed',
@@ -221,19 +275,6 @@ function readMessage(stream: ServerHttp2Stream, hold: (bytes: number) => void): 
   });
 }
 
-function listen(server: Http2Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const what =
-        error.code === 'EADDRINUSE'
-          ? 'is in use; stop what listens there or choose another with --port-base'
-          : `cannot be opened (${error.code ?? error.message})`;
-      reject(new Failure('port', `OTLP/gRPC port ${port} on ${host} ${what}`, 'never', error));
-    });
-    server.listen(port, host, () => resolve());
-  });
-}
-
 /** As gRPC asks for `grpc-message`: printable ASCII but %, the rest percent-encoded. */
 function percentEncoded(message: string): string {
   let text = '';
@@ -241,9 +282,4 @@ function percentEncoded(message: string): string {
     text +=
       byte >= 0x20 && byte <= 0x7e && byte !== 0x25 ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
   return text;
-}
-
-function isSameToken(header: string | undefined, expected: Buffer): boolean {
-  const given = Buffer.from(header ?? '');
-  return given.length === expected.length && timingSafeEqual(given, expected);
 }

@@ -1,175 +1,155 @@
-import { timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
-import { Failure } from '../../base/failure.ts';
+import type { AddressInfo, Socket } from 'node:net';
+import { Admission, isSameToken, listenOn } from './admission.ts';
 import { exportResponse, mediaType, rpcCode, statusBody } from './answer.ts';
-import { decompress } from './decompress.ts';
-import { type Compression, type Encoding, largestBodyBytes, type Payload, type Receipt, type Signal } from './payload.ts';
+import { claimedBytes, decompress } from './decompress.ts';
+import {
+  type Compression,
+  type Encoding,
+  inMebibytes,
+  largestBodyBytes,
+  mostRequestsInFlight,
+  type Receiver,
+  type ReceiverOptions,
+  type RefusedReason,
+  type Signal,
+  slowestBodyMs,
+} from './payload.ts';
 
-export interface OtlpHttpOptions {
-  readonly host: string;
-  /** 0: any free one. */
-  readonly port: number;
-  /** Answers once the payload is safe; must not throw for anything that a client can send. */
-  readonly onPayload: (payload: Payload) => Promise<Receipt>;
-  /** Counts what was refused before `onPayload` saw it. */
-  readonly onRefused?: (reason: RefusedReason) => void;
-  /** Bearer token that exporters must send; absent: none. */
-  readonly token?: string;
-  readonly tls?: { readonly key: string; readonly cert: string };
-  /** Requests held at once; more are answered 429. */
-  readonly mostInFlight?: number;
-  /** Body bytes held at once, decompressed; more are answered 429. */
-  readonly mostBytesInFlight?: number;
-}
-
-export type RefusedReason = 'path' | 'method' | 'media-type' | 'content-encoding' | 'too-large' | 'malformed' | 'busy' | 'token' | 'failed';
-
-export interface OtlpReceiver {
-  readonly port: number;
-  /** Stops taking connections, answers what is in flight, closes. */
-  close(): Promise<void>;
+export interface OtlpHttpOptions extends ReceiverOptions {
+  /** Origins of pages that may post from a browser; none by default, and then no answer has a CORS header. */
+  readonly corsOrigins?: readonly string[];
 }
 
 const signals: Readonly<Record<string, Signal>> = { '/v1/traces': 'traces', '/v1/logs': 'logs', '/v1/metrics': 'metrics' };
+
+/** What a request is refused with. */
+interface Refusal {
+  readonly status: number;
+  readonly code: number;
+  readonly reason: RefusedReason;
+  readonly message: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
 
 /**
  * OTLP/HTTP 1.11. Every answer is in the request's encoding; errors are `google.rpc.Status`. What a client did wrong for good is 4xx;
  * what will pass is 429 or 503 with `Retry-After`, the only codes on which exporters try again.
  */
-export async function openOtlpHttp(options: OtlpHttpOptions): Promise<OtlpReceiver> {
-  const mostInFlight = options.mostInFlight ?? 256;
-  const mostBytes = options.mostBytesInFlight ?? 2 * largestBodyBytes;
+export async function openOtlpHttp(options: OtlpHttpOptions): Promise<Receiver> {
+  const largest = options.largestBodyBytes ?? largestBodyBytes;
+  const admission = new Admission(options.mostInFlight ?? mostRequestsInFlight, options.mostBytesInFlight ?? 2 * largest);
   const expected = options.token === undefined ? undefined : Buffer.from(`Bearer ${options.token}`);
-  let inFlight = 0;
-  let bytesInFlight = 0;
+  const slowest = options.slowestBodyMs ?? slowestBodyMs;
   let isClosing = false;
-
-  const refuse = (
-    response: ServerResponse,
-    encoding: Encoding,
-    status: number,
-    code: number,
-    reason: RefusedReason,
-    message: string,
-    headers: Readonly<Record<string, string>> = {},
-  ): void => {
-    options.onRefused?.(reason);
-    answer(response, status, encoding, statusBody(encoding, code, message), headers);
+  const tooLarge: Refusal = {
+    status: 413,
+    code: rpcCode.invalidArgument,
+    reason: 'too-large',
+    message: `the body is larger than ${inMebibytes(largest)}; export smaller batches`,
   };
 
-  const receive = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const type = (request.headers['content-type'] ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
-    const encoding: Encoding | undefined =
-      type === 'application/x-protobuf' ? 'protobuf' : type === 'application/json' ? 'json' : undefined;
-    const spoken = encoding ?? 'json';
-    const path = (request.url ?? '').split('?', 1)[0] ?? '';
-    const signal = signals[path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path];
-    // The body of a refused request is not read: the connection is closed after the answer, unless it has none.
-    const close = { connection: 'close' };
-    if (signal === undefined)
-      return refuse(
-        response,
-        spoken,
-        404,
-        rpcCode.notFound,
-        'path',
-        `${path.slice(0, 100)} is no OTLP path; post to /v1/traces, /v1/logs or /v1/metrics`,
-        close,
-      );
-    if (request.method !== 'POST')
-      return refuse(response, spoken, 405, rpcCode.unimplemented, 'method', `${request.method} is not allowed here; use POST`, {
-        ...close,
-        allow: 'POST',
-      });
+  const refuse = (request: IncomingMessage, response: ServerResponse, encoding: Encoding, refusal: Refusal): void => {
+    options.onRefused?.(refusal.reason);
+    answer(request, response, refusal.status, encoding, statusBody(encoding, refusal.code, refusal.message), refusal.headers);
+  };
+
+  /** What is wrong with a request before its body is read. */
+  const refusalOf = (request: IncomingMessage, signal: Signal | undefined, encoding: Encoding | undefined): Refusal | undefined => {
+    if (signal === undefined) {
+      const path = (request.url ?? '').slice(0, 100);
+      const message = `${path} is no OTLP path; post to /v1/traces, /v1/logs or /v1/metrics`;
+      return { status: 404, code: rpcCode.notFound, reason: 'path', message };
+    }
+    if (request.method !== 'POST') {
+      const message = `${request.method} is not allowed here; use POST`;
+      return { status: 405, code: rpcCode.unimplemented, reason: 'method', message, headers: { allow: 'POST' } };
+    }
     if (expected !== undefined && !isSameToken(request.headers.authorization, expected)) {
-      return refuse(response, spoken, 401, rpcCode.unauthenticated, 'token', 'the bearer token is missing or wrong', {
-        ...close,
-        'www-authenticate': 'Bearer',
-      });
+      const message = 'the bearer token is missing or wrong; set OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20..."';
+      return { status: 401, code: rpcCode.unauthenticated, reason: 'token', message, headers: { 'www-authenticate': 'Bearer' } };
     }
     if (encoding === undefined) {
-      return refuse(
-        response,
-        spoken,
-        415,
-        rpcCode.invalidArgument,
-        'media-type',
-        `Content-Type ${type === '' ? 'is missing' : `"${type.slice(0, 100)}" is not supported`}; send application/x-protobuf or application/json`,
-        close,
-      );
+      const type = request.headers['content-type'] ?? '';
+      const message = `Content-Type ${type === '' ? 'is missing' : `"${type.slice(0, 100)}" is not supported`}; send application/x-protobuf or application/json`;
+      return { status: 415, code: rpcCode.invalidArgument, reason: 'media-type', message };
     }
-    const compression = compressionOf(request.headers['content-encoding']);
-    if (compression === undefined) {
-      return refuse(
-        response,
-        encoding,
-        415,
-        rpcCode.invalidArgument,
-        'content-encoding',
-        `Content-Encoding "${String(request.headers['content-encoding']).slice(0, 100)}" is not supported; send gzip or none`,
-        {
-          ...close,
-          'accept-encoding': 'gzip',
-        },
-      );
+    if (compressionOf(request.headers['content-encoding']) === undefined) {
+      const message = `Content-Encoding "${String(request.headers['content-encoding']).slice(0, 100)}" is not supported; send gzip or none`;
+      return { status: 415, code: rpcCode.invalidArgument, reason: 'content-encoding', message, headers: { 'accept-encoding': 'gzip' } };
     }
-    const tooLarge = `the body is larger than ${largestBodyBytes} bytes (${largestBodyBytes / 1024 / 1024} MiB); export smaller batches`;
-    const declared = Number(request.headers['content-length'] ?? 0);
-    if (declared > largestBodyBytes) return refuse(response, encoding, 413, rpcCode.invalidArgument, 'too-large', tooLarge, close);
-    if (isClosing) return refuse(response, encoding, 503, rpcCode.unavailable, 'busy', 'shutting down', { ...close, 'retry-after': '5' });
-    if (inFlight >= mostInFlight || bytesInFlight + declared > mostBytes) {
-      return refuse(response, encoding, 429, rpcCode.resourceExhausted, 'busy', 'too many requests are in flight', {
-        ...close,
-        'retry-after': '1',
-      });
+    return declaredLength(request) > largest ? tooLarge : undefined;
+  };
+
+  const receive = async (request: IncomingMessage, response: ServerResponse, encoding: Encoding | undefined): Promise<void> => {
+    const path = (request.url ?? '').split('?', 1)[0] ?? '';
+    const signal = signals[path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path];
+    const origin = request.headers.origin ?? '';
+    if (origin !== '' && options.corsOrigins?.some((allowed) => allowed === '*' || allowed === origin) === true) {
+      response.setHeader('access-control-allow-origin', origin);
+      response.setHeader('vary', 'origin');
+      if (request.method === 'OPTIONS' && signal !== undefined) return preflight(request, response);
     }
-    inFlight += 1;
-    let held = declared;
-    bytesInFlight += held;
-    const hold = (bytes: number): void => {
-      bytesInFlight += bytes - held;
-      held = bytes;
-    };
+    const refusal = refusalOf(request, signal, encoding);
+    if (refusal !== undefined || signal === undefined || encoding === undefined)
+      return refuse(request, response, encoding ?? 'json', refusal ?? tooLarge);
+    if (isClosing) return refuse(request, response, encoding, unavailable('shutting down', 5));
+    const declared = declaredLength(request);
+    const admitted = admission.enter(declared);
+    if (admitted === undefined) return refuse(request, response, encoding, tooMany);
     try {
-      const bytes = await readBody(request, (length) => length > held && hold(length));
-      if (bytes === 'too-large') return refuse(response, encoding, 413, rpcCode.invalidArgument, 'too-large', tooLarge, close);
+      const bytes = await readBody(request, largest, (length) => length > declared && admitted.hold(length));
+      if (bytes === 'too-large') return refuse(request, response, encoding, tooLarge);
       if (bytes === 'gone') return;
+      const compression = compressionOf(request.headers['content-encoding']) ?? 'none';
       let body = bytes;
       if (compression === 'gzip') {
-        const result = await decompress(bytes);
-        if (result.is === 'too-large') return refuse(response, encoding, 413, rpcCode.invalidArgument, 'too-large', tooLarge);
-        if (result.is === 'damaged') return refuse(response, encoding, 400, rpcCode.invalidArgument, 'malformed', result.what);
+        if (!admitted.holdIfRoom(bytes.length + Math.min(claimedBytes(bytes), largest)))
+          return refuse(request, response, encoding, tooMany);
+        const result = await decompress(bytes, largest);
+        if (result.is === 'too-large') return refuse(request, response, encoding, tooLarge);
+        if (result.is === 'damaged') return refuse(request, response, encoding, malformed(result.what));
         body = result.body;
-        hold(bytes.length + body.length);
+        admitted.hold(bytes.length + body.length);
       }
       const receipt = await options.onPayload({ signal, encoding, compression, bytes, body });
-      if (receipt.is === 'accepted') answer(response, 200, encoding, exportResponse(signal, encoding, receipt.rejected, receipt.message));
-      else if (receipt.is === 'malformed') refuse(response, encoding, 400, rpcCode.invalidArgument, 'malformed', receipt.message);
-      else refuse(response, encoding, 503, rpcCode.unavailable, 'busy', receipt.message, { 'retry-after': String(receipt.retryAfterS) });
+      if (receipt.is === 'malformed') refuse(request, response, encoding, malformed(receipt.message));
+      else if (receipt.is === 'busy') refuse(request, response, encoding, unavailable(receipt.message, receipt.retryAfterS));
+      else answer(request, response, 200, encoding, exportResponse(signal, encoding, receipt.rejected, receipt.message));
     } finally {
-      inFlight -= 1;
-      bytesInFlight -= held;
+      admitted.leave();
     }
   };
 
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
-    receive(request, response).catch(() => {
+    const encoding = encodingOf(request.headers['content-type']);
+    receive(request, response, encoding).catch(() => {
       // Nothing that a client sends comes here: the journal failed. The exporter keeps the data and tries again.
-      if (!response.headersSent)
-        refuse(response, 'json', 503, rpcCode.unavailable, 'failed', 'the payload could not be stored', { 'retry-after': '5' });
-      else response.destroy();
+      if (response.headersSent) response.destroy();
+      else refuse(request, response, encoding ?? 'json', { ...unavailable('the payload could not be stored', 5), reason: 'failed' });
     });
   };
+  // A client that trickles its body holds a slot for `slowest` at most.
+  const limits = {
+    requestTimeout: slowest,
+    headersTimeout: Math.min(20_000, slowest),
+    connectionsCheckingInterval: Math.min(5_000, slowest),
+  };
   const server: Server =
-    options.tls === undefined ? createServer(onRequest) : createTlsServer({ key: options.tls.key, cert: options.tls.cert }, onRequest);
+    options.tls === undefined
+      ? createServer(limits, onRequest)
+      : createTlsServer({ ...limits, key: options.tls.key, cert: options.tls.cert }, onRequest);
   server.keepAliveTimeout = 75_000;
-  // A client that trickles its body holds a slot for this long at most.
-  server.requestTimeout = 60_000;
-  server.headersTimeout = 20_000;
   server.maxConnections = 4096;
-  await listen(server, options.host, options.port);
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+    const [reason, status] = clientFault(error.code ?? '');
+    options.onRefused?.(reason);
+    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  });
+  server.on('tlsClientError', () => options.onRefused?.('protocol'));
+  await listenOn(server, 'OTLP/HTTP', options.host, options.port);
   return {
     port: (server.address() as AddressInfo).port,
     close: () => {
@@ -182,17 +162,31 @@ export async function openOtlpHttp(options: OtlpHttpOptions): Promise<OtlpReceiv
   };
 }
 
-function listen(server: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const what =
-        error.code === 'EADDRINUSE'
-          ? 'is in use; stop what listens there or choose another with --port-base'
-          : `cannot be opened (${error.code ?? error.message})`;
-      reject(new Failure('port', `OTLP/HTTP port ${port} on ${host} ${what}`, 'never', error));
-    });
-    server.listen(port, host, () => resolve());
-  });
+const malformed = (message: string): Refusal => ({ status: 400, code: rpcCode.invalidArgument, reason: 'malformed', message });
+const unavailable = (message: string, retryAfterS: number): Refusal => ({
+  status: 503,
+  code: rpcCode.unavailable,
+  reason: 'busy',
+  message,
+  headers: { 'retry-after': String(retryAfterS) },
+});
+const tooMany: Refusal = {
+  status: 429,
+  code: rpcCode.resourceExhausted,
+  reason: 'busy',
+  message: 'too many requests are in flight',
+  headers: { 'retry-after': '1' },
+};
+
+function clientFault(code: string): readonly [RefusedReason, string] {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return ['slow', '408 Request Timeout'];
+  if (code === 'HPE_HEADER_OVERFLOW') return ['too-large', '431 Request Header Fields Too Large'];
+  return ['protocol', '400 Bad Request'];
+}
+
+function encodingOf(contentType: string | undefined): Encoding | undefined {
+  const type = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  return type === 'application/x-protobuf' ? 'protobuf' : type === 'application/json' ? 'json' : undefined;
 }
 
 function compressionOf(header: string | undefined): Compression | undefined {
@@ -201,40 +195,76 @@ function compressionOf(header: string | undefined): Compression | undefined {
   return value === 'gzip' || value === 'x-gzip' ? 'gzip' : undefined;
 }
 
-function isSameToken(header: string | undefined, expected: Buffer): boolean {
-  const given = Buffer.from(header ?? '');
-  return given.length === expected.length && timingSafeEqual(given, expected);
+const declaredLength = (request: IncomingMessage): number => Number(request.headers['content-length'] ?? 0);
+
+function preflight(request: IncomingMessage, response: ServerResponse): void {
+  request.resume();
+  response.writeHead(204, {
+    'access-control-allow-methods': 'POST',
+    'access-control-allow-headers': request.headers['access-control-request-headers'] ?? 'content-type, content-encoding, authorization',
+    'access-control-max-age': '7200',
+  });
+  response.end();
 }
 
 /** The whole body; `gone` where the client hung up. */
-function readBody(request: IncomingMessage, onLength: (length: number) => void): Promise<Buffer | 'too-large' | 'gone'> {
+function readBody(request: IncomingMessage, largest: number, onLength: (length: number) => void): Promise<Buffer | 'too-large' | 'gone'> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let length = 0;
     request.on('data', (chunk: Buffer) => {
       length += chunk.length;
-      onLength(length);
-      if (length > largestBodyBytes) {
+      if (length > largest) {
+        chunks.length = 0;
         request.removeAllListeners('data');
-        request.pause();
         resolve('too-large');
         return;
       }
+      onLength(length);
       chunks.push(chunk);
     });
-    request.on('end', () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length)));
+    request.on('end', () => length <= largest && resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length)));
     request.on('close', () => resolve('gone'));
     request.on('error', () => resolve('gone'));
   });
 }
 
+/** What is read and thrown away of a body that was refused, so that its sender reads the answer instead of a reset. */
+const mostDiscardedBytes = 8 * 1024 * 1024;
+const longestDiscardMs = 2_000;
+
+/**
+ * Answers; where the body has not been read, the connection stays for the next request if the rest of it is short, and is closed in its
+ * own time otherwise: closing with unread bytes resets it, and a client that still writes would never see what was wrong.
+ */
 function answer(
+  request: IncomingMessage,
   response: ServerResponse,
   status: number,
   encoding: Encoding,
   body: Buffer,
   headers: Readonly<Record<string, string>> = {},
 ): void {
-  response.writeHead(status, { 'content-type': mediaType[encoding], 'content-length': body.length, ...headers });
-  response.end(body);
+  const head = { 'content-type': mediaType[encoding], 'content-length': body.length, ...headers };
+  if (request.readableEnded) {
+    response.writeHead(status, head);
+    response.end(body);
+    return;
+  }
+  const isShort = request.headers['transfer-encoding'] === undefined && declaredLength(request) <= mostDiscardedBytes;
+  response.writeHead(status, isShort ? head : { ...head, connection: 'close' });
+  response.write(body);
+  let left = mostDiscardedBytes;
+  const timer = setTimeout(() => request.destroy(), longestDiscardMs);
+  const end = (): void => {
+    clearTimeout(timer);
+    response.end();
+  };
+  request.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) request.destroy();
+  });
+  request.once('end', end);
+  request.once('close', end);
+  request.resume();
 }

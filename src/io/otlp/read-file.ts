@@ -6,12 +6,15 @@ import type { Operation } from '../../domain/operation.ts';
 import { JsonDecoder } from '../../ingest/decode-otlp-json.ts';
 import { ProtobufDecoder } from '../../ingest/decode-otlp-protobuf.ts';
 import type { SpanDedupe } from '../../ingest/dedupe.ts';
+import { type LogKey, LogKeys } from '../../ingest/log-keys.ts';
 import { OperationReader } from '../../ingest/operation-from-span.ts';
 import { SpanBatch } from '../../ingest/span-batch.ts';
 
 export interface ReadOtlpFileOptions {
   /** Drops spans that were seen before, across all files that share it. */
   readonly dedupe?: SpanDedupe;
+  /** Patterns by which texts of log records become operations. */
+  readonly logKeys?: readonly LogKey[];
 }
 
 /**
@@ -34,9 +37,9 @@ export async function* readOtlpFile(path: string, options: ReadOtlpFileOptions =
     first === 0xef ||
     (first === 0x0a && (await chunks.peek(1)) !== undefined && isJsonText(await chunks.peek(1)));
   if (isJson) {
-    const decoder = new JsonDecoder();
+    const decoder = new JsonDecoder(new LogKeys(options.logKeys));
     for await (const { document, line } of jsonDocuments(chunks, path)) {
-      const decoded = decoder.decode(document, batch);
+      const decoded = decoder.decode(document, batch, isLogs(document) ? 'logs' : 'traces');
       if (decoded.is === 'malformed') throw bad(`${path}:${line}: ${decoded.what}`);
       if (batch.count === 0 && decoder.unknownField !== '' && !isOtherSignal(document)) {
         throw bad(`${path}:${line}: not OTLP/JSON: unknown field "${decoder.unknownField}"; expected {"resourceSpans": [...]}`);
@@ -57,7 +60,9 @@ export async function* readOtlpFile(path: string, options: ReadOtlpFileOptions =
 
 const bad = (message: string, cause?: unknown): Failure => new Failure('bad-input', message, 'never', cause);
 
-/** Logs and metrics in the same file are not traces, but not wrong either. */
+const isLogs = (document: unknown): boolean => typeof document === 'object' && document !== null && 'resourceLogs' in document;
+
+/** Metrics in the same file are not traces, but not wrong either. */
 const isOtherSignal = (document: unknown): boolean =>
   typeof document === 'object' &&
   document !== null &&
