@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Config } from './config.ts';
-import { createDetection } from './detect/run.ts';
 import type { Journal } from './io/journal/journal.ts';
 import type { TlsFiles } from './io/otlp/tls-files.ts';
 import type { Queue } from './io/queue/queue.ts';
@@ -10,6 +9,7 @@ import { loadSeriesPoints, pruneSeriesPoints, saveSeriesPoints } from './io/stor
 import { saveSuggestions } from './io/store/suggestions.ts';
 import { sayError } from './io/telemetry/log.ts';
 import type { RuntimeContext } from './runtime/context.ts';
+import { detectStageOptions } from './runtime/detect-options.ts';
 import { startDetectLoop } from './runtime/detect-loop.ts';
 import { startForecastLoop } from './runtime/forecast-loop.ts';
 import { type Ingest, startIngest } from './runtime/ingest-loop.ts';
@@ -19,7 +19,7 @@ import { startLoops } from './runtime/start-loops.ts';
  * The path on one page. Each stage is pure and lives in the folder of its name; each arrow is a loop in runtime/ that feeds the
  * stage, carries out what it returns, and keeps it in our own PostgreSQL (io/store), which is the truth. The queue only rings.
  *
- *   OTLP bytes ─ ingest ─► Operation[] ─┬─ detect ───► Anomaly ─────┐      ingest-loop, detect-loop
+ *   OTLP bytes ─ ingest ─► Operation[] ─┬─ detect ───► Anomaly ─────┐      ingest-loop, then detect-loop on its own thread
  *                                       ├─ write evidence ──────────┤
  *                                       └─ forecast ─► Forecast,    │      forecast-loop
  *                                                      Suggestion   │
@@ -79,18 +79,8 @@ async function startIntake(
   dataDir: string,
 ): Promise<{ readonly ingest: Ingest; close(): Promise<void> }> {
   const { database, clock, log } = context;
-  const domains = Object.values(context.domains);
   const collections = Object.values(context.collections);
-  const detection = createDetection({
-    latenessMs: config.ingest.latenessMs,
-    traceIdleMs: config.detect.traceIdleMs,
-    share: config.detect.share,
-    maxOperations: config.detect.maxOperations,
-    detectors: config.detect.detectors,
-    domains,
-    collections,
-  });
-  const detect = startDetectLoop(context, detection, config.ingest.latenessMs);
+  const detect = startDetectLoop(context, detectStageOptions(config));
   const forecast = config.forecast.enabled
     ? startForecastLoop({
         store: {
@@ -100,6 +90,7 @@ async function startIntake(
           saveForecasts: (forecasts) => saveForecasts(database, forecasts),
           saveSuggestions: (suggestions, names) => database.transaction((tx) => saveSuggestions(tx, suggestions, names, clock.nowMs())),
         },
+        drain: (nowMs) => detect.drainFeatures(nowMs),
         clock,
         collections,
         domains: context.domains,
@@ -122,18 +113,15 @@ async function startIntake(
     largestBodyBytes: config.ingest.maxBodyMb * 1024 * 1024,
     ...(config.ingest.token === undefined ? {} : { token: config.ingest.token }),
     ...(intake.tls === undefined ? {} : { tls: intake.tls }),
+    consumer: detect.consumer,
     onFailure: (error) => log('warn', `operations wait to be processed: ${sayError(error)}`),
-    onOperations: async (operations) => {
-      forecast?.observe(operations);
-      await detect.observe(operations);
-    },
   });
   return {
     ingest,
     close: async () => {
       await ingest.close();
-      await detect.close();
       await forecast?.close();
+      await detect.close();
     },
   };
 }

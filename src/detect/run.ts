@@ -226,6 +226,8 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   const advance = (toUs: number): readonly Anomaly[] => {
     if (toUs > watermarkUs) {
       watermarkUs = toUs;
+      // Whoever holds operations back until they are due has seen time go on, too.
+      if (toUs > newestUs) newestUs = toUs;
       runFacts(toUs);
       runTraces(toUs);
       sweep();

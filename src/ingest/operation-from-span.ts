@@ -38,6 +38,20 @@ export class OperationReader {
     return operations;
   }
 
+  /** Operations of `count` of the rows. */
+  readRows(batch: SpanBatch, rows: Int32Array, count: number): readonly Operation[] {
+    const view = this.#view;
+    const operations: Operation[] = [];
+    view.open(batch);
+    const ids = new IdReader(batch.ids);
+    for (let i = 0; i < count; i += 1) {
+      const row = rows[i] as number;
+      view.selectResource(batch, batch.resource[row] as number);
+      this.#readRow(batch, row, ids, operations);
+    }
+    return operations;
+  }
+
   #readRow(batch: SpanBatch, row: number, ids: IdReader, into: Operation[]): void {
     const view = this.#view;
     let exceptionType = '';

@@ -79,6 +79,11 @@ export class SpanBatch {
     return row;
   }
 
+  /** Room for `rows` rows, whose columns are written over as a whole. */
+  holdRows(rows: number): void {
+    while (this.kind.length < rows) this.#growRows();
+  }
+
   keepRow(): void {
     this.count += 1;
     this.attributeStart[this.count] = this.attributes.count;
@@ -178,15 +183,22 @@ export class AttributeColumns {
 
   add(code: number, kind: ValueKind, value: number): void {
     const at = this.count;
-    if (at === this.code.length) {
-      this.code = grown(this.code);
-      this.kind = grown(this.kind);
-      this.value = grown(this.value);
-    }
+    if (at === this.code.length) this.#grow();
     this.code[at] = code;
     this.kind[at] = kind;
     this.value[at] = value;
     this.count = at + 1;
+  }
+
+  /** Room for `count` attributes, whose columns are written over as a whole. */
+  hold(count: number): void {
+    while (this.code.length < count) this.#grow();
+  }
+
+  #grow(): void {
+    this.code = grown(this.code);
+    this.kind = grown(this.kind);
+    this.value = grown(this.value);
   }
 
   get heldBytes(): number {

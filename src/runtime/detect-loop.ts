@@ -1,8 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Anomaly } from '../domain/anomaly.ts';
-import type { Operation } from '../domain/operation.ts';
-import { createPlaces } from '../detect/object-place.ts';
-import type { Detection } from '../detect/run.ts';
+import type { FeaturePoint } from '../forecast/features.ts';
 import { saveAnomalies } from '../io/store/anomalies.ts';
 import { listUnexplainedCases, setCaseCause } from '../io/store/cases.ts';
 import { linkAnomaly } from '../io/store/anomalies.ts';
@@ -10,59 +8,63 @@ import { listCaseDivergences } from '../io/store/divergences.ts';
 import { publishEvent } from '../io/store/events.ts';
 import { saveWrites, type StoredWrite } from '../io/store/write-evidence.ts';
 import { sayError } from '../io/telemetry/log.ts';
+import type { BatchConsumer } from './batch-consumer.ts';
 import type { RuntimeContext } from './context.ts';
+import { openDetectConsumer } from './detect-consumer.ts';
+import type { DetectCounts, DetectReport, DetectStageOptions } from './detect-stage.ts';
 import { explainCase } from './explain-case.ts';
 
-/** How often time moves on while no operation comes: findings that wait for the end of a trace are due then. */
-const tickMs = 500;
+/** How often what was found is stored. */
+const tickMs = 250;
 /** How often cases without a cause are looked at again: findings come after divergences as often as before. */
 const explainEveryMs = 2_000;
 const casesExplainedAtOnce = 20;
 const keysLookedAt = 50;
-/** Clocks of services that run further ahead than this are wrong; time does not follow them. */
-const futureLimitMs = 300_000;
 /** Evidence and findings that the store could not take are kept for it; beyond this the oldest evidence goes, and is counted. */
 const pendingWritesLimit = 50_000;
 
 export interface DetectLoop {
-  /** Operations as they come, in any order. Cheap: what has to be stored is stored by the loop. */
-  observe(operations: readonly Operation[]): Promise<void>;
+  readonly consumer: BatchConsumer;
+  /** Points of the load series whose steps were over at `nowMs`. */
+  drainFeatures(nowMs: number): Promise<readonly FeaturePoint[]>;
+  readonly counts: () => DetectCounts | undefined;
   close(): Promise<void>;
 }
 
 /**
- * Feeds operations to the detectors, keeps what they find, and keeps which trace wrote which object, so that a divergence can be
- * tied to the write that caused it. Event time follows the newest operation and, when none comes, the clock.
+ * Hands what was received to the detectors' thread, keeps what they find, and keeps which trace wrote which object, so that a divergence
+ * can be tied to the write that caused it. A sequence is settled once the detectors have seen it and what they said by then is stored:
+ * findings that a crash took from memory are made again from the journal.
  */
-export function startDetectLoop(context: RuntimeContext, detection: Detection, latenessMs: number): DetectLoop {
+export function startDetectLoop(context: RuntimeContext, stage: DetectStageOptions): DetectLoop {
   const { clock, metrics } = context;
-  const places = createPlaces(Object.values(context.domains), Object.values(context.collections));
   const stopping = new AbortController();
   let writes: StoredWrite[] = [];
   let findings: Anomaly[] = [];
-  let newestUs = 0;
-  let newestAtMs = 0;
+  /** As far as the detectors have come, and as far as that is stored. */
+  let seen = 0;
+  let settled = 0;
 
-  const observe = async (operations: readonly Operation[]): Promise<void> => {
-    const futureUs = (clock.nowMs() + futureLimitMs) * 1000;
-    for (const operation of operations) {
-      if (operation.endUs > newestUs && operation.endUs < futureUs) {
-        newestUs = operation.endUs;
-        newestAtMs = clock.monotonicMs();
-      }
-      const write = writeOf(operation, places);
-      if (write !== undefined) writes.push(write);
-    }
-    detection.add(operations);
-    metrics.count('homeostat_operations_total', {}, operations.length);
-    findings.push(...detection.advanceToLateness());
+  const onReport = (report: DetectReport): void => {
+    for (const finding of report.findings) findings.push(finding);
+    for (const write of report.writes) writes.push(write);
+    seen = Math.max(seen, report.settled);
+    metrics.count('homeostat_operations_total', {}, report.newOperations);
     if (writes.length > pendingWritesLimit) {
       metrics.count('homeostat_write_evidence_dropped_total', {}, writes.length - pendingWritesLimit);
       writes = writes.slice(-pendingWritesLimit);
     }
   };
+  const consumer = openDetectConsumer({
+    stage,
+    clock,
+    onReport,
+    settled: () => settled,
+    onDeath: (says) => context.log('error', says),
+  });
 
   const store = async (): Promise<void> => {
+    const upTo = seen;
     if (writes.length > 0) {
       const taken = writes;
       writes = [];
@@ -73,18 +75,20 @@ export function startDetectLoop(context: RuntimeContext, detection: Detection, l
         throw error;
       }
     }
-    if (findings.length === 0) return;
-    const taken = findings;
-    findings = [];
-    try {
-      const fresh = await saveAnomalies(context.database, taken, clock.nowMs());
-      for (const anomaly of taken) metrics.count('homeostat_findings_total', { kind: anomaly.kind, grade: anomaly.grade });
-      for (const fingerprint of fresh) await publishEvent(context.database, { kind: 'anomaly', id: fingerprint });
-    } catch (error) {
-      // Findings are few, and saving one twice changes nothing.
-      findings = [...taken, ...findings];
-      throw error;
+    if (findings.length > 0) {
+      const taken = findings;
+      findings = [];
+      try {
+        const fresh = await saveAnomalies(context.database, taken, clock.nowMs());
+        for (const anomaly of taken) metrics.count('homeostat_findings_total', { kind: anomaly.kind, grade: anomaly.grade });
+        for (const fingerprint of fresh) await publishEvent(context.database, { kind: 'anomaly', id: fingerprint });
+      } catch (error) {
+        // Findings are few, and saving one twice changes nothing.
+        findings = [...taken, ...findings];
+        throw error;
+      }
     }
+    settled = upTo;
   };
 
   const loop = (async () => {
@@ -93,8 +97,6 @@ export function startDetectLoop(context: RuntimeContext, detection: Detection, l
     while (!stopping.signal.aborted) {
       await delay(tickMs, undefined, { signal: stopping.signal }).catch(() => undefined);
       try {
-        const idleMs = clock.monotonicMs() - newestAtMs;
-        if (newestUs > 0 && idleMs > tickMs) findings.push(...detection.advance(newestUs + (idleMs - latenessMs) * 1000));
         await store();
         if (clock.monotonicMs() - explainedAtMs >= explainEveryMs) {
           await explainOpenCases(context);
@@ -109,10 +111,13 @@ export function startDetectLoop(context: RuntimeContext, detection: Detection, l
   })();
 
   return {
-    observe,
+    consumer,
+    drainFeatures: (nowMs) => consumer.drainFeatures(nowMs),
+    counts: () => consumer.counts,
     close: async () => {
       stopping.abort();
       await Promise.allSettled([loop]);
+      await consumer.close();
       await store();
     },
   };
@@ -136,34 +141,4 @@ async function explainOpenCases(context: RuntimeContext): Promise<void> {
     await linkAnomaly(database, cause.fingerprint, found.id);
     await publishEvent(database, { kind: 'case', id: found.id, domain: found.domain, state: found.state });
   }
-}
-
-/** What an operation says of a write to an object; undefined where it says nothing of one. */
-function writeOf(operation: Operation, places: ReturnType<typeof createPlaces>): StoredWrite | undefined {
-  const { facts, kind } = operation;
-  const isWrite = kind === 'write' || kind === 'append' || kind === 'delete' || kind === 'compensate';
-  if (!isWrite && !(kind === 'publish' && operation.failed)) return undefined;
-  const objectType = facts === undefined || facts.objectType === '' ? operation.target : facts.objectType;
-  const objectKey = facts === undefined || facts.objectKey === '' ? (operation.key ?? '') : facts.objectKey;
-  if (objectType === '' || objectKey === '') return undefined;
-  const place = places(objectType, facts?.domain ?? '');
-  // Writes to objects that nobody compares explain nothing, and there is no bound on how many there are.
-  if (place.collection === undefined) return undefined;
-  return {
-    collection: place.collection,
-    objectKey,
-    kind: kind === 'publish' ? 'publish-failed' : (kind as StoredWrite['kind']),
-    version: facts?.version,
-    versionBase: facts?.versionBase,
-    hlc: facts?.hlc ?? '',
-    valueDigest: facts?.valueDigest ?? '',
-    replicaId: facts?.replicaId ?? '',
-    service: operation.service,
-    traceId: operation.traceId,
-    spanId: operation.spanId,
-    spanIndex: operation.index,
-    failed: operation.failed,
-    outcome: facts?.transactionOutcome ?? (operation.failed ? 'aborted' : 'committed'),
-    atUs: operation.endUs,
-  };
 }

@@ -5,11 +5,10 @@ import { createRng } from '../base/rng.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
 import type { Forecast, SeriesId } from '../domain/forecast.ts';
-import type { Operation } from '../domain/operation.ts';
 import type { Suggestion } from '../domain/suggestion.ts';
 import { levels } from '../forecast/contender.ts';
 import { type Member, memberOf } from '../forecast/examples.ts';
-import { createFeatures, fittingBuckets, seriesName } from '../forecast/features.ts';
+import { type FeatureOptions, type FeaturePoint, fittingBuckets, seriesName } from '../forecast/features.ts';
 import { createHistory } from '../forecast/history.ts';
 import { suggesters } from '../forecast/registry.ts';
 import { modelId, type SeriesForecast } from '../forecast/round.ts';
@@ -48,8 +47,6 @@ export interface ForecastRoundReport {
 }
 
 export interface ForecastLoop {
-  /** Synchronous and cheap: takes every batch of operations, as the detectors get it. */
-  observe(operations: readonly Operation[]): void;
   /** One round now; the loop's own rounds wait for it. */
   runOnce(signal: AbortSignal): Promise<ForecastRoundReport>;
   close(): Promise<void>;
@@ -57,6 +54,8 @@ export interface ForecastLoop {
 
 export interface ForecastLoopOptions {
   readonly store: ForecastStore;
+  /** Points of the steps that were over at `nowMs`; operations are folded where they are read, see {@link featureOptions}. */
+  readonly drain: (nowMs: number) => Promise<readonly FeaturePoint[]>;
   readonly clock: Clock;
   readonly collections: readonly Collection[];
   readonly domains: Readonly<Record<string, ConsistencyDomain>>;
@@ -79,6 +78,9 @@ const historySteps = 2_016;
 /** Series held; 10,000 of them are 80 MB of history. */
 const maxSeries = 12_000;
 const maxOpenCells = 60_000;
+const defaultStepMs = 300_000;
+/** Steps that are kept open for operations that come late. */
+const lateSteps = 1;
 const wantedBuckets = 64;
 /** Points are kept this many times as long as the model looks back, for replays. */
 const retentionSpans = 4;
@@ -87,26 +89,27 @@ const retrainEveryMs = 86_400_000;
 const leastTrainWindows = 3_000;
 const ownEpochs = 6;
 
+/** How series are made of operations: the loop and whoever folds operations for it must agree. */
+export function featureOptions(
+  collections: readonly Collection[],
+  stepMs = defaultStepMs,
+): Omit<FeatureOptions, 'collectionOf' | 'regionOf'> {
+  const maxCells = Math.min(maxOpenCells, maxSeries * 3);
+  const buckets = fittingBuckets(wantedBuckets, collections.length, forecastSources(collections).regions.length, lateSteps + 2, maxCells);
+  return { stepMs, buckets, lateSteps, maxCells: maxOpenCells };
+}
+
 /**
- * Feeds operations into series, and every interval stores what was closed, forecasts each series and asks the suggesters. The only
+ * Takes points of series, and every interval stores what was closed, forecasts each series and asks the suggesters. The only
  * clock, the only thread and the only store calls of forecasting are here. A round that fails is reported and the next one runs.
  */
 export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
   const { store, clock, collections } = options;
-  const stepMs = options.stepMs ?? 300_000;
+  const stepMs = options.stepMs ?? defaultStepMs;
   const everyMs = Math.max(5_000, options.everyMs ?? stepMs);
   const log = options.log ?? (() => {});
   const onError = options.onError ?? (() => {});
-  const sources = forecastSources(collections);
-  const lateSteps = 1;
-  const buckets = fittingBuckets(
-    wantedBuckets,
-    collections.length,
-    sources.regions.length,
-    lateSteps + 2,
-    Math.min(maxOpenCells, maxSeries * 3),
-  );
-  const features = createFeatures({ stepMs, buckets, lateSteps, maxCells: maxOpenCells, ...sources });
+  const { buckets } = featureOptions(collections, stepMs);
   const history = createHistory(stepMs, historySteps, maxSeries);
   const abort = new AbortController();
   let thread: ModelThread | undefined;
@@ -141,7 +144,7 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
       isLoaded = true;
     }
     const lastStep = Math.floor(nowMs / stepMs) - 1 - lateSteps;
-    const points = features.drain(nowMs);
+    const points = await options.drain(nowMs);
     history.put(points);
     if (watchedUpTo < lastStep) history.watched(watchedUpTo + 1, lastStep);
     watchedUpTo = Math.max(watchedUpTo, lastStep);
@@ -234,7 +237,6 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
   timer.unref();
 
   return {
-    observe: (operations) => features.fold(operations),
     runOnce,
     close: async () => {
       clearInterval(timer);

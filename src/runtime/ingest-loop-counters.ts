@@ -29,7 +29,6 @@ export interface IngestCounting {
   accept(payload: Payload, spans: number): void;
   readonly refuse: (reason: RefusedReason) => void;
   rejectSpans(reason: RejectReason, count: number): void;
-  operations(count: number): void;
   measured(count: number): void;
   processed(spans: number): void;
   redecoded(spans: number): void;
@@ -38,6 +37,7 @@ export interface IngestCounting {
     readonly journalMaxBytes: number;
     readonly backlogPayloads: number;
     readonly duplicateSpans: number;
+    readonly operations: number;
   }): IngestCounters;
 }
 
@@ -49,7 +49,6 @@ export function createIngestCounters(): IngestCounting {
   let processed = 0;
   let redecoded = 0;
   let measured = 0;
-  let operations = 0;
   const refused: Record<string, number> = {};
   const rejected: Record<string, number> = {};
   const kinds: Record<string, number> = {};
@@ -70,9 +69,6 @@ export function createIngestCounters(): IngestCounting {
     rejectSpans: (reason, count) => {
       rejected[reason] = (rejected[reason] ?? 0) + count;
     },
-    operations: (count) => {
-      operations += count;
-    },
     measured: (count) => {
       measured += count;
     },
@@ -91,7 +87,7 @@ export function createIngestCounters(): IngestCounting {
       spans_processed: processed,
       measurements: measured,
       spans_decoded_again: redecoded,
-      operations,
+      operations: now.operations,
       journal_bytes_now: now.journalBytes,
       journal_max_bytes_now: now.journalMaxBytes,
       backlog_payloads_now: now.backlogPayloads,

@@ -6,15 +6,16 @@ import { JsonDecoder } from '../ingest/decode-otlp-json.ts';
 import { LogsDecoder } from '../ingest/decode-otlp-logs.ts';
 import { MetricsDecoder } from '../ingest/decode-otlp-metrics.ts';
 import { type Decoded, ProtobufDecoder } from '../ingest/decode-otlp-protobuf.ts';
-import { createSpanDedupe } from '../ingest/dedupe.ts';
 import { type LogKey, LogKeys } from '../ingest/log-keys.ts';
-import { OperationReader } from '../ingest/operation-from-span.ts';
+import { type PackedBatch, packBatch } from '../ingest/packed-batch.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
 import type { Journal, JournalRecord } from '../io/journal/journal.ts';
 import { openOtlpGrpc } from '../io/otlp/grpc.ts';
 import { openOtlpHttp } from '../io/otlp/http.ts';
 import { largestBodyBytes, type Payload, type Receipt, type Receiver } from '../io/otlp/payload.ts';
+import type { BatchConsumer } from './batch-consumer.ts';
 import { createIngestCounters, type IngestCounters } from './ingest-loop-counters.ts';
+import { createInlineConsumer } from './inline-consumer.ts';
 
 export interface IngestOptions {
   readonly host: string;
@@ -24,10 +25,12 @@ export interface IngestOptions {
   readonly journal: Journal;
   readonly clock: Clock;
   /**
-   * Takes operations in the order in which their payloads were acknowledged; awaited, never called concurrently. The journal keeps a
-   * payload until this has returned for it and `replayWindowMs` more have passed, so what it throws away at a crash comes again.
+   * Takes decoded payloads in the order in which they were acknowledged. The journal keeps a payload until the consumer says that it is
+   * settled and `replayWindowMs` more have passed, so what a crash takes from the consumer's memory comes again.
    */
-  readonly onOperations: (operations: readonly Operation[]) => void | Promise<void>;
+  readonly consumer?: BatchConsumer;
+  /** Without a consumer: takes operations on this thread, awaited, never called concurrently; settled once it returns. */
+  readonly onOperations?: ((operations: readonly Operation[]) => void | Promise<void>) | undefined;
   /** Takes what stores' own metrics say; in the same order, after it was acknowledged. */
   readonly onMeasurements?: (measurements: readonly Measurement[]) => void;
   /** A failure of `onOperations`, or of the journal at its checkpoint: ingestion goes on, the loop tries again. */
@@ -61,19 +64,20 @@ export interface Ingest {
 }
 
 /**
- * receiver -> decode -> journal -> acknowledge, and behind it -> operations -> dedupe -> `onOperations` -> checkpoint.
+ * receiver -> decode -> journal -> acknowledge, and behind it -> consumer -> checkpoint.
  *
- * A payload is decoded before it is acknowledged, because what is malformed must be refused; the columns wait in memory for their turn,
- * within a bound. Past the bound only the journal has the payload, and it is decoded again when its turn comes: a slow consumer costs
- * time, not memory. A journal that is full answers 503.
+ * A payload is decoded before it is acknowledged, because what is malformed must be refused; its columns wait in memory for their turn,
+ * packed and within a bound. Past the bound only the journal has the payload, and it is decoded again when its turn comes: a slow consumer
+ * costs time, not memory. A journal that is full answers 503.
  */
 export async function startIngest(options: IngestOptions): Promise<Ingest> {
   const { journal, clock } = options;
   const largest = options.largestBodyBytes ?? largestBodyBytes;
-  const replayWindowMs = options.replayWindowMs ?? 60_000;
-  const replayBytes = options.replayBytes ?? 64 * 1024 * 1024;
+  const replayWindowMs = options.replayWindowMs ?? defaultReplayWindowMs;
+  const replayBytes = options.replayBytes ?? journal.maxBytes / 4;
   const counters = createIngestCounters();
-  const dedupe = createSpanDedupe(options.dedupeCapacity === undefined ? {} : { capacity: options.dedupeCapacity });
+  const inline = createInlineConsumer({ ...options, onOperations: options.onOperations ?? (() => undefined) });
+  const consumer: BatchConsumer = options.consumer ?? inline;
   const logKeys = new LogKeys(options.logKeys);
   const decoders = {
     protobuf: new ProtobufDecoder(),
@@ -81,18 +85,19 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     logs: new LogsDecoder(logKeys),
     metrics: new MetricsDecoder(),
   };
-  const reader = new OperationReader();
   const spare: SpanBatch[] = [];
-  const waiting = new Map<number, SpanBatch>();
-  /** Payload sizes of the sequences that are not processed yet. */
+  const waiting = new Map<number, Held>();
+  /** Payload sizes of the sequences that are not released yet, as far as this run received them. */
   const sizes = new Map<number, number>();
   let waitingBytes = 0;
+  /** The next sequence that the consumer gets. */
   let turn = journal.first;
   let durable = journal.next;
-  /** Sequences of processed payloads that are still within the replay window, with the time of their processing. */
-  const processed: { readonly sequence: number; readonly atMs: number; readonly bytes: number }[] = [];
-  let processedBytes = 0;
-  let breathedMs = clock.monotonicMs();
+  /** Everything before it is settled and stands in `passed`. */
+  let passedTo = journal.first;
+  /** Stretches of settled sequences that are still within the replay window, with the time at which they were. */
+  const passed: { readonly before: number; readonly atMs: number; readonly bytes: number }[] = [];
+  let passedBytes = 0;
   let isClosing = false;
   let wake: (() => void) | undefined;
   let idlers: { readonly until: number; readonly done: () => void }[] = [];
@@ -144,15 +149,17 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     counters.accept(payload, batch.count);
     sizes.set(appended.sequence, payload.bytes.length);
     if (waitingBytes < mostWaitingBytes) {
-      waiting.set(appended.sequence, batch);
-      waitingBytes += batch.heldBytes;
-    } else giveBack(batch);
+      const held = holdOf(batch);
+      waiting.set(appended.sequence, held);
+      waitingBytes += held.packed?.buffer.byteLength ?? 0;
+    }
+    giveBack(batch);
     durable = Math.max(durable, appended.sequence + 1);
     wake?.();
     return { is: 'accepted', rejected, message };
   };
 
-  const decodeAgain = (sequence: number): SpanBatch | undefined => {
+  const decodeAgain = (sequence: number): Held | undefined => {
     const batch = spare.pop() ?? new SpanBatch();
     try {
       const record = journal.read(sequence);
@@ -161,88 +168,71 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
       const decoded = decode(record.signal, record.encoding, body, batch);
       if (decoded.is === 'malformed') throw new Error(decoded.what);
       counters.redecoded(batch.count);
-      return batch;
+      return holdOf(batch);
     } catch (error) {
       // It was decoded once before it was acknowledged, so only a damaged disk comes here; the rest of the journal is still good.
       options.onFailure(new Error(`journal record ${sequence} cannot be read and is skipped`, { cause: error }));
       return undefined;
+    } finally {
+      giveBack(batch);
     }
   };
 
-  const processNext = async (): Promise<void> => {
+  const handOver = (): void => {
     const held = waiting.get(turn);
     if (held !== undefined) {
       waiting.delete(turn);
-      waitingBytes -= held.heldBytes;
+      waitingBytes -= held.packed?.buffer.byteLength ?? 0;
     }
-    const batch = held ?? decodeAgain(turn);
-    if (batch !== undefined) {
-      for (let from = 0; from < batch.count; from += rowsAtOnce) {
-        const operations = reader.read(batch, dedupe, from, Math.min(batch.count, from + rowsAtOnce));
-        if (operations.length > 0) await deliver(operations);
-        counters.operations(operations.length);
-        await breathe();
-      }
-      if (batch.measurements.length > 0) options.onMeasurements?.(batch.measurements);
-      counters.processed(batch.count);
-      giveBack(batch);
-    }
-    // Payloads of an earlier run are not in `sizes`; their window has passed for the most part, so they count as nothing.
-    const bytes = sizes.get(turn) ?? 0;
-    sizes.delete(turn);
-    processed.push({ sequence: turn, atMs: clock.monotonicMs(), bytes });
-    processedBytes += bytes;
+    const next = held ?? decodeAgain(turn);
+    counters.processed(next?.packed?.rows ?? 0);
+    consumer.take(turn, next?.packed, next?.strings ?? []);
+    if (next !== undefined && next.measurements.length > 0) options.onMeasurements?.(next.measurements);
     turn += 1;
   };
 
-  /** Until the consumer takes it: an operation that was acknowledged is not dropped because a database was away. */
-  const deliver = async (operations: readonly Operation[]): Promise<void> => {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        await options.onOperations(operations);
-        return;
-      } catch (error) {
-        options.onFailure(error);
-        if (isClosing) throw error;
-        await sleep(Math.min(100 * 2 ** Math.min(attempt, 6), 5_000));
-      }
-    }
-  };
+  consumer.onLost(() => {
+    // What the consumer held is gone with it; everything that is not settled comes from the journal again.
+    turn = Math.max(journal.first, Math.min(turn, consumer.settled));
+    wake?.();
+  });
 
   const checkpoint = async (): Promise<void> => {
-    const before = clock.monotonicMs() - replayWindowMs;
+    const settled = Math.min(consumer.settled, turn);
+    if (settled > passedTo) {
+      let bytes = 0;
+      for (let sequence = passedTo; sequence < settled; sequence += 1) bytes += sizes.get(sequence) ?? 0;
+      passed.push({ before: settled, atMs: clock.monotonicMs(), bytes });
+      passedBytes += bytes;
+      passedTo = settled;
+    }
+    const untilMs = clock.monotonicMs() - replayWindowMs;
     let upTo = 0;
     let count = 0;
-    for (const { sequence, atMs, bytes } of processed) {
-      if (atMs > before && processedBytes <= replayBytes) break;
-      upTo = sequence + 1;
-      processedBytes -= bytes;
+    for (const { before, atMs, bytes } of passed) {
+      if (atMs > untilMs && passedBytes <= replayBytes) break;
+      upTo = before;
+      passedBytes -= bytes;
       count += 1;
     }
     if (count === 0) return;
-    processed.splice(0, count);
+    passed.splice(0, count);
+    for (const sequence of sizes.keys()) {
+      if (sequence >= upTo) break;
+      sizes.delete(sequence);
+    }
     await journal.release(upTo);
   };
 
-  /**
-   * Acknowledgements must not wait for the consumer: a request comes in over several turns of the event loop, so every turn that is
-   * spent on a slice of operations is kept short.
-   */
-  const breathe = async (): Promise<void> => {
-    if (clock.monotonicMs() - breathedMs < longestTurnMs) return;
-    await new Promise<void>((resolve) => setImmediate(resolve));
-    breathedMs = clock.monotonicMs();
-  };
-
   const run = async (): Promise<void> => {
-    let checkpointMs = breathedMs;
+    let checkpointMs = clock.monotonicMs();
     for (;;) {
       if (turn >= durable) {
         for (const idler of idlers) if (idler.until <= turn) idler.done();
         idlers = idlers.filter((idler) => idler.until > turn);
         if (isClosing) return;
         await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, 1_000);
+          const timer = setTimeout(resolve, checkpointEveryMs);
           wake = () => {
             clearTimeout(timer);
             resolve();
@@ -251,18 +241,22 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
         wake = undefined;
       }
       try {
-        if (turn < durable) await processNext();
-        const nowMs = clock.monotonicMs();
-        if (nowMs - checkpointMs > 1_000 || processedBytes > replayBytes * 1.25) {
-          checkpointMs = nowMs;
+        if (turn < durable) {
+          await consumer.room();
+          const wasHeld = waiting.has(turn);
+          handOver();
+          // Decoding again is work of this thread: whoever is being received goes first.
+          if (!wasHeld) await new Promise<void>((resolve) => setImmediate(resolve));
+        }
+        if (clock.monotonicMs() - checkpointMs > checkpointEveryMs) {
+          checkpointMs = clock.monotonicMs();
           await checkpoint();
         }
       } catch (error) {
         options.onFailure(error);
         if (isClosing) return;
-        await sleep(1_000);
+        await new Promise((resolve) => setTimeout(resolve, 1_000));
       }
-      await breathe();
     }
   };
 
@@ -295,35 +289,51 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
         journalBytes: journal.bytes,
         journalMaxBytes: journal.maxBytes,
         backlogPayloads: durable - turn,
-        duplicateSpans: dedupe.dropped,
+        duplicateSpans: consumer.duplicateSpans,
+        operations: consumer.operations,
       }),
-    idle: () => {
+    idle: async () => {
       const until = durable;
-      if (turn >= until) return Promise.resolve();
-      return new Promise((resolve) => {
-        idlers.push({ until, done: resolve });
-        wake?.();
-      });
+      if (turn < until) {
+        await new Promise<void>((resolve) => {
+          idlers.push({ until, done: resolve });
+          wake?.();
+        });
+      }
+      await consumer.idle();
     },
     close: async () => {
       isClosing = true;
       await Promise.all([http?.close(), grpc?.close()]);
       wake?.();
+      const inlineDone = inline.close();
       await loop;
+      await inlineDone;
+      await consumer.idle();
       await checkpoint();
     },
   };
 }
 
-/** Rows turned into operations at a time: about a millisecond of work with all detectors on. */
-const rowsAtOnce = 256;
-const longestTurnMs = 1.5;
+/**
+ * How much of the past detectors see again after a crash, beyond what was still waiting: their deadlines (30 s for an orphaned message or
+ * an open saga, a minute for an object that a notification announced) with a margin. Findings about longer stretches start anew.
+ */
+const defaultReplayWindowMs = 120_000;
+const checkpointEveryMs = 500;
 /** Decoded payloads that wait for their turn; past it they are decoded again from the journal. */
-const mostWaitingBytes = 64 * 1024 * 1024;
-const mostSpareBatches = 64;
-const largestSpareBytes = 4 * 1024 * 1024;
+const mostWaitingBytes = 32 * 1024 * 1024;
+const mostSpareBatches = 16;
+const largestSpareBytes = 2 * 1024 * 1024;
 
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+/** A decoded payload, as small as it can wait. */
+interface Held {
+  readonly packed: PackedBatch | undefined;
+  readonly strings: readonly string[];
+  readonly measurements: readonly Measurement[];
+}
+
+const holdOf = (batch: SpanBatch): Held => ({ packed: packBatch(batch), strings: batch.strings, measurements: batch.measurements });
 
 /** What a partial success says: spans that could not be taken, or a shape that nobody reads. */
 function complaintsOf(batch: SpanBatch, payload: Payload, json: JsonDecoder): { readonly rejected: number; readonly message: string } {

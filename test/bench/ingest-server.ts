@@ -4,13 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { systemClock } from '../../src/base/clock.ts';
-import { createDetection } from '../../src/detect/run.ts';
+import { defaultConfig } from '../../src/config.ts';
 import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
 import { openLmdbJournal } from '../../src/io/journal/lmdb.ts';
 import { openOtlpGrpc } from '../../src/io/otlp/grpc.ts';
 import { openOtlpHttp } from '../../src/io/otlp/http.ts';
 import type { Payload, Receipt } from '../../src/io/otlp/payload.ts';
+import { openDetectConsumer } from '../../src/runtime/detect-consumer.ts';
+import { detectStageOptions } from '../../src/runtime/detect-options.ts';
 import { startIngest } from '../../src/runtime/ingest-loop.ts';
 import { traceRequestType } from '../ingest/otlp-proto.ts';
 
@@ -36,27 +38,34 @@ if (mode === 'decode') {
   say({ http: http.port, grpc: grpc.port });
 } else if (mode === 'full') {
   const directory = mkdtempSync(join(tmpdir(), 'ingest-bench-'));
-  const journal = await openLmdbJournal({ directory });
-  // The bound of the service's own config: past it detectors sample keys, and say so.
-  const detection = createDetection({ maxOperations: 150_000 });
-  let findings = 0;
+  const config = defaultConfig();
+  const journal = await openLmdbJournal({ directory, maxBytes: config.ingest.journalMb * 1024 * 1024 });
+  let reported = 0;
+  let settled = 0;
+  // As `pipeline.ts` sets it up, with the config's own bounds; only the store is missing.
+  const consumer = openDetectConsumer({
+    stage: detectStageOptions(config),
+    clock: systemClock,
+    onReport: (report) => {
+      reported += report.findings.length;
+      settled = Math.max(settled, report.settled);
+    },
+    settled: () => settled,
+    onDeath: (says) => console.error(says),
+  });
   const ingest = await startIngest({
     host: '127.0.0.1',
     httpPort: 0,
     grpcPort: 0,
     journal,
     clock: systemClock,
-    onOperations: (operations) => {
-      detection.add(operations);
-      findings += detection.advanceToLateness().length;
-    },
+    consumer,
     onFailure: (error) => console.error(error),
   });
   process.on('SIGUSR2', () => {
-    process.stdout.write(`${JSON.stringify({ traceShare: detection.stats.traceShare, keyShare: detection.stats.keyShare })}\n`);
+    process.stdout.write(`${JSON.stringify({ reported, ...ingest.counters(), ...consumer.counts, memory: process.memoryUsage() })}\n`);
   });
   process.on('SIGTERM', () => {
-    console.error(JSON.stringify({ reported: findings, ...ingest.counters(), ...detection.stats }));
     rmSync(directory, { recursive: true, force: true });
     process.exit(0);
   });

@@ -122,7 +122,9 @@ async function startServer(mode: string, core: string): Promise<BenchServer> {
     grpc: ports.grpc ?? 0,
     traceShare: () =>
       new Promise((resolve) => {
-        stdout.once('data', (chunk: Buffer) => resolve((JSON.parse(chunk.toString()) as { traceShare: number }).traceShare));
+        stdout.once('data', (chunk: Buffer) =>
+          resolve((JSON.parse(chunk.toString()) as { stats: { traceShare: number } }).stats.traceShare),
+        );
         child.kill('SIGUSR2');
       }),
     [Symbol.asyncDispose]: async () => {

@@ -1,0 +1,354 @@
+import type { AttributeColumns, EventKind, SpanBatch } from './span-batch.ts';
+
+/**
+ * The columns of a batch in one buffer, as small as they wait and travel: some 100 bytes a span of ordinary instrumentation, where an
+ * operation object takes 600 to 1,000. Spans wait for as long as late ones may still come (ten seconds by default), so this decides how
+ * much a receiver holds; and one buffer changes threads without a copy.
+ *
+ * Regions in order of their alignment: 8 bytes: start, wide values, event times; 4 bytes: duration (8 where one is an hour or more), name,
+ * starts of the attributes, values; 1 byte: ids, kinds, codes. What a batch does not have (status messages, events, links) takes nothing.
+ * An attribute's value takes 4 bytes, or stands in the wide values where it is no such integer.
+ *
+ * Strings do not travel with it: their numbers mean a table that both sides hold, see {@link StringTables}.
+ */
+export interface PackedBatch {
+  readonly buffer: ArrayBuffer;
+  readonly rows: number;
+  readonly isLog: boolean;
+  readonly minEndUs: number;
+  readonly maxEndUs: number;
+  readonly attributes: number;
+  readonly resources: number;
+  readonly resourceAttributes: number;
+  readonly events: number;
+  readonly eventAttributes: number;
+  readonly links: number;
+  readonly wide: number;
+  readonly hasLongDurations: boolean;
+  readonly hasStatusMessages: boolean;
+}
+
+/** Marks a row of which nobody wants an operation: a duplicate, or a span from the future. No OTLP kind reaches it. */
+const dropped = 255;
+const isWide = 0x80;
+const longDurationUs = 0xffff_ffff;
+
+interface Regions {
+  readonly startUs: Float64Array;
+  readonly endUs: Float64Array;
+  readonly wide: Float64Array;
+  readonly eventUs: Float64Array;
+  readonly durationUs: Uint32Array;
+  readonly name: Int32Array;
+  readonly statusMessage: Int32Array;
+  readonly attributeStart: Int32Array;
+  readonly eventStart: Int32Array;
+  readonly linkStart: Int32Array;
+  readonly resourceRows: Int32Array;
+  readonly resourceAttributeStart: Int32Array;
+  readonly eventAttributeStart: Int32Array;
+  readonly values: Int32Array;
+  readonly ids: Uint8Array;
+  readonly kind: Uint8Array;
+  readonly status: Uint8Array;
+  readonly codes: Uint8Array;
+  readonly kinds: Uint8Array;
+  readonly eventKind: Uint8Array;
+  readonly linkIds: Uint8Array;
+  readonly bytes: number;
+}
+
+type Counts = Omit<PackedBatch, 'buffer' | 'isLog' | 'minEndUs' | 'maxEndUs'>;
+
+function regionsOf(counts: Counts, buffer: ArrayBuffer): Regions {
+  const { rows } = counts;
+  const values = counts.attributes + counts.resourceAttributes + counts.eventAttributes;
+  let at = 0;
+  const doubles = (length: number): Float64Array => {
+    const region = new Float64Array(buffer, at, length);
+    at += length * 8;
+    return region;
+  };
+  const words = (length: number): Int32Array => {
+    const region = new Int32Array(buffer, at, length);
+    at += length * 4;
+    return region;
+  };
+  const bytes = (length: number): Uint8Array => {
+    const region = new Uint8Array(buffer, at, length);
+    at += length;
+    return region;
+  };
+  const startUs = doubles(rows);
+  const endUs = doubles(counts.hasLongDurations ? rows : 0);
+  const wide = doubles(counts.wide);
+  const eventUs = doubles(counts.events);
+  const durations = words(counts.hasLongDurations ? 0 : rows);
+  return {
+    startUs,
+    endUs,
+    wide,
+    eventUs,
+    durationUs: new Uint32Array(buffer, durations.byteOffset, durations.length),
+    name: words(rows),
+    statusMessage: words(counts.hasStatusMessages ? rows : 0),
+    attributeStart: words(rows + 1),
+    eventStart: words(counts.events === 0 ? 0 : rows + 1),
+    linkStart: words(counts.links === 0 ? 0 : rows + 1),
+    resourceRows: words(counts.resources),
+    resourceAttributeStart: words(counts.resources + 1),
+    eventAttributeStart: words(counts.events === 0 ? 0 : counts.events + 1),
+    values: words(values),
+    ids: bytes(rows * 32),
+    kind: bytes(rows),
+    status: bytes(rows),
+    codes: bytes(values),
+    kinds: bytes(values),
+    eventKind: bytes(counts.events),
+    linkIds: bytes(counts.links * 24),
+    bytes: at,
+  };
+}
+
+/** How many bytes the regions take: the same sum as in {@link regionsOf}, without making them. */
+function bytesOf(counts: Counts): number {
+  const { rows } = counts;
+  const values = counts.attributes + counts.resourceAttributes + counts.eventAttributes;
+  const eights = rows + (counts.hasLongDurations ? rows : 0) + counts.wide + counts.events;
+  const fours =
+    (counts.hasLongDurations ? 0 : rows) +
+    rows +
+    (counts.hasStatusMessages ? rows : 0) +
+    (rows + 1) +
+    (counts.events === 0 ? 0 : rows + 1 + counts.events + 1) +
+    (counts.links === 0 ? 0 : rows + 1) +
+    counts.resources +
+    (counts.resources + 1) +
+    values;
+  return eights * 8 + fours * 4 + rows * 34 + values * 2 + counts.events + counts.links * 24;
+}
+
+/** A copy of the batch, packed; undefined where it has no row. The batch may be used again. */
+export function packBatch(batch: SpanBatch): PackedBatch | undefined {
+  const rows = batch.count;
+  if (rows === 0) return undefined;
+  let minEndUs = Number.POSITIVE_INFINITY;
+  let maxEndUs = 0;
+  let longest = 0;
+  let messages = 0;
+  for (let row = 0; row < rows; row += 1) {
+    const startUs = batch.startUs[row] as number;
+    const endUs = Math.max(batch.endUs[row] as number, startUs);
+    if (endUs < minEndUs) minEndUs = endUs;
+    if (endUs > maxEndUs) maxEndUs = endUs;
+    if (endUs - startUs > longest) longest = endUs - startUs;
+    messages |= batch.statusMessage[row] as number;
+  }
+  const counts: Counts = {
+    rows,
+    attributes: batch.attributes.count,
+    resources: batch.resourceCount,
+    resourceAttributes: batch.resourceAttributes.count,
+    events: batch.eventCount,
+    eventAttributes: batch.eventAttributes.count,
+    links: batch.linkCount,
+    wide: wideOf(batch.attributes) + wideOf(batch.resourceAttributes) + wideOf(batch.eventAttributes),
+    hasLongDurations: longest >= longDurationUs,
+    hasStatusMessages: messages !== 0,
+  };
+  const buffer = new ArrayBuffer(bytesOf(counts));
+  const to = regionsOf(counts, buffer);
+  to.startUs.set(batch.startUs.subarray(0, rows));
+  for (let row = 0; row < rows; row += 1) {
+    const startUs = batch.startUs[row] as number;
+    const endUs = Math.max(batch.endUs[row] as number, startUs);
+    if (counts.hasLongDurations) to.endUs[row] = endUs;
+    else to.durationUs[row] = endUs - startUs;
+    const kind = batch.kind[row] as number;
+    to.kind[row] = kind === dropped ? 0 : kind;
+  }
+  to.name.set(batch.name.subarray(0, rows));
+  if (counts.hasStatusMessages) to.statusMessage.set(batch.statusMessage.subarray(0, rows));
+  to.attributeStart.set(batch.attributeStart.subarray(0, rows + 1));
+  if (counts.events > 0) {
+    to.eventStart.set(batch.eventStart.subarray(0, rows + 1));
+    to.eventAttributeStart.set(batch.eventAttributeStart.subarray(0, counts.events + 1));
+    to.eventUs.set(batch.eventUs.subarray(0, counts.events));
+    to.eventKind.set(batch.eventKind.subarray(0, counts.events));
+  }
+  if (counts.links > 0) {
+    to.linkStart.set(batch.linkStart.subarray(0, rows + 1));
+    to.linkIds.set(batch.linkIds.subarray(0, counts.links * 24));
+  }
+  // Rows come resource by resource: how many rows each has says it all.
+  for (let row = 0; row < rows; row += 1) {
+    const resource = batch.resource[row] as number;
+    if (resource >= 0) to.resourceRows[resource] = (to.resourceRows[resource] as number) + 1;
+  }
+  to.resourceAttributeStart.set(batch.resourceAttributeStart.subarray(0, counts.resources + 1));
+  to.ids.set(batch.ids.subarray(0, rows * 32));
+  to.status.set(batch.status.subarray(0, rows));
+  let wide = packValues(batch.attributes, to, 0, 0);
+  wide = packValues(batch.resourceAttributes, to, counts.attributes, wide);
+  packValues(batch.eventAttributes, to, counts.attributes + counts.resourceAttributes, wide);
+  return { ...counts, buffer, isLog: batch.isLog, minEndUs, maxEndUs };
+}
+
+const isNarrow = (value: number): boolean => (value | 0) === value && !Object.is(value, -0);
+
+function wideOf(columns: AttributeColumns): number {
+  let wide = 0;
+  for (let at = 0; at < columns.count; at += 1) if (!isNarrow(columns.value[at] as number)) wide += 1;
+  return wide;
+}
+
+function packValues(columns: AttributeColumns, to: Regions, offset: number, wideFrom: number): number {
+  let wide = wideFrom;
+  to.codes.set(columns.code.subarray(0, columns.count), offset);
+  to.kinds.set(columns.kind.subarray(0, columns.count), offset);
+  for (let at = 0; at < columns.count; at += 1) {
+    const value = columns.value[at] as number;
+    if (isNarrow(value)) to.values[offset + at] = value;
+    else {
+      to.kinds[offset + at] = (columns.kind[at] as number) | isWide;
+      to.values[offset + at] = wide;
+      to.wide[wide] = value;
+      wide += 1;
+    }
+  }
+  return wide;
+}
+
+/** The batch again, into `batch`. `strings`: the table that it was decoded with. */
+export function unpackBatch(packed: PackedBatch, strings: readonly string[], batch: SpanBatch): void {
+  const { rows } = packed;
+  const from = regionsOf(packed, packed.buffer);
+  batch.reset(strings);
+  batch.isLog = packed.isLog;
+  batch.holdRows(rows);
+  batch.startUs.set(from.startUs);
+  if (packed.hasLongDurations) batch.endUs.set(from.endUs);
+  else for (let row = 0; row < rows; row += 1) batch.endUs[row] = (from.startUs[row] as number) + (from.durationUs[row] as number);
+  batch.name.set(from.name);
+  if (packed.hasStatusMessages) batch.statusMessage.set(from.statusMessage);
+  else batch.statusMessage.fill(0, 0, rows);
+  batch.attributeStart.set(from.attributeStart);
+  batch.kind.set(from.kind);
+  batch.status.set(from.status);
+  batch.ids.set(from.ids);
+  if (packed.events === 0) batch.eventStart.fill(0, 0, rows + 1);
+  else {
+    batch.eventStart.set(from.eventStart);
+    for (let event = 0; event < packed.events; event += 1)
+      batch.openEvent(from.eventKind[event] as EventKind, from.eventUs[event] as number);
+    batch.eventAttributeStart.set(from.eventAttributeStart);
+  }
+  if (packed.links === 0) batch.linkStart.fill(0, 0, rows + 1);
+  else {
+    batch.linkStart.set(from.linkStart);
+    for (let link = 0; link < packed.links; link += 1) batch.openLink();
+    batch.linkIds.set(from.linkIds);
+  }
+  let row = 0;
+  for (let resource = 0; resource < packed.resources; resource += 1) {
+    batch.openResource();
+    const end = row + (from.resourceRows[resource] as number);
+    batch.resource.fill(resource, row, end);
+    row = end;
+  }
+  batch.resource.fill(-1, row, rows);
+  batch.resourceAttributeStart.set(from.resourceAttributeStart);
+  unpackValues(from, 0, packed.attributes, batch.attributes);
+  unpackValues(from, packed.attributes, packed.resourceAttributes, batch.resourceAttributes);
+  unpackValues(from, packed.attributes + packed.resourceAttributes, packed.eventAttributes, batch.eventAttributes);
+  batch.count = rows;
+}
+
+function unpackValues(from: Regions, offset: number, count: number, columns: AttributeColumns): void {
+  columns.hold(count);
+  columns.code.set(from.codes.subarray(offset, offset + count));
+  for (let at = 0; at < count; at += 1) {
+    const kind = from.kinds[offset + at] as number;
+    const value = from.values[offset + at] as number;
+    columns.kind[at] = kind & ~isWide;
+    columns.value[at] = kind >= isWide ? (from.wide[value] as number) : value;
+  }
+  columns.count = count;
+}
+
+export const isDroppedRow = (batch: SpanBatch, row: number): boolean => batch.kind[row] === dropped;
+
+/**
+ * Marks the rows that `isWanted` refuses, before the batch is unpacked; says how many. `ids` holds 32 bytes a row, as in a
+ * {@link SpanBatch}.
+ */
+export function dropRows(packed: PackedBatch, isWanted: (ids: Uint8Array, row: number, endUs: number) => boolean): number {
+  const regions = regionsOf(packed, packed.buffer);
+  let count = 0;
+  for (let row = 0; row < packed.rows; row += 1) {
+    const endUs = packed.hasLongDurations
+      ? (regions.endUs[row] as number)
+      : (regions.startUs[row] as number) + (regions.durationUs[row] as number);
+    if (isWanted(regions.ids, row, endUs)) continue;
+    regions.kind[row] = dropped;
+    count += 1;
+  }
+  return count;
+}
+
+/** What a {@link StringTables} sends so that its twin can read the batches of a table. */
+export interface StringsAdded {
+  readonly table: number;
+  /** Number of the first of `strings`. */
+  readonly from: number;
+  readonly strings: readonly string[];
+}
+
+/**
+ * Tables of strings that two threads hold alike. A decoder appends to its table until it starts a new one, so only what is new travels;
+ * the twin lets go of a table once no batch of it waits and the sender has gone on to others.
+ */
+export class StringTables {
+  readonly #sent = new Map<readonly string[], { readonly table: number; count: number }>();
+  #next = 1;
+
+  /** What is new in the table of `strings` since the last call for it. */
+  added(strings: readonly string[]): StringsAdded {
+    let known = this.#sent.get(strings);
+    if (known === undefined) {
+      known = { table: this.#next, count: 0 };
+      this.#next += 1;
+      // Decoders hold one table each; an older one that comes again is sent whole, under a new number.
+      for (const oldest of this.#sent.keys()) {
+        if (this.#sent.size < mostTables) break;
+        this.#sent.delete(oldest);
+      }
+      this.#sent.set(strings, known);
+    }
+    const from = known.count;
+    known.count = strings.length;
+    return { table: known.table, from, strings: strings.slice(from) };
+  }
+}
+
+/** The receiving twin. */
+export class StringTablesTwin {
+  readonly #tables = new Map<number, string[]>();
+
+  take(added: StringsAdded): readonly string[] {
+    let strings = this.#tables.get(added.table);
+    if (strings === undefined) {
+      strings = [];
+      for (const oldest of this.#tables.keys()) {
+        if (this.#tables.size < mostTables) break;
+        this.#tables.delete(oldest);
+      }
+      this.#tables.set(added.table, strings);
+    }
+    for (const text of added.strings) strings.push(text);
+    return strings;
+  }
+}
+
+/** A table for each decoder and some that they have just left. Both sides forget in the same order. */
+const mostTables = 6;

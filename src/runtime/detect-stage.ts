@@ -1,0 +1,241 @@
+import type { Clock } from '../base/clock.ts';
+import type { Anomaly } from '../domain/anomaly.ts';
+import type { Collection } from '../domain/collection.ts';
+import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
+import type { Operation } from '../domain/operation.ts';
+import { createPlaces } from '../detect/object-place.ts';
+import { createDetection, type DetectionOptions, type DetectionStats } from '../detect/run.ts';
+import { createFeatures, type FeatureOptions, type FeaturePoint } from '../forecast/features.ts';
+import { ConcernedRows } from '../ingest/concerned-rows.ts';
+import { createSpanDedupe } from '../ingest/dedupe.ts';
+import { OperationReader } from '../ingest/operation-from-span.ts';
+import { dropRows, isDroppedRow, type PackedBatch, type StringsAdded, StringTablesTwin, unpackBatch } from '../ingest/packed-batch.ts';
+import { SpanBatch } from '../ingest/span-batch.ts';
+import { WaitingRoom } from '../ingest/waiting-room.ts';
+import type { StoredWrite } from '../io/store/write-evidence.ts';
+import { forecastSources } from './forecast-sources.ts';
+import { writeOf } from './write-of-operation.ts';
+
+/** Everything that the stage needs to know; plain values, so that it can be handed to a thread. */
+export interface DetectStageOptions {
+  readonly detection: Omit<DetectionOptions, 'only' | 'domains' | 'collections'>;
+  readonly domains: readonly ConsistencyDomain[];
+  readonly collections: readonly Collection[];
+  /** Absent: no load series are kept. */
+  readonly features?: Omit<FeatureOptions, 'collectionOf' | 'regionOf'>;
+  readonly latenessMs: number;
+  /**
+   * After a start, time stands still for this long: what exporters could not send while we were away comes in beside what is fresh, and
+   * would be late if the fresh moved time on.
+   */
+  readonly graceMs: number;
+  /** Bytes of spans that wait for the watermark. */
+  readonly waitingBytes?: number;
+  readonly dedupeCapacity?: number;
+}
+
+/** A decoded payload on its way from the receiver. */
+export interface SentBatch {
+  readonly sequence: number;
+  readonly packed: PackedBatch;
+  readonly strings: StringsAdded;
+}
+
+export interface DetectReport {
+  readonly findings: readonly Anomaly[];
+  readonly writes: readonly StoredWrite[];
+  readonly newOperations: number;
+  /** Everything before this sequence has been through the detectors. */
+  readonly settled: number;
+  /** Everything before this sequence has been taken. */
+  readonly taken: number;
+  readonly counts: DetectCounts;
+}
+
+/** Monotonic but for what ends in `_now`. */
+export interface DetectCounts {
+  readonly operations: number;
+  readonly duplicateSpans: number;
+  /** Spans that end further ahead than any clock should be: they are not looked at. */
+  readonly futureSpans: number;
+  /** How often spans had to go to the detectors before late ones could come, because too many waited. */
+  readonly shortenedWaits: number;
+  readonly waiting_bytes_now: number;
+  readonly waiting_spans_now: number;
+  readonly stats: DetectionStats;
+}
+
+/**
+ * From decoded payloads to findings, write evidence and load series, in one thread and without one of its own: `take` when a payload
+ * comes, `work` until it says that nothing is left, `report` to carry away what came of it.
+ *
+ * Time is event time: the watermark follows the newest span less the lateness bound and, when none comes, the clock.
+ */
+export class DetectStage {
+  readonly #clock: Clock;
+  readonly #detection: ReturnType<typeof createDetection>;
+  readonly #dedupe: ReturnType<typeof createSpanDedupe>;
+  readonly #tables = new StringTablesTwin();
+  readonly #room: WaitingRoom;
+  readonly #reader = new OperationReader();
+  readonly #concerned: ConcernedRows;
+  readonly #concernedReader = new OperationReader();
+  readonly #batch = new SpanBatch();
+  readonly #places: ReturnType<typeof createPlaces>;
+  readonly #features: ReturnType<typeof createFeatures> | undefined;
+  readonly #latenessMs: number;
+  readonly #graceUntilMs: number;
+  #findings: Anomaly[] = [];
+  #writes: StoredWrite[] = [];
+  #taken = 0;
+  #operations = 0;
+  #reportedOperations = 0;
+  #futureSpans = 0;
+  #shortenedWaits = 0;
+  #newestUs = 0;
+  #newestAtMs = 0;
+  #watermarkUs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: DetectStageOptions, clock: Clock) {
+    this.#clock = clock;
+    this.#detection = createDetection({ ...options.detection, domains: options.domains, collections: options.collections });
+    this.#dedupe = createSpanDedupe(options.dedupeCapacity === undefined ? {} : { capacity: options.dedupeCapacity });
+    this.#room = new WaitingRoom(options.waitingBytes ?? defaultWaitingBytes);
+    this.#concerned = new ConcernedRows(
+      options.collections.flatMap((collection) => [collection.name, ...collection.replicas.map((replica) => replica.table ?? '')]),
+    );
+    this.#places = createPlaces(options.domains, options.collections);
+    this.#features =
+      options.features === undefined ? undefined : createFeatures({ ...options.features, ...forecastSources(options.collections) });
+    this.#latenessMs = options.latenessMs;
+    this.#graceUntilMs = clock.monotonicMs() + options.graceMs;
+  }
+
+  /** Whether another batch may be taken: what waits is within its bound. */
+  get hasRoom(): boolean {
+    return !this.#room.isOverBound;
+  }
+
+  /** Drops what was seen before, keeps what the store and the forecasts want of it, and lets the rest wait for its time. */
+  take(sent: SentBatch): void {
+    const { packed } = sent;
+    const strings = this.#tables.take(sent.strings);
+    const futureUs = (this.#clock.nowMs() + futureLimitMs) * 1000;
+    let newestUs = this.#newestUs;
+    dropRows(packed, (ids, row, endUs) => {
+      if (endUs > futureUs) {
+        this.#futureSpans += 1;
+        return false;
+      }
+      if (!packed.isLog && !this.#dedupe.isNew(ids, row * 32)) return false;
+      if (endUs > newestUs) newestUs = endUs;
+      return true;
+    });
+    if (newestUs > this.#newestUs) {
+      this.#newestUs = newestUs;
+      this.#newestAtMs = this.#clock.monotonicMs();
+    }
+    if (!this.#concerned.isEmpty) this.#keepConcerned(packed, strings);
+    this.#room.add(sent.sequence, packed, strings);
+    this.#taken = sent.sequence + 1;
+  }
+
+  #keepConcerned(packed: PackedBatch, strings: readonly string[]): void {
+    const batch = this.#batch;
+    unpackBatch(packed, strings, batch);
+    this.#concerned.find(
+      batch,
+      (row) => !isDroppedRow(batch, row),
+      (rows, count) => {
+        const operations = this.#concernedReader.readRows(batch, rows, count);
+        this.#features?.fold(operations);
+        for (const operation of operations) {
+          const write = writeOf(operation, this.#places);
+          if (write !== undefined) this.#writes.push(write);
+        }
+      },
+    );
+  }
+
+  /** Moves time on as far as it goes, for about `budgetMs`; true where more is left to do. */
+  work(budgetMs: number): boolean {
+    const untilMs = this.#clock.monotonicMs() + budgetMs;
+    for (;;) {
+      const isShortened = this.#room.isOverBound;
+      const targetUs = isShortened ? Math.max(this.#watermarkUs, this.#room.nextDueUs) + smallestStepUs : this.#targetUs();
+      // The last step waits until it is worth its cost.
+      if (targetUs === Number.NEGATIVE_INFINITY || targetUs < this.#watermarkUs + smallestStepUs) return false;
+      if (isShortened) this.#shortenedWaits += 1;
+      const fromUs = Math.max(this.#watermarkUs, Math.min(this.#room.nextDueUs, targetUs) - largestStepUs);
+      const toUs = Math.min(targetUs, fromUs + largestStepUs);
+      while (this.#room.release(toUs, this.#detect));
+      for (const finding of this.#detection.advance(toUs)) this.#findings.push(finding);
+      this.#watermarkUs = toUs;
+      if (this.#clock.monotonicMs() >= untilMs) return true;
+    }
+  }
+
+  readonly #detect = (batch: SpanBatch, rows: Int32Array, count: number): void => {
+    for (let from = 0; from < count; from += rowsAtOnce) {
+      const operations: readonly Operation[] = this.#reader.readRows(
+        batch,
+        rows.subarray(from, Math.min(count, from + rowsAtOnce)),
+        Math.min(rowsAtOnce, count - from),
+      );
+      this.#operations += operations.length;
+      this.#detection.add(operations);
+    }
+  };
+
+  /** How far time has come. */
+  #targetUs(): number {
+    const nowMs = this.#clock.monotonicMs();
+    if (this.#newestUs === 0 || nowMs < this.#graceUntilMs) return Number.NEGATIVE_INFINITY;
+    const idleMs = nowMs - this.#newestAtMs;
+    return this.#newestUs + ((idleMs > idleAfterMs ? idleMs : 0) - this.#latenessMs) * 1000;
+  }
+
+  /** What has come of it since the last report. */
+  report(): DetectReport {
+    const findings = this.#findings;
+    const writes = this.#writes;
+    this.#findings = [];
+    this.#writes = [];
+    const operationsBefore = this.#reportedOperations;
+    this.#reportedOperations = this.#operations;
+    return {
+      findings,
+      writes,
+      newOperations: this.#operations - operationsBefore,
+      settled: this.#room.firstSequence(this.#taken),
+      taken: this.#taken,
+      counts: {
+        operations: this.#operations,
+        duplicateSpans: this.#dedupe.dropped,
+        futureSpans: this.#futureSpans,
+        shortenedWaits: this.#shortenedWaits,
+        waiting_bytes_now: this.#room.bytes,
+        waiting_spans_now: this.#room.rows,
+        stats: this.#detection.stats,
+      },
+    };
+  }
+
+  /** Points of the load series whose steps were over at `nowMs`. */
+  drainFeatures(nowMs: number): readonly FeaturePoint[] {
+    return this.#features?.drain(nowMs) ?? [];
+  }
+}
+
+/** About a million and a half spans of ordinary instrumentation: ten seconds of what one thread can look at. */
+const defaultWaitingBytes = 160 * 1024 * 1024;
+/** Clocks of services that run further ahead than this are wrong; time does not follow them. */
+const futureLimitMs = 300_000;
+/** Without a span for this long, time follows the clock. */
+const idleAfterMs = 500;
+/** Moving time has a cost of its own, and findings are not wanted to the millisecond. */
+const smallestStepUs = 50_000;
+/** What is made into operations before detectors let go of it again: bounds what is held at once when time jumps. */
+const largestStepUs = 250_000;
+/** Operations made at a time. */
+const rowsAtOnce = 2048;

@@ -1,0 +1,130 @@
+import { Worker } from 'node:worker_threads';
+import { Failure } from '../base/failure.ts';
+import type { FeaturePoint } from '../forecast/features.ts';
+import { type PackedBatch, StringTables } from '../ingest/packed-batch.ts';
+import type { DetectCounts, DetectReport, DetectStageOptions, SentBatch } from './detect-stage.ts';
+import type { DetectAnswer, DetectRequest } from './detect-worker.ts';
+
+export interface DetectThread {
+  /** Bytes handed over and not taken yet. */
+  readonly bytesInFlight: number;
+  /** `packed.buffer` is detached. Everything is sent in this order at the end of the turn. */
+  send(sequence: number, packed: PackedBatch, strings: readonly string[]): void;
+  /** Resolves once all that was sent before is taken and no work is due; its reports have come by then. */
+  sync(): Promise<void>;
+  drainFeatures(nowMs: number): Promise<readonly FeaturePoint[]>;
+  readonly counts: DetectCounts | undefined;
+  close(): Promise<void>;
+}
+
+export interface DetectThreadOptions {
+  readonly stage: DetectStageOptions;
+  readonly onReport: (report: DetectReport) => void;
+  /** The thread is gone with all that it held; called once, not after `close`. */
+  readonly onDeath: (error: Error) => void;
+}
+
+/**
+ * The detectors' own thread: however long they think, whoever receives and acknowledges spans is not kept waiting. Buffers are
+ * transferred, strings travel once.
+ */
+export function openDetectThread(options: DetectThreadOptions): DetectThread {
+  const worker = new Worker(new URL('./detect-worker.ts', import.meta.url), {
+    workerData: options.stage,
+    // Operations live for about a second; with the default nursery most of them would be moved to the old generation first.
+    resourceLimits: { maxYoungGenerationSizeMb: nurseryMb },
+  });
+  const tables = new StringTables();
+  const flying: { readonly sequence: number; readonly bytes: number }[] = [];
+  const waiting = new Map<number, { resolve: (points: readonly FeaturePoint[]) => void; reject: (error: Error) => void }>();
+  let outbox: SentBatch[] = [];
+  let bytesInFlight = 0;
+  let lastId = 0;
+  let counts: DetectCounts | undefined;
+  let dead: Error | undefined;
+  let isClosing = false;
+
+  const die = (error: Error): void => {
+    if (dead !== undefined) return;
+    dead = error;
+    for (const { reject } of waiting.values()) reject(error);
+    waiting.clear();
+    if (!isClosing) options.onDeath(error);
+  };
+  worker.on('error', (error) => die(new Failure('detect-thread-died', `the detectors' thread died: ${sayOf(error)}`, 'later', error)));
+  worker.on('exit', () => die(new Failure('detect-thread-ended', "the detectors' thread has ended", 'later')));
+  worker.on('message', (answer: DetectAnswer) => {
+    switch (answer.is) {
+      case 'report': {
+        const { report } = answer;
+        let taken = 0;
+        for (const sent of flying) {
+          if (sent.sequence >= report.taken) break;
+          bytesInFlight -= sent.bytes;
+          taken += 1;
+        }
+        flying.splice(0, taken);
+        counts = report.counts;
+        options.onReport(report);
+        return;
+      }
+      case 'synced':
+        waiting.get(answer.id)?.resolve([]);
+        waiting.delete(answer.id);
+        return;
+      case 'features':
+        waiting.get(answer.id)?.resolve(answer.points);
+        waiting.delete(answer.id);
+        return;
+    }
+  });
+  const post = (request: DetectRequest, transfer: readonly ArrayBuffer[] = []): void => {
+    if (dead === undefined) worker.postMessage(request, transfer);
+  };
+  const flush = (): void => {
+    const batches = outbox;
+    if (batches.length === 0) return;
+    outbox = [];
+    post(
+      { is: 'batches', batches },
+      batches.map((batch) => batch.packed.buffer),
+    );
+  };
+  const ask = (request: (id: number) => DetectRequest): Promise<readonly FeaturePoint[]> => {
+    if (dead !== undefined) return Promise.reject(dead);
+    lastId += 1;
+    const id = lastId;
+    flush();
+    return new Promise((resolve, reject) => {
+      waiting.set(id, { resolve, reject });
+      post(request(id));
+    });
+  };
+
+  return {
+    get bytesInFlight() {
+      return bytesInFlight;
+    },
+    send: (sequence, packed, strings) => {
+      flying.push({ sequence, bytes: packed.buffer.byteLength });
+      bytesInFlight += packed.buffer.byteLength;
+      if (outbox.length === 0) setImmediate(flush);
+      outbox.push({ sequence, packed, strings: tables.added(strings) });
+    },
+    sync: async () => {
+      await ask((id) => ({ is: 'sync', id }));
+    },
+    drainFeatures: (nowMs) => ask((id) => ({ is: 'features', id, nowMs })),
+    get counts() {
+      return counts;
+    },
+    close: async () => {
+      isClosing = true;
+      await worker.terminate();
+    },
+  };
+}
+
+const nurseryMb = 48;
+
+const sayOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
