@@ -14,6 +14,7 @@ import { readChooseRepairPrompt } from './io/llm/prompt-file.ts';
 import { readTls } from './io/otlp/tls-files.ts';
 import { openPostgresQueue, openRedisQueue } from './io/queue/bullmq.ts';
 import type { Queue } from './io/queue/queue.ts';
+import { openRemoteReplica } from './io/replicas/remote/remote.ts';
 import { openReplica } from './io/replicas/registry.ts';
 import { openDatabase } from './io/store/database.ts';
 import { openEmbeddedPostgres } from './io/store/embedded.ts';
@@ -21,6 +22,7 @@ import { migrate } from './io/store/migrate.ts';
 import type { Log } from './io/telemetry/log.ts';
 import { createMetrics } from './io/telemetry/metrics.ts';
 import { type Pipeline, startPipeline } from './pipeline.ts';
+import { openAgentMailbox } from './runtime/agent-mailbox.ts';
 import type { RuntimeContext } from './runtime/context.ts';
 import { metricHelp } from './runtime/metric-names.ts';
 import { createReplicaPool } from './runtime/replica-pool.ts';
@@ -92,7 +94,11 @@ async function open(options: ServiceOptions, keep: (what: string, close: () => P
   if (ran.length > 0) log('info', `our database is set up: ${ran.join(', ')}`);
   const queue = await openQueue(config, url, log);
 
-  const replicas = createReplicaPool(config.collections, openReplica);
+  const agents = openAgentMailbox(database, systemClock);
+  keep('calls to agents', () => agents.close());
+  const replicas = createReplicaPool(config.collections, async (collection, replica, purpose) =>
+    replica.via === 'agent' ? openRemoteReplica(collection, replica, purpose, agents) : openReplica(collection, replica),
+  );
   keep('replica connections', () => replicas.close());
   const context: RuntimeContext = {
     database,
@@ -102,6 +108,7 @@ async function open(options: ServiceOptions, keep: (what: string, close: () => P
     log,
     metrics: createMetrics(metricHelp),
     replicas,
+    agents,
     policies: readPolicies(config.policies),
     llm: openLlm(config, options.env),
     promptTemplate: readChooseRepairPrompt(),

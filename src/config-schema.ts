@@ -59,8 +59,12 @@ export const replicaSchema = z.strictObject({
     .string()
     .min(1)
     .describe(
-      'Connection URL: postgres://, mysql://, redis:// (rediss://) or http(s):// of an agent. ${VARIABLE} is taken from the environment.',
+      'Connection URL: postgres://, mysql://, redis:// (rediss://) or http(s):// of a service that answers the replica API. ${VARIABLE} is taken from the environment.',
     ),
+  via: z
+    .enum(['direct', 'agent'])
+    .default('direct')
+    .describe('agent: the service does not connect to the store; `homeostat agent`, run beside it, does, and sends sketches.'),
   region: name.optional().describe("Region that the store is in. Default: the replica's name."),
   role: z
     .enum(['leader', 'follower', 'peer', 'cache'])

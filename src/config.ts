@@ -192,6 +192,7 @@ function toReplica(id: string, it: z.infer<typeof replicaSchema>, collection: st
     engine,
     url: it.url,
     region: it.region ?? id,
+    ...(it.via === 'agent' ? { via: 'agent' as const } : {}),
     role: it.role,
     ...(engine === 'postgres' || engine === 'mysql' ? { table: it.table ?? collection } : {}),
     ...(engine === 'redis' ? { keyTemplate: it.key ?? '', value: it.value ?? 'json' } : {}),

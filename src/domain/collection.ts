@@ -11,6 +11,8 @@ export interface Replica {
   /** Connection URL. Holds credentials: never logged, never in an API answer. */
   readonly url: string;
   readonly region: string;
+  /** `agent`: this service does not connect to the store; an agent beside it does (`homeostat agent`). */
+  readonly via?: 'agent';
   readonly role: ReplicaRole;
   /** SQL engines: `schema.table` or `table`. */
   readonly table?: string;

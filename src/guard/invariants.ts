@@ -1,5 +1,6 @@
 import type { Collection } from '../domain/collection.ts';
 import { type Effect, effectDigest } from '../domain/effect.ts';
+import { hasWithheld } from '../domain/withheld.ts';
 import { weighBudget } from './budget.ts';
 import type { GuardFacts } from './facts.ts';
 
@@ -98,6 +99,20 @@ export const hardInvariants: readonly HardInvariant[] = [
         : {
             reason: `Replica ${outside.id} is in ${outside.region}; values of ${domain.name} may only be in ${domain.residency.join(', ')}.`,
             nearestChange: `allow ${outside.region} in the residency of ${domain.name}, or leave ${outside.id} out`,
+          };
+    },
+  },
+  {
+    id: 'withheld-values',
+    sentence: 'A row is not replaced or removed by somebody who may not see what it holds.',
+    effect: 'denies',
+    matches: ({ proposal }) => {
+      const hidden = proposal.effects.find((effect) => hasWithheld(effect.before) || hasWithheld(effect.after));
+      return hidden === undefined
+        ? null
+        : {
+            reason: `Values of ${hidden.replica} stay in their region, so what would be lost there cannot be seen or restored.`,
+            nearestChange: 'let the agent send values (--server-region, where the residency allows it), or repair it in its region',
           };
     },
   },

@@ -3,6 +3,7 @@ import { effectDigest, invertEffects } from '../domain/effect.ts';
 import type { Choice, Proposal } from '../domain/proposal.ts';
 import { type Key, keyText, type Row } from '../domain/row.ts';
 import { isCanonical } from '../domain/row-encoding.ts';
+import { hasWithheld } from '../domain/withheld.ts';
 import { effectsToward } from './effects.ts';
 import type { RankedCandidate } from './rank.ts';
 import { simulate } from './simulate.ts';
@@ -111,6 +112,7 @@ function misfit(situation: Situation, key: Key, row: Row): string | null {
   if (missing !== undefined) return `the row has no value for ${missing.name}`;
   const empty = shape.columns.find(({ name, nullable }) => !nullable && row[name] === null);
   if (empty !== undefined) return `${empty.name} cannot be NULL`;
+  if (hasWithheld(row)) return 'its values stay in their region, so they cannot be written elsewhere';
   const moved = shape.key.find((column) => row[column] !== key[column]);
   if (moved !== undefined) return `the key column ${moved} cannot be changed`;
   const foreign = shape.columns.find(({ name, type }) => {

@@ -5,6 +5,7 @@ import type { Collection } from '../domain/collection.ts';
 import type { RowDigest } from '../domain/digest.ts';
 import type { Divergence, Position } from '../domain/divergence.ts';
 import { type Key, keyText, type Row, type Shape } from '../domain/row.ts';
+import { reveal } from '../domain/withheld.ts';
 import type { ReadRow, ReplicaConnection } from '../io/replicas/replica.ts';
 import { agreedShape } from './compare-shape.ts';
 
@@ -46,7 +47,7 @@ export async function readDivergences(options: KeysOptions & { readonly shape: S
   const digests = new Map<string, Readonly<Record<string, RowDigest | null>>>();
   for (const key of keys) {
     const text = keyText(shape.key, key);
-    const rows: Readonly<Record<string, Row | null>> = Object.fromEntries(reads.map((read) => [read.id, read.rows.get(text)?.row ?? null]));
+    const rows = reveal(Object.fromEntries(reads.map((read): [string, Row | null] => [read.id, read.rows.get(text)?.row ?? null])));
     const divergence = judgeRows(collection.name, shape, key, rows, facts, seenAt, clock.nowMs());
     if (divergence === undefined) equalKeys.push(key);
     else divergences.push({ ...divergence, stamps: stampsOf(reads, text) });

@@ -7,6 +7,7 @@ import type { Database } from '../io/store/database.ts';
 import type { Log } from '../io/telemetry/log.ts';
 import type { Metrics } from '../io/telemetry/metrics.ts';
 import type { PromptTemplate } from '../propose/prompt.ts';
+import type { AgentMailbox } from './agent-mailbox.ts';
 import type { ReplicaPool } from './replica-pool.ts';
 
 /** What every loop and every request has: the store, the configuration's nouns, time, and where to say what happened. */
@@ -18,6 +19,8 @@ export interface RuntimeContext {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly replicas: ReplicaPool;
+  /** Calls to agents, for replicas that are reached through one. */
+  readonly agents: AgentMailbox;
   readonly policies: Policies | undefined;
   readonly llm: Llm | undefined;
   readonly promptTemplate: PromptTemplate;

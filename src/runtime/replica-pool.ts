@@ -14,16 +14,16 @@ export interface ReplicaPool {
 
 export function createReplicaPool(
   collections: Readonly<Record<string, Collection>>,
-  open: (collection: Collection, replica: Replica) => Promise<ReplicaConnection>,
+  open: (collection: Collection, replica: Replica, purpose: 'repair' | 'verify') => Promise<ReplicaConnection>,
 ): ReplicaPool {
   const opened = new Map<string, Promise<readonly ReplicaConnection[]>>();
-  const get = (purpose: string, name: string): Promise<readonly ReplicaConnection[]> => {
+  const get = (purpose: 'repair' | 'verify', name: string): Promise<readonly ReplicaConnection[]> => {
     const collection = collections[name];
     if (collection === undefined) throw new Failure('no-collection', `the configuration has no collection ${name}`, 'never');
     const key = `${purpose} ${name}`;
     let connections = opened.get(key);
     if (connections === undefined) {
-      connections = Promise.all(collection.replicas.map((replica) => open(collection, replica)));
+      connections = Promise.all(collection.replicas.map((replica) => open(collection, replica, purpose)));
       opened.set(key, connections);
       // A replica that could not be opened is tried again at the next need.
       connections.catch(() => opened.delete(key));

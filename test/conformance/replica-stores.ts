@@ -4,11 +4,18 @@ import mysql from 'mysql2/promise';
 import pg from 'pg';
 import type { Collection, Replica } from '../../src/domain/collection.ts';
 import type { Row } from '../../src/domain/row.ts';
+import { openReplica } from '../../src/io/replicas/registry.ts';
+import { answerCall } from '../../src/io/replicas/remote/answer-call.ts';
+import { type CallChannel, openRemoteReplica } from '../../src/io/replicas/remote/remote.ts';
+import type { ReplicaConnection } from '../../src/io/replicas/replica.ts';
 import { startMariadb } from '../servers/mariadb.ts';
 import { startPostgres } from '../servers/postgres.ts';
 import { startRedis } from '../servers/redis.ts';
+import { startRowService } from '../servers/rows-over-http.ts';
 
 export interface ReplicaStore {
+  /** Where connections are not opened by the registry. */
+  readonly open?: (replica: Replica) => Promise<ReplicaConnection>;
   readonly replica: Replica;
   /** Writes rows as the estate would, past our connector. */
   put(row: Row): Promise<void>;
@@ -172,6 +179,62 @@ export async function startRedisStore(value: 'json' | 'hash'): Promise<ReplicaSt
       { replica: { ...replica, url: closed.href }, code: 'replica-down', says: /cannot be reached/ },
       { replica: { ...replica, url: wrong.href }, code: 'wrong-password', says: /password/ },
       { replica: { ...replica, keyTemplate: 'thing:{name}' }, code: 'bad-key-template', says: /must name each key column \(id\) once/ },
+    ],
+  };
+}
+
+export function openStore(store: ReplicaStore, replica: Replica): Promise<ReplicaConnection> {
+  return store.open === undefined ? openReplica(collection, replica) : store.open(replica);
+}
+
+/** PostgreSQL, every call of which goes through the wire format of agents and back. */
+export async function startAgentStore(): Promise<ReplicaStore> {
+  const store = await startPostgresStore();
+  const opened: ReplicaConnection[] = [];
+  return {
+    ...store,
+    open: async (replica) => {
+      const connection = await openReplica(collection, replica);
+      opened.push(connection);
+      return openRemoteReplica(collection, replica, 'repair', channelTo(connection));
+    },
+    close: async () => {
+      await Promise.all(opened.map((connection) => connection.close()));
+      await store.close();
+    },
+  };
+}
+
+function channelTo(connection: ReplicaConnection): CallChannel {
+  return {
+    async *call(_collection, _replica, call, signal) {
+      const parts: string[] = [];
+      const give = async (part: unknown): Promise<void> => void parts.push(JSON.stringify(part));
+      await answerCall(JSON.parse(JSON.stringify(call)) as typeof call, { connection, mayLeave: true, mayWrite: true, signal, give });
+      for (const part of parts) yield JSON.parse(part) as unknown;
+    },
+  };
+}
+
+export async function startHttpStore(): Promise<ReplicaStore> {
+  const service = await startRowService({ user: 'homeostat', password: 'right' });
+  const replica: Replica = { ...base, id: 'service', engine: 'http', url: service.url };
+  const closed = new URL(service.url);
+  closed.port = '1';
+  const wrong = new URL(service.url);
+  wrong.password = 'wrong-secret';
+  const nowhere = new URL(service.url);
+  nowhere.pathname = '/nowhere';
+  return {
+    replica,
+    put: async (row) => service.put(row),
+    remove: async (id) => service.remove(id),
+    clear: async () => service.clear(),
+    close: () => service.close(),
+    broken: [
+      { replica: { ...replica, url: closed.href }, code: 'replica-down', says: /cannot be reached/ },
+      { replica: { ...replica, url: wrong.href }, code: 'wrong-password', says: /password/ },
+      { replica: { ...replica, url: nowhere.href }, code: 'no-table', says: /replica API/ },
     ],
   };
 }

@@ -9,16 +9,27 @@ import { isCanonical, keyDigest, rowDigest } from '../../src/domain/row-encoding
 import type { Row, Shape } from '../../src/domain/row.ts';
 import { addItem, emptyTable, peelTable, subtractTables, valueOf } from '../../src/domain/sketch.ts';
 import { DigestSum, laneSum } from '../../src/io/replicas/lane-sum.ts';
-import { openReplica } from '../../src/io/replicas/registry.ts';
 import type { ReplicaConnection } from '../../src/io/replicas/replica.ts';
 import { mariadbAvailable } from '../servers/mariadb.ts';
 import { redisAvailable } from '../servers/redis.ts';
-import { collection, type ReplicaStore, rowOf, startMariadbStore, startPostgresStore, startRedisStore } from './replica-stores.ts';
+import {
+  collection,
+  openStore,
+  type ReplicaStore,
+  rowOf,
+  startMariadbStore,
+  startAgentStore,
+  startHttpStore,
+  startPostgresStore,
+  startRedisStore,
+} from './replica-stores.ts';
 
 const stores = [
   { name: 'postgres', isAvailable: true, start: startPostgresStore },
   { name: 'mariadb', isAvailable: mariadbAvailable, start: startMariadbStore },
   { name: 'redis json', isAvailable: redisAvailable, start: () => startRedisStore('json') },
+  { name: 'http', isAvailable: true, start: startHttpStore },
+  { name: 'postgres through an agent', isAvailable: true, start: startAgentStore },
   { name: 'redis hash', isAvailable: redisAvailable, start: () => startRedisStore('hash') },
 ];
 
@@ -32,7 +43,7 @@ for (const { name, isAvailable, start } of stores) {
 
     beforeAll(async () => {
       store = await start();
-      replica = await openReplica(collection, store.replica);
+      replica = await openStore(store, store.replica);
       const described = await replica.describe(signal);
       const agreement = agreeShape('things', [
         { replica: store.replica.id, shape: described },
@@ -137,7 +148,7 @@ for (const { name, isAvailable, start } of stores) {
         addItem(expected, BigInt(id), place, valueOf(rowDigest(shape, rowOf(id))));
       }
       expect(table).toEqual(expected);
-      for (const hash of name === 'postgres' ? (['canonical', 'native'] as const) : (['canonical'] as const)) {
+      for (const hash of name.startsWith('postgres') ? (['canonical', 'native'] as const) : (['canonical'] as const)) {
         await store.put(rowOf(3));
         await store.put(rowOf(-5));
         await store.put(rowOf(8));
@@ -201,7 +212,7 @@ for (const { name, isAvailable, start } of stores) {
     });
 
     test('I2: of two repairs that race for a row one is applied', async () => {
-      const rivals = await Promise.all([openReplica(collection, store.replica), openReplica(collection, store.replica)]);
+      const rivals = await Promise.all([openStore(store, store.replica), openStore(store, store.replica)]);
       try {
         const results = await Promise.all(
           rivals.map((rival, at) =>
@@ -230,7 +241,7 @@ for (const { name, isAvailable, start } of stores) {
 
     test('a store that cannot serve says so in one sentence without its secrets', async () => {
       for (const broken of store.broken) {
-        const connection = await openReplica(collection, broken.replica);
+        const connection = await openStore(store, broken.replica);
         const failure: unknown = await connection.describe(signal).catch((error: unknown) => error);
         await connection.close();
         expect(failure, broken.code).toBeInstanceOf(Failure);

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { invertEffects } from '../../src/domain/effect.ts';
+import { withheldValue } from '../../src/domain/withheld.ts';
 import type { GuardFacts } from '../../src/guard/facts.ts';
 import { hardInvariants } from '../../src/guard/invariants.ts';
 import { nearMiss, nearMissText } from '../../src/guard/near-miss.ts';
@@ -20,6 +21,11 @@ const cases: readonly (readonly [string, 'deny' | 'review', Partial<GuardFacts>]
   ['expired', 'deny', { nowMs: 1_800_000 }],
   ['not-confirmed', 'deny', { isConfirmed: false }],
   ['residency', 'deny', { domain: { ...domain, residency: ['eu'] } }],
+  [
+    'withheld-values',
+    'deny',
+    { proposal: proposalOf([{ ...update('1'), before: { id: '1', name: withheldValue('name', 'Eda'), balance: '1' } }]) },
+  ],
   [
     'declared-invariant',
     'deny',

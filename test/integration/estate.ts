@@ -8,6 +8,8 @@ import { readChooseRepairPrompt } from '../../src/io/llm/prompt-file.ts';
 import { openPostgresQueue } from '../../src/io/queue/bullmq.ts';
 import type { Queue } from '../../src/io/queue/queue.ts';
 import { openReplica } from '../../src/io/replicas/registry.ts';
+import { openRemoteReplica } from '../../src/io/replicas/remote/remote.ts';
+import { openAgentMailbox } from '../../src/runtime/agent-mailbox.ts';
 import { type Database, openDatabase } from '../../src/io/store/database.ts';
 import { migrate } from '../../src/io/store/migrate.ts';
 import { createMetrics } from '../../src/io/telemetry/metrics.ts';
@@ -49,6 +51,8 @@ export interface Estate {
 }
 
 export interface EstateOptions {
+  /** Regions whose database the service reaches only through an agent. */
+  readonly throughAgents?: readonly string[];
   readonly regions?: readonly string[];
   readonly domain?: ConsistencyDomain;
   /** Statements run on every region's database before anything else. */
@@ -94,13 +98,19 @@ export async function startEstate(options: EstateOptions = {}): Promise<Estate> 
       role: 'peer',
       table: 'profiles',
       columnNames: {},
+      ...(options.throughAgents?.includes(region) === true ? { via: 'agent' as const } : {}),
     })),
     ...options.collection,
   };
   const collections = { [collection.name]: collection };
   const database = openDatabase(storeUrl);
   await migrate(database);
-  let pool = createReplicaPool(collections, openReplica);
+  const agents = openAgentMailbox(database, options.clock ?? systemClock);
+  const openPool = (): ReplicaPool =>
+    createReplicaPool(collections, async (of, replica, purpose) =>
+      replica.via === 'agent' ? openRemoteReplica(of, replica, purpose, agents) : openReplica(of, replica),
+    );
+  let pool = openPool();
   const replicas: ReplicaPool = {
     connections: (name) => pool.connections(name),
     verifiers: (name) => pool.verifiers(name),
@@ -116,6 +126,7 @@ export async function startEstate(options: EstateOptions = {}): Promise<Estate> 
     },
     metrics: createMetrics(metricHelp),
     replicas,
+    agents,
     policies: undefined,
     llm: options.llm,
     promptTemplate: readChooseRepairPrompt(),
@@ -139,10 +150,11 @@ export async function startEstate(options: EstateOptions = {}): Promise<Estate> 
       return { stop: () => loops.close(5_000) };
     },
     reopenReplicas: async () => {
-      pool = createReplicaPool(collections, openReplica);
+      pool = openPool();
     },
     close: async () => {
       await replicas.close();
+      await agents.close();
       await Promise.all([...pools.values()].map((pool) => pool.end()));
       await database.close();
       await server.close();

@@ -11,6 +11,7 @@ import { type Access, type Caller, localName, localToken, type Need, openAccess,
 import { openEventStream } from './events.ts';
 import { openApiOf } from './openapi.ts';
 import { ApiError, type Route } from './route.ts';
+import { checksumRoutes } from './routes/checksums.ts';
 import { debtRoutes } from './routes/debt.ts';
 import { decisionRoutes } from './routes/decisions.ts';
 import { nounRoutes } from './routes/nouns.ts';
@@ -53,7 +54,13 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   const access = openAccess(token, options.config.people);
   const server = fastify({ bodyLimit: bodyLimitBytes, forceCloseConnections: true, requestTimeout: 30_000, logger: false });
   const version = options.version ?? '0';
-  const routes: readonly Route[] = [...nounRoutes(context), ...placeRoutes(context), ...decisionRoutes(context), ...debtRoutes(context)];
+  const routes: readonly Route[] = [
+    ...nounRoutes(context),
+    ...placeRoutes(context),
+    ...checksumRoutes(context, version),
+    ...decisionRoutes(context),
+    ...debtRoutes(context),
+  ];
   const events = openEventStream(context.database);
   // Bundled while the first clients connect; a page that cannot be built must not keep the API down.
   const page = buildPage();

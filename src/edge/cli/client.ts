@@ -26,7 +26,7 @@ export function withServiceOptions(command: Command): Command {
 export interface ServiceClient {
   readonly url: string;
   get(path: string, query?: Readonly<Record<string, string | number | undefined>>): Promise<unknown>;
-  post(path: string, body: unknown): Promise<unknown>;
+  post(path: string, body: unknown, signal?: AbortSignal): Promise<unknown>;
   /** Every item of a list, page by page, at most `limit`. */
   items(
     path: string,
@@ -42,14 +42,14 @@ export function openClient(options: ServiceOptions, context: CliContext): Servic
     options.token ??
     context.env['HOMEOSTAT_TOKEN'] ??
     read(join(dataDir, 'token'), `no token in ${options.data}: name the data directory with --data, or give --token.`);
-  const call = async (method: string, path: string, body: unknown): Promise<unknown> => {
+  const call = async (method: string, path: string, body: unknown, own?: AbortSignal): Promise<unknown> => {
     let response: Response;
     try {
       response = await fetch(`${url}${path}`, {
         method,
         headers: { authorization: `Bearer ${token}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: AbortSignal.any([context.signal, AbortSignal.timeout(answerTimeoutMs)]),
+        signal: AbortSignal.any([own ?? context.signal, AbortSignal.timeout(answerTimeoutMs)]),
       });
     } catch (error) {
       throw new Failure(
@@ -80,7 +80,7 @@ export function openClient(options: ServiceOptions, context: CliContext): Servic
   return {
     url,
     get,
-    post: (path, body) => call('POST', path, body),
+    post: (path, body, signal) => call('POST', path, body, signal),
     items: async (path, query, limit) => {
       const items: Readonly<Record<string, unknown>>[] = [];
       for (let cursor: string | undefined; items.length < limit; ) {

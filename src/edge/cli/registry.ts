@@ -1,3 +1,4 @@
+import { registerAgent } from './agent.ts';
 import { registerAudit } from './audit.ts';
 import { registerCertificate } from './certificate.ts';
 import { registerCheck } from './check.ts';
@@ -26,6 +27,7 @@ export const commands: readonly RegisterCommand[] = [
   registerSuggest,
   registerQuorum,
   registerPolicy,
+  registerAgent,
   registerAudit,
   registerCertificate,
   registerDebt,

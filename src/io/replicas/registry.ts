@@ -1,5 +1,6 @@
 import { Failure } from '../../base/failure.ts';
 import type { Collection, Engine, Replica } from '../../domain/collection.ts';
+import { openHttpReplica } from './http/http.ts';
 import { openMysqlReplica } from './mysql/mysql.ts';
 import { openPostgresReplica } from './postgres/postgres.ts';
 import { openRedisReplica } from './redis/redis.ts';
@@ -36,6 +37,14 @@ export const connectors: readonly Connector[] = [
     sentence: 'JSON documents, hashes, strings and sets under a key template, compared with the types of the database that they copy.',
     schemes: ['redis', 'rediss'],
     open: openRedisReplica,
+  },
+  {
+    engine: 'http',
+    title: 'A service over HTTP',
+    sentence:
+      'A service that answers the replica API (`docs/http-replica.md`): its rows as lines of JSON, changed by compare-and-set on an etag.',
+    schemes: ['http', 'https'],
+    open: openHttpReplica,
   },
 ];
 

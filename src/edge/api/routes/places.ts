@@ -1,6 +1,7 @@
 /** Where state lives: domains, collections, replicas, and the overview that puts them into one matrix. */
 import { z } from 'zod';
 import type { Collection } from '../../../domain/collection.ts';
+import { listAgents } from '../../../io/store/agent-calls.ts';
 import { listCounters } from '../../../io/store/counters.ts';
 import { countOpenDivergences, listOpenDivergences } from '../../../io/store/divergences.ts';
 import { getDomainState, listDomainStates } from '../../../io/store/domain-state.ts';
@@ -62,7 +63,7 @@ export function placeRoutes(context: RuntimeContext): readonly Route[] {
     }));
   };
   const replicas = async (): Promise<readonly object[]> => {
-    const states = await listReplicaStates(db);
+    const [states, agents] = await Promise.all([listReplicaStates(db), listAgents(db)]);
     return Object.values(context.collections).flatMap((collection) =>
       collection.replicas.map(({ url: _secret, ...replica }) => ({
         ...replica,
@@ -71,6 +72,7 @@ export function placeRoutes(context: RuntimeContext): readonly Route[] {
         collection: collection.name,
         domain: collection.domain,
         state: states.find((state) => state.collection === collection.name && state.replica === replica.id) ?? null,
+        agent: agents.find((agent) => agent.collection === collection.name && agent.replica === replica.id) ?? null,
       })),
     );
   };

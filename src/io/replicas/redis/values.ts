@@ -29,7 +29,7 @@ function readText(column: Column, text: string): string {
 }
 
 /** A JSON value in canonical form as the column's type. */
-function readJson(column: Column, json: string): string | null {
+export function jsonText(column: Column, json: string): string | null {
   if (json === 'null') return null;
   if (column.type === 'json') return json;
   if (json.startsWith('"')) return readText(column, JSON.parse(json) as string);
@@ -75,9 +75,9 @@ export function rowFromJson(shape: Shape, names: Readonly<Record<string, string>
     shape.columns.map((column) => {
       const member = members?.get(fieldOf(names, column.name));
       if (shape.key.includes(column.name))
-        return [column.name, keyValue(key, column, member === undefined ? undefined : readJson(column, member))];
+        return [column.name, keyValue(key, column, member === undefined ? undefined : jsonText(column, member))];
       if (members === undefined) return [column.name, unreadable(text)];
-      return [column.name, member === undefined ? null : readJson(column, member)];
+      return [column.name, member === undefined ? null : jsonText(column, member)];
     }),
   );
 }
@@ -140,7 +140,7 @@ export function jsonFromRow(shape: Shape, names: Readonly<Record<string, string>
     const value = row[column.name] ?? null;
     const known = members.get(name);
     if (shape.key.includes(column.name) && current !== null && known === undefined) continue;
-    if (known !== undefined && readJson(column, known) === value) continue;
+    if (known !== undefined && jsonText(column, known) === value) continue;
     members.set(name, writeJson(column, value, known?.startsWith('"') === true));
   }
   return `{${[...members].map(([name, value]) => `${JSON.stringify(name)}:${value}`).join(',')}}`;

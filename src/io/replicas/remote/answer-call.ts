@@ -1,0 +1,84 @@
+/**
+ * The agent's side: carries one call out on the connection it was started for. Values of columns leave only where `mayLeave` says so;
+ * elsewhere each goes as a token of its contents, so that the service still sees which columns differ, and never what they hold.
+ */
+import { Failure } from '../../../base/failure.ts';
+import type { Effect } from '../../../domain/effect.ts';
+import { withheldValue } from '../../../domain/withheld.ts';
+import type { BucketChoice, ReadRow, ReplicaConnection, SketchHash } from '../replica.ts';
+import type { KeyRange } from '../../../domain/key-range.ts';
+import type { Key, Row, Shape } from '../../../domain/row.ts';
+import type { Position } from '../../../domain/divergence.ts';
+import { pack, type RemoteCall, unpack } from './wire.ts';
+
+export interface AnswerOptions {
+  readonly connection: ReplicaConnection;
+  /** Whether values of this domain may go to where the service is. */
+  readonly mayLeave: boolean;
+  /** Whether effects may be executed here. */
+  readonly mayWrite: boolean;
+  readonly signal: AbortSignal;
+  /** Takes one part of the answer; waits while the service has not read the last ones. */
+  give(part: unknown): Promise<void>;
+}
+
+export async function answerCall(call: RemoteCall, options: AnswerOptions): Promise<void> {
+  const { connection, signal } = options;
+  const give = (part: unknown): Promise<void> => options.give(part);
+  const args = call.args.map(unpack);
+  // What the service sends was made from the same types: a shape it does not have would be refused by the connector's own look-up.
+  const shape = args[0] as Shape;
+  const sketching = (): NonNullable<ReplicaConnection['sketching']> => {
+    if (connection.sketching !== undefined) return connection.sketching;
+    throw new Failure('no-sketches', `replica ${connection.replica.id} makes no sketches: compare it by digests.`, 'never');
+  };
+  switch (call.method) {
+    case 'describe':
+      return give(pack(await connection.describe(signal)));
+    case 'position':
+      return give(pack(await connection.position(signal)));
+    case 'hasPassed':
+      return give(await connection.hasPassed(args[0] as Position, args[1] as number, signal));
+    case 'capabilities':
+      return give(pack({ sketching: connection.sketching !== undefined }));
+    case 'digest':
+      return give(pack(await connection.digest(shape, args[1] as readonly KeyRange[], signal)));
+    case 'digestBuckets':
+      return give(pack(await connection.digestBuckets(shape, args[1] as KeyRange, args[2] as number, signal)));
+    case 'entries':
+      for await (const batch of connection.entries(shape, args[1] as KeyRange, args[2] as BucketChoice, signal)) await give(pack(batch));
+      return;
+    case 'readRows': {
+      const rows = await connection.readRows(shape, args[1] as readonly Key[], signal);
+      return give(pack(options.mayLeave ? rows : rows.map((row) => withoutValues(shape, row))));
+    }
+    case 'apply':
+      if (!options.mayWrite)
+        throw new Failure('read-only', `the agent of replica ${connection.replica.id} was started with --read-only.`, 'never');
+      return give(pack(await connection.apply(shape, args[1] as readonly Effect[], signal)));
+    case 'family':
+      return give(await sketching().family(shape, signal));
+    case 'summarize':
+      return give(pack(await sketching().summarize(shape, args[1] as KeyRange, args[2] as SketchHash, signal)));
+    case 'table': {
+      const [, range, hash, buckets, cells] = args as [Shape, KeyRange, SketchHash, readonly number[], number];
+      return give(pack(await sketching().table(shape, range, hash, buckets, cells, signal)));
+    }
+    case 'locate': {
+      const [, range, hash, words] = args as [Shape, KeyRange, SketchHash, readonly bigint[]];
+      return give(pack(await sketching().locate(shape, range, hash, words, signal)));
+    }
+    default: {
+      const never: never = call.method;
+      throw new Failure('unreadable-call', `the service asks for ${String(never)}, which this agent does not know: update it.`, 'never');
+    }
+  }
+}
+
+/** Keys stay: they are what a difference is named by. */
+function withoutValues(shape: Shape, { key, row, digest }: ReadRow): ReadRow {
+  const withheld = (name: string, value: string | null): string | null =>
+    value === null || shape.key.includes(name) ? value : withheldValue(name, value);
+  const hidden: Row = Object.fromEntries(Object.entries(row).map(([name, value]) => [name, withheld(name, value)]));
+  return { key, row: hidden, digest };
+}

@@ -1,0 +1,81 @@
+/** A replica that this process cannot reach, served by an agent beside it: each call goes to the agent and comes back as its answer. */
+import { Failure } from '../../../base/failure.ts';
+import type { Collection, Replica } from '../../../domain/collection.ts';
+import type { RangeDigest } from '../../../domain/digest.ts';
+import type { Position } from '../../../domain/divergence.ts';
+import type { Key, Shape } from '../../../domain/row.ts';
+import type { SketchTable, Summary } from '../../../domain/sketch.ts';
+import { canonicalPlace } from '../key-word.ts';
+import { placeOfKeyWord } from '../postgres/sketch.ts';
+import type { ApplyResult, Entry, ReadRow, ReplicaConnection, ReplicaCounters, Sketching } from '../replica.ts';
+import { pack, type RemoteCall, type RemoteMethod, unpack } from './wire.ts';
+
+/** Carries a call to the agent of a replica and its answer back, part by part. Throws the agent's failure as its own. */
+export interface CallChannel {
+  call(collection: string, replica: string, call: RemoteCall, signal: AbortSignal): AsyncIterable<unknown>;
+}
+
+export function openRemoteReplica(
+  collection: Collection,
+  replica: Replica,
+  purpose: RemoteCall['purpose'],
+  channel: CallChannel,
+): ReplicaConnection {
+  const counters: ReplicaCounters = { rowsScanned: 0, bytesMoved: 0, rowsFetched: 0 };
+
+  async function* parts(method: RemoteMethod, args: readonly unknown[], signal: AbortSignal): AsyncGenerator<unknown> {
+    for await (const part of channel.call(collection.name, replica.id, { method, args: args.map(pack), purpose }, signal)) {
+      counters.bytesMoved += JSON.stringify(part).length;
+      yield unpack(part);
+    }
+  }
+  // The agent runs the same code on the same types: what comes back is what its connector returned.
+  async function one<T>(method: RemoteMethod, args: readonly unknown[], signal: AbortSignal): Promise<T> {
+    signal.throwIfAborted();
+    for await (const part of parts(method, args, signal)) return part as T;
+    throw new Failure('agent-failed', `the agent of replica ${replica.id} of ${collection.name} gave no answer.`, 'later');
+  }
+  const sketching: Sketching = {
+    family: async (shape, signal) => {
+      const able = await one<{ readonly sketching: boolean }>('capabilities', [], signal);
+      return able.sketching ? one<string>('family', [shape], signal) : 'none';
+    },
+    summarize: async (shape, range, hash, signal) => {
+      const summary = await one<Summary>('summarize', [shape, range, hash], signal);
+      counters.rowsScanned += summary.count;
+      return summary;
+    },
+    table: (shape, range, hash, buckets, cells, signal) => one<SketchTable>('table', [shape, range, hash, buckets, cells], signal),
+    placeOf: replica.engine === 'postgres' ? placeOfKeyWord : canonicalPlace,
+    locate: (shape, range, hash, words, signal) => one<readonly Key[]>('locate', [shape, range, hash, words], signal),
+  };
+  const scanned = (digests: readonly RangeDigest[]): readonly RangeDigest[] => {
+    for (const { count } of digests) counters.rowsScanned += count;
+    return digests;
+  };
+  return {
+    replica,
+    counters,
+    sketching,
+    describe: (signal) => one<Shape>('describe', [], signal),
+    position: (signal) => one<Position>('position', [], signal),
+    hasPassed: (position, stalenessMs, signal) => one<boolean>('hasPassed', [position, stalenessMs], signal),
+    digest: async (shape, ranges, signal) => scanned(await one<readonly RangeDigest[]>('digest', [shape, ranges], signal)),
+    digestBuckets: async (shape, range, buckets, signal) =>
+      scanned(await one<readonly RangeDigest[]>('digestBuckets', [shape, range, buckets], signal)),
+    async *entries(shape, range, choice, signal) {
+      for await (const batch of parts('entries', [shape, range, choice], signal)) {
+        const entries = batch as readonly Entry[];
+        counters.rowsScanned += entries.length;
+        yield entries;
+      }
+    },
+    readRows: async (shape, keys, signal) => {
+      const rows = await one<readonly ReadRow[]>('readRows', [shape, keys], signal);
+      counters.rowsFetched += rows.length;
+      return rows;
+    },
+    apply: (shape, effects, signal) => one<ApplyResult>('apply', [shape, effects], signal),
+    close: () => Promise.resolve(),
+  };
+}
