@@ -190,7 +190,7 @@ export function openHttpReplica(collection: Collection, replica: Replica): Repli
     readRows: async (shape, keys, signal) => {
       const found = await find(shape, keys, signal);
       counters.rowsFetched += found.length;
-      return found.map(({ key, row, digest }) => ({ key, row, digest }));
+      return found.map(({ key, row, digest, etag }) => ({ key, row, digest, ...(etag === null ? {} : { stamp: etag }) }));
     },
     apply,
     close: () => Promise.resolve(),

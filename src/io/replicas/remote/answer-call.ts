@@ -76,9 +76,9 @@ export async function answerCall(call: RemoteCall, options: AnswerOptions): Prom
 }
 
 /** Keys stay: they are what a difference is named by. */
-function withoutValues(shape: Shape, { key, row, digest }: ReadRow): ReadRow {
+function withoutValues(shape: Shape, read: ReadRow): ReadRow {
   const withheld = (name: string, value: string | null): string | null =>
     value === null || shape.key.includes(name) ? value : withheldValue(name, value);
-  const hidden: Row = Object.fromEntries(Object.entries(row).map(([name, value]) => [name, withheld(name, value)]));
-  return { key, row: hidden, digest };
+  const hidden: Row = Object.fromEntries(Object.entries(read.row).map(([name, value]) => [name, withheld(name, value)]));
+  return { ...read, row: hidden };
 }
