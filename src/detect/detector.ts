@@ -105,6 +105,8 @@ export interface HistoryFold {
   advance(atUs: number, report: Report): void;
   finish(atUs: number, report: Report): void;
   size(): number;
+  /** Objects of which it can say nothing, because the order of their versions is not known. */
+  unordered(): number;
 }
 
 export interface HistoryDetector extends DetectorFacts {

@@ -1,5 +1,6 @@
 import { buildGraph } from './dependency-graph.ts';
-import { type Edge, edgesOf, isIn, type Transaction } from './isolation-history.ts';
+import { type Edge, eachEdge } from './isolation-edges.ts';
+import { isIn, type IsolationTables, t, transactionStride } from './isolation-tables.ts';
 
 /** Adya's classes, most severe first. `-session`: only with the order of transactions within a session. */
 export type IsolationModel = 'G0' | 'G1c' | 'G-single' | 'G2-item' | 'G0-session' | 'G1c-session' | 'G-single-session' | 'G2-item-session';
@@ -10,85 +11,104 @@ export interface Cycle {
   readonly edges: readonly Edge[];
 }
 
-/** Nodes visited per search and searches per component: a component of thousands of transactions is told by some of its cycles, not all. */
+/** Nodes visited per search, and searches and cycles per component: one of thousands of transactions is told by some of its cycles, not all. */
 const visitMax = 20_000;
 const searchMax = 64;
 const cyclesMax = 8;
 
 /**
- * Minimal cycles: in each strongly connected component, for each class from the most severe, a shortest cycle through each edge that the class
- * turns on. A cycle whose transactions all stand in cycles told already adds nothing. Cost: Tarjan over the window, then a bounded number of
- * breadth-first searches per component, and components are rare.
+ * Minimal cycles: in each strongly connected component, for each class from the most severe, the shortest cycles through the edges that the
+ * class turns on, shortest first. A cycle whose transactions all stand in cycles told already adds nothing. Cost: Tarjan over what is new and
+ * what it leads to, then a bounded number of breadth-first searches per component, and components are rare.
  */
-export function findCycles(news: readonly Transaction[], round: number): readonly Cycle[] {
+export function findCycles(tables: IsolationTables, news: readonly number[], round: number): readonly Cycle[] {
   const found: Cycle[] = [];
-  for (const component of componentsFrom(news, round)) found.push(...cyclesOf(component));
+  for (const component of componentsFrom(tables, news, round)) found.push(...cyclesOf(tables, component));
   return found;
-}
-
-interface Frame {
-  readonly node: Transaction;
-  readonly edges: readonly Edge[];
-  next: number;
 }
 
 /**
  * Strongly connected components of more than one transaction among those that can be reached from `roots`: Tarjan, "Depth-first search and
- * linear graph algorithms" (1972), without recursion. A cycle with something new in it can be reached from there.
+ * linear graph algorithms" (1972), without recursion: the targets of the nodes on the path lie in one array, each node's above those of the
+ * one before it. A cycle with something new in it can be reached from there.
  */
-function componentsFrom(roots: readonly Transaction[], round: number): readonly (readonly Transaction[])[] {
-  const found: Transaction[][] = [];
-  const stack: Transaction[] = [];
-  const calls: Frame[] = [];
+function componentsFrom(tables: IsolationTables, roots: readonly number[], round: number): readonly (readonly number[])[] {
+  const { words } = tables.transactions;
+  const found: number[][] = [];
+  const stack: number[] = [];
+  const path: number[] = [];
+  const targets: number[] = [];
+  const starts: number[] = [];
   let counter = 0;
-  const open = (node: Transaction): void => {
+  const push = (_kind: Edge['kind'], to: number): void => {
+    targets.push(to);
+  };
+  const open = (node: number): void => {
     counter += 1;
-    node.round = round;
-    node.order = counter;
-    node.low = counter;
-    node.onStack = true;
+    const at = node * transactionStride;
+    words[at + t.round] = round;
+    words[at + t.order] = counter;
+    words[at + t.low] = counter;
+    words[at + t.onStack] = 1;
     stack.push(node);
-    calls.push({ node, edges: edgesOf(node), next: 0 });
+    path.push(node);
+    starts.push(targets.length);
+    eachEdge(tables, node, push);
   };
   for (const root of roots) {
-    if (root.round === round || !isIn(root)) continue;
+    if (words[root * transactionStride + t.round] === round || !isIn(tables, root)) continue;
     open(root);
-    while (calls.length > 0) {
-      const frame = calls[calls.length - 1] as Frame;
-      const { node, edges } = frame;
-      let descended = false;
-      while (frame.next < edges.length) {
-        const { to } = edges[frame.next] as Edge;
-        frame.next += 1;
-        if (to.round !== round) {
+    while (path.length > 0) {
+      const node = path[path.length - 1] as number;
+      const at = node * transactionStride;
+      const start = starts[starts.length - 1] as number;
+      let isDescending = false;
+      // Targets are taken from the end: what is left of a node's lies between its start and the array's end.
+      while (targets.length > start) {
+        const to = targets.pop() as number;
+        const toAt = to * transactionStride;
+        if (words[toAt + t.round] !== round) {
           open(to);
-          descended = true;
+          isDescending = true;
           break;
         }
-        if (to.onStack && to.order < node.low) node.low = to.order;
+        if (words[toAt + t.onStack] === 1 && (words[toAt + t.order] as number) < (words[at + t.low] as number))
+          words[at + t.low] = words[toAt + t.order] as number;
       }
-      if (descended) continue;
-      calls.pop();
-      const parent = calls[calls.length - 1]?.node;
-      if (parent !== undefined && node.low < parent.low) parent.low = node.low;
-      if (node.low !== node.order) continue;
-      const component: Transaction[] = [];
+      if (isDescending) continue;
+      path.pop();
+      starts.pop();
+      const low = words[at + t.low] as number;
+      const parent = path[path.length - 1];
+      if (parent !== undefined && low < (words[parent * transactionStride + t.low] as number)) words[parent * transactionStride + t.low] = low;
+      if (low !== words[at + t.order]) continue;
+      const component: number[] = [];
       for (;;) {
-        const member = stack.pop() as Transaction;
-        member.onStack = false;
+        const member = stack.pop() as number;
+        words[member * transactionStride + t.onStack] = 0;
         component.push(member);
         if (member === node) break;
       }
-      if (component.length > 1) found.push(component.toSorted((a, b) => (a.key < b.key ? -1 : 1)));
+      if (component.length > 1) found.push(component.toSorted((one, two) => compareNames(tables, one, two)));
     }
   }
   return found;
 }
 
-function cyclesOf(component: readonly Transaction[]): readonly Cycle[] {
+/** By name, so that what is told does not depend on row numbers. */
+function compareNames(tables: IsolationTables, a: number, b: number): number {
+  const [one = '', two = ''] = [tables.name[a], tables.name[b]];
+  if (one !== two) return one < two ? -1 : 1;
+  return (tables.traceId[a] ?? '') < (tables.traceId[b] ?? '') ? -1 : 1;
+}
+
+function cyclesOf(tables: IsolationTables, component: readonly number[]): readonly Cycle[] {
   const positionOf = new Map(component.map((member, position) => [member, position]));
   const edges: Edge[] = [];
-  for (const member of component) for (const edge of edgesOf(member)) if (positionOf.has(edge.to)) edges.push(edge);
+  for (const from of component)
+    eachEdge(tables, from, (kind, to, seen, next) => {
+      if (positionOf.has(to)) edges.push({ kind, from, to, seen, next });
+    });
   const graph = buildGraph(
     component.length,
     edges.map((edge) => positionOf.get(edge.from) as number),
@@ -101,17 +121,23 @@ function cyclesOf(component: readonly Transaction[]): readonly Cycle[] {
 
   const search = (model: IsolationModel, turns: (edge: number) => boolean, returns: (edge: number) => boolean): void => {
     let searches = 0;
+    const candidates: (readonly number[])[] = [];
     for (const edge of own) {
-      if (!turns(edge) || cycles.length >= cyclesMax || searches >= searchMax) continue;
+      if (!turns(edge) || searches >= searchMax) continue;
       const from = graph.sourceOf(edge);
       const to = graph.targetOf(edge);
       if (told.has(from) && told.has(to)) continue;
       searches += 1;
       const back = graph.path(to, from, returns, visitMax);
-      if (back === undefined) continue;
-      const all = [edge, ...back].map((number) => edges[number] as Edge);
-      if (all.every((other) => told.has(positionOf.get(other.from) ?? -1))) continue;
-      for (const other of all) told.add(positionOf.get(other.from) as number);
+      if (back !== undefined) candidates.push([edge, ...back]);
+    }
+    // Sorting is stable: among equally short ones the first edge decides.
+    for (const cycle of candidates.toSorted((a, b) => a.length - b.length)) {
+      if (cycles.length >= cyclesMax) return;
+      const members = cycle.map((edge) => graph.sourceOf(edge));
+      if (members.every((member) => told.has(member))) continue;
+      for (const member of members) told.add(member);
+      const all = cycle.map((edge) => edges[edge] as Edge);
       cycles.push({ model: modelOf(model, all), edges: all });
     }
   };
@@ -140,14 +166,6 @@ function cyclesOf(component: readonly Transaction[]): readonly Cycle[] {
  */
 function modelOf(model: IsolationModel, edges: readonly Edge[]): IsolationModel {
   const [one, two] = edges;
-  if (
-    model === 'G2-item' &&
-    edges.length === 2 &&
-    one?.kind === 'rw' &&
-    two?.kind === 'rw' &&
-    one.seen !== undefined &&
-    one.seen === two.seen
-  )
-    return 'G-single';
+  if (model === 'G2-item' && edges.length === 2 && one?.kind === 'rw' && two?.kind === 'rw' && one.seen === two.seen) return 'G-single';
   return model;
 }

@@ -1,0 +1,86 @@
+const emptyRow = -1;
+const sizeMin = 64;
+
+/**
+ * From 64-bit hashes to row numbers: open addressing with linear probing in one typed array (12 bytes a place, at most 60 % full), removal by
+ * shifting back, so that it never fills with graves. Keys are unique: the caller looks before it adds.
+ */
+export class HashIndex {
+  #places = new Int32Array(sizeMin * 3).fill(emptyRow);
+  #mask = sizeMin - 1;
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get bytes(): number {
+    return this.#places.byteLength;
+  }
+
+  /** The row of a key, or -1. */
+  find(low: number, high: number): number {
+    const places = this.#places;
+    const mask = this.#mask;
+    for (let at = low & mask; ; at = (at + 1) & mask) {
+      const row = places[at * 3] as number;
+      if (row === emptyRow || (places[at * 3 + 1] === low && places[at * 3 + 2] === high)) return row;
+    }
+  }
+
+  add(low: number, high: number, row: number): void {
+    if (this.#size * 5 >= (this.#mask + 1) * 3) this.#grow();
+    this.#place(low, high, row);
+    this.#size += 1;
+  }
+
+  /** Points a key that is there to another row. */
+  point(low: number, high: number, row: number): void {
+    const places = this.#places;
+    const mask = this.#mask;
+    for (let at = low & mask; places[at * 3] !== emptyRow; at = (at + 1) & mask) {
+      if (places[at * 3 + 1] !== low || places[at * 3 + 2] !== high) continue;
+      places[at * 3] = row;
+      return;
+    }
+  }
+
+  remove(low: number, high: number): void {
+    const places = this.#places;
+    const mask = this.#mask;
+    let at = low & mask;
+    while (places[at * 3] !== emptyRow && (places[at * 3 + 1] !== low || places[at * 3 + 2] !== high)) at = (at + 1) & mask;
+    if (places[at * 3] === emptyRow) return;
+    this.#size -= 1;
+    // Knuth, The Art of Computer Programming 3, 6.4, algorithm R: what follows moves back unless it stands at or after its own place.
+    let hole = at;
+    for (;;) {
+      at = (at + 1) & mask;
+      if (places[at * 3] === emptyRow) break;
+      const home = (places[at * 3 + 1] as number) & mask;
+      if (((at - home) & mask) < ((at - hole) & mask)) continue;
+      places.copyWithin(hole * 3, at * 3, at * 3 + 3);
+      hole = at;
+    }
+    places[hole * 3] = emptyRow;
+  }
+
+  #grow(): void {
+    const old = this.#places;
+    this.#mask = (this.#mask + 1) * 2 - 1;
+    this.#places = new Int32Array((this.#mask + 1) * 3).fill(emptyRow);
+    for (let at = 0; at < old.length; at += 3) {
+      if (old[at] !== emptyRow) this.#place(old[at + 1] as number, old[at + 2] as number, old[at] as number);
+    }
+  }
+
+  #place(low: number, high: number, row: number): void {
+    const places = this.#places;
+    const mask = this.#mask;
+    let at = low & mask;
+    while (places[at * 3] !== emptyRow) at = (at + 1) & mask;
+    places[at * 3] = row;
+    places[at * 3 + 1] = low;
+    places[at * 3 + 2] = high;
+  }
+}

@@ -1,0 +1,188 @@
+import { Hash64 } from '../base/hash64.ts';
+import type { Version } from '../domain/operation.ts';
+import { type IsolationTables, none, o, objectStride, v, versionStride } from './isolation-tables.ts';
+
+/**
+ * Objects of the window and the order of their versions: integers in a list, opaque ones in a tree of what was derived from what. Says of how
+ * many objects the order is not known.
+ */
+export class ObjectVersions {
+  readonly #tables: IsolationTables;
+  readonly #hash = new Hash64();
+  #unordered = 0;
+
+  constructor(tables: IsolationTables) {
+    this.#tables = tables;
+  }
+
+  objectOf(type: string, key: string, domain: string): number {
+    const tables = this.#tables;
+    const { low, high } = this.#hash.start().text(type).text(key).end();
+    const known = tables.byObject.find(low, high);
+    if (known !== none) return known;
+    const row = tables.objects.take();
+    const { words } = tables.objects;
+    const at = row * objectStride;
+    tables.byObject.add(low, high, row);
+    words.fill(0, at, at + objectStride);
+    words[at + o.keyLow] = low;
+    words[at + o.keyHigh] = high;
+    words[at + o.oldest] = none;
+    words[at + o.newest] = none;
+    tables.objectType[row] = type;
+    tables.objectKey[row] = key;
+    tables.objectDomain[row] = domain;
+    return row;
+  }
+
+  versionOf(object: number, version: Version): number {
+    const tables = this.#tables;
+    const order = typeof version === 'string' ? Number.NaN : Number(version);
+    const isSafe = Number.isSafeInteger(order);
+    const hash = this.#hash.start();
+    if (isSafe) hash.pair(order | 0, Math.floor(order / 0x1_0000_0000) | 0);
+    else hash.text(typeof version === 'string' ? version : `${version}n`);
+    const { low, high } = hash.pair(object, 0).end();
+    const known = tables.byVersion.find(low, high);
+    if (known !== none) return known;
+    const row = tables.versions.take();
+    const { words, doubles } = tables.versions;
+    const at = row * versionStride;
+    tables.byVersion.add(low, high, row);
+    words.fill(none, at, at + versionStride);
+    words[at + v.object] = object;
+    words[at + v.isIntermediate] = 0;
+    words[at + v.keyLow] = low;
+    words[at + v.keyHigh] = high;
+    doubles[(at + v.order) >> 1] = order;
+    tables.opaque[row] = isSafe ? undefined : version;
+    const ofObject = object * objectStride;
+    const objects = tables.objects.words;
+    objects[ofObject + o.versions] = (objects[ofObject + o.versions] as number) + 1;
+    if (typeof version === 'string') objects[ofObject + o.opaque] = (objects[ofObject + o.opaque] as number) + 1;
+    else this.#enlist(ofObject, row, order, version);
+    return row;
+  }
+
+  /** Puts an integer version into its place. Versions come nearly in order: the place is at or near the end. */
+  #enlist(ofObject: number, row: number, order: number, value: bigint): void {
+    const { versions, objects, opaque } = this.#tables;
+    const { words, doubles } = versions;
+    const isHigher = (other: number): boolean => {
+      const known = doubles[(other * versionStride + v.order) >> 1] as number;
+      // Beyond 2^53 different integers share a double.
+      return known > order || (known === order && BigInt(opaque[other] ?? known) > value);
+    };
+    const newest = objects.words[ofObject + o.newest] as number;
+    const oldest = objects.words[ofObject + o.oldest] as number;
+    let before = newest;
+    if (newest !== none && isHigher(newest) && isHigher(oldest)) before = none;
+    else while (before !== none && isHigher(before)) before = words[before * versionStride + v.older] as number;
+    const behind = before === none ? oldest : (words[before * versionStride + v.newer] as number);
+    words[row * versionStride + v.older] = before;
+    words[row * versionStride + v.newer] = behind;
+    if (before === none) objects.words[ofObject + o.oldest] = row;
+    else words[before * versionStride + v.newer] = row;
+    if (behind === none) objects.words[ofObject + o.newest] = row;
+    else words[behind * versionStride + v.older] = row;
+  }
+
+  /** A version was written first, derived from `base` where that is given. */
+  noteWrite(object: number, row: number, version: Version | undefined, base: Version | undefined): void {
+    const { versions, objects } = this.#tables;
+    const ofObject = object * objectStride;
+    objects.words[ofObject + o.isWritten] = 1;
+    if (typeof version !== 'string' || typeof base !== 'string' || base === version) return;
+    const from = this.versionOf(object, base);
+    const { words } = versions;
+    if (words[row * versionStride + v.base] !== none) return;
+    const brother = words[from * versionStride + v.firstSuccessor] as number;
+    if (brother !== none) objects.words[ofObject + o.isForked] = 1;
+    words[row * versionStride + v.base] = from;
+    words[row * versionStride + v.nextSuccessor] = brother;
+    words[from * versionStride + v.firstSuccessor] = row;
+    objects.words[ofObject + o.linked] = (objects.words[ofObject + o.linked] as number) + 1;
+  }
+
+  /** Lets go of a version that nobody in the window wrote, read or derived from, and of bases that hung on it alone. */
+  drop(version: number): void {
+    const { versions, objects, byVersion, byObject } = this.#tables;
+    const { words, doubles } = versions;
+    // Bounded: each turn lets go of one version.
+    for (let row = version; row !== none; ) {
+      const at = row * versionStride;
+      if (words[at + v.writer] !== none || words[at + v.rival] !== none || words[at + v.firstReader] !== none) return;
+      const object = words[at + v.object] as number;
+      const ofObject = object * objectStride;
+      const base = words[at + v.base] as number;
+      if (Number.isNaN(doubles[(at + v.order) >> 1])) {
+        this.#judgeOrder(ofObject);
+        // A base that was only named lives as long as what was derived from it.
+        if (base === none && words[at + v.firstSuccessor] !== none) return;
+        this.#unlink(ofObject, row);
+      } else {
+        const older = words[at + v.older] as number;
+        const newer = words[at + v.newer] as number;
+        if (older === none) objects.words[ofObject + o.oldest] = newer;
+        else words[older * versionStride + v.newer] = newer;
+        if (newer === none) objects.words[ofObject + o.newest] = older;
+        else words[newer * versionStride + v.older] = older;
+      }
+      byVersion.remove(words[at + v.keyLow] as number, words[at + v.keyHigh] as number);
+      versions.give(row);
+      const left = (objects.words[ofObject + o.versions] as number) - 1;
+      objects.words[ofObject + o.versions] = left;
+      if (left === 0) {
+        byObject.remove(objects.words[ofObject + o.keyLow] as number, objects.words[ofObject + o.keyHigh] as number);
+        objects.give(object);
+        return;
+      }
+      row = base;
+    }
+  }
+
+  #unlink(ofObject: number, row: number): void {
+    const { words } = this.#tables.versions;
+    const objects = this.#tables.objects.words;
+    const at = row * versionStride;
+    const base = words[at + v.base] as number;
+    let links = 0;
+    if (base !== none) {
+      links += 1;
+      const baseAt = base * versionStride + v.firstSuccessor;
+      if (words[baseAt] === row) words[baseAt] = words[at + v.nextSuccessor] as number;
+      else {
+        let brother = words[baseAt] as number;
+        while (words[brother * versionStride + v.nextSuccessor] !== row) brother = words[brother * versionStride + v.nextSuccessor] as number;
+        words[brother * versionStride + v.nextSuccessor] = words[at + v.nextSuccessor] as number;
+      }
+    }
+    for (let next = words[at + v.firstSuccessor] as number; next !== none; links += 1) {
+      const behind = words[next * versionStride + v.nextSuccessor] as number;
+      words[next * versionStride + v.base] = none;
+      words[next * versionStride + v.nextSuccessor] = none;
+      next = behind;
+    }
+    objects[ofObject + o.opaque] = (objects[ofObject + o.opaque] as number) - 1;
+    objects[ofObject + o.linked] = (objects[ofObject + o.linked] as number) - links;
+  }
+
+  /** Opaque versions that were written and do not hang together in a single chain of bases have no known order. */
+  #judgeOrder(ofObject: number): void {
+    const { words } = this.#tables.objects;
+    const opaque = words[ofObject + o.opaque] as number;
+    if (words[ofObject + o.isCounted] === 1 || opaque < 2 || words[ofObject + o.isWritten] === 0) return;
+    if (words[ofObject + o.isForked] === 0 && opaque - (words[ofObject + o.linked] as number) <= 1) return;
+    words[ofObject + o.isCounted] = 1;
+    this.#unordered += 1;
+  }
+
+  unordered(): number {
+    const { objects, byObject } = this.#tables;
+    for (let row = 0; row < objects.end; row += 1) {
+      const at = row * objectStride;
+      if (byObject.find(objects.words[at + o.keyLow] as number, objects.words[at + o.keyHigh] as number) === row) this.#judgeOrder(at);
+    }
+    return this.#unordered;
+  }
+}

@@ -1,0 +1,145 @@
+import { Hash64 } from '../base/hash64.ts';
+import type { ConsistencyFacts, Operation } from '../domain/operation.ts';
+import {
+  isAborted,
+  isAlive,
+  isNew,
+  isUnknown,
+  type IsolationTables,
+  none,
+  t,
+  transactionStride,
+} from './isolation-tables.ts';
+
+/** Which transaction an operation belongs to, in which order transactions came, and which followed which in a session. */
+export class TransactionWindow {
+  /** New or changed since the last round. */
+  fresh: number[] = [];
+  oldest = none;
+  /** Called when a transaction that was taken for committed turns out to be aborted or of unknown outcome. */
+  onDoubt: (transaction: number) => void = () => undefined;
+  readonly #tables: IsolationTables;
+  readonly #hash = new Hash64();
+  #newest = none;
+  /** The transaction of the last operation: operations of one often come together. */
+  #last = none;
+  #lastName = '';
+
+  constructor(tables: IsolationTables) {
+    this.#tables = tables;
+  }
+
+  transactionOf(operation: Operation, facts: ConsistencyFacts): number {
+    const { transactions, byKey, traceId } = this.#tables;
+    // A span with several operations and no id is one transaction. Ids are unique in a trace at least; mostly they are unique at all, so
+    // the shorter key is tried first.
+    const name = facts.transactionId === '' ? operation.spanId : facts.transactionId;
+    let known = this.#last;
+    const hash = this.#hash;
+    if (known === none || this.#lastName !== name || traceId[known] !== operation.traceId) {
+      hash.start().text(name).end();
+      known = byKey.find(hash.low, hash.high);
+      if (known !== none && traceId[known] !== operation.traceId) {
+        hash.start().text(name).text(operation.traceId).end();
+        known = byKey.find(hash.low, hash.high);
+      }
+    }
+    if (known === none) known = this.#open(operation, facts, name);
+    else this.#join(known, operation, facts.transactionOutcome);
+    this.#last = known;
+    this.#lastName = name;
+    return known;
+  }
+
+  #join(row: number, operation: Operation, outcome: ConsistencyFacts['transactionOutcome']): void {
+    const { words, doubles } = this.#tables.transactions;
+    const at = row * transactionStride;
+    if (operation.startUs < (doubles[(at + t.startUs) >> 1] as number)) doubles[(at + t.startUs) >> 1] = operation.startUs;
+    if (operation.endUs > (doubles[(at + t.endUs) >> 1] as number)) doubles[(at + t.endUs) >> 1] = operation.endUs;
+    const state = words[at + t.state] as number;
+    // One part that says aborted speaks for the whole.
+    const bit = outcome === 'aborted' ? isAborted : outcome === 'unknown' ? isUnknown : 0;
+    words[at + t.state] = state | bit | isNew;
+    if ((state & bit) !== bit) this.onDoubt(row);
+    if ((state & isNew) === 0) this.fresh.push(row);
+  }
+
+  #open(operation: Operation, facts: ConsistencyFacts, name: string): number {
+    const tables = this.#tables;
+    const { low, high } = this.#hash;
+    const row = tables.transactions.take();
+    const { words, doubles } = tables.transactions;
+    const at = row * transactionStride;
+    tables.byKey.add(low, high, row);
+    words[at + t.keyLow] = low;
+    words[at + t.keyHigh] = high;
+    const outcome = facts.transactionOutcome;
+    words[at + t.state] = isAlive | isNew | (outcome === 'aborted' ? isAborted : outcome === 'unknown' ? isUnknown : 0);
+    words[at + t.lastAccess] = none;
+    words[at + t.accesses] = 0;
+    words[at + t.older] = this.#newest;
+    words[at + t.newer] = none;
+    words[at + t.after] = none;
+    words[at + t.round] = 0;
+    words[at + t.onStack] = 0;
+    doubles[(at + t.startUs) >> 1] = operation.startUs;
+    doubles[(at + t.endUs) >> 1] = operation.endUs;
+    tables.traceId[row] = operation.traceId;
+    tables.spanId[row] = operation.spanId;
+    tables.service[row] = operation.service;
+    tables.name[row] = name;
+    if (this.#newest === none) this.oldest = row;
+    else words[this.#newest * transactionStride + t.newer] = row;
+    this.#newest = row;
+    this.fresh.push(row);
+    // Sessions order transactions; single statements are the session detectors' business.
+    const isStatement = facts.transactionId === '' && operation.index === 0;
+    this.#joinSession(row, isStatement ? '' : facts.sessionId || (operation.session ?? ''));
+    return row;
+  }
+
+  #joinSession(row: number, session: string): void {
+    const { transactions, bySession } = this.#tables;
+    const { words } = transactions;
+    const at = row * transactionStride;
+    words[at + t.sessionLow] = 0;
+    words[at + t.sessionHigh] = 0;
+    if (session === '') return;
+    const { low, high } = this.#hash.start().text(session).end();
+    words[at + t.sessionLow] = low;
+    words[at + t.sessionHigh] = high;
+    const before = bySession.find(low, high);
+    if (before === none) {
+      bySession.add(low, high, row);
+      return;
+    }
+    words[before * transactionStride + t.after] = row;
+    bySession.point(low, high, row);
+  }
+
+  endRound(): void {
+    const { words } = this.#tables.transactions;
+    for (const row of this.fresh) {
+      const at = row * transactionStride + t.state;
+      words[at] = (words[at] as number) & ~isNew;
+    }
+    this.fresh = [];
+  }
+
+  /** Takes the oldest transaction out of the window. What it read and wrote is the caller's to let go of. */
+  bury(row: number): void {
+    const { transactions, byKey, bySession } = this.#tables;
+    const { words } = transactions;
+    const at = row * transactionStride;
+    this.oldest = words[at + t.newer] as number;
+    if (this.oldest === none) this.#newest = none;
+    else words[this.oldest * transactionStride + t.older] = none;
+    if (this.#last === row) this.#last = none;
+    byKey.remove(words[at + t.keyLow] as number, words[at + t.keyHigh] as number);
+    const low = words[at + t.sessionLow] as number;
+    const high = words[at + t.sessionHigh] as number;
+    if ((low !== 0 || high !== 0) && bySession.find(low, high) === row) bySession.remove(low, high);
+    words[at + t.state] = 0;
+    transactions.give(row);
+  }
+}
