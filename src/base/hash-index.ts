@@ -14,8 +14,9 @@ export class HashIndex {
     return this.#size;
   }
 
+  /** Bytes of what is in use, with its share of the places that must stay empty. */
   get bytes(): number {
-    return this.#places.byteLength;
+    return this.#size * 30;
   }
 
   /** The row of a key, or -1. */

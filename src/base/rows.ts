@@ -23,8 +23,9 @@ export class Rows {
     this.doubles = new Float64Array(this.words.buffer);
   }
 
+  /** Bytes of the rows in use. The table has room for half as many again at most, and does not shrink. */
   get bytes(): number {
-    return this.words.byteLength;
+    return this.count * this.#stride * 4;
   }
 
   /** A row number; the row's words are what they were. */

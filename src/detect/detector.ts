@@ -1,9 +1,9 @@
 import type { Grade, SpanRef } from '../domain/anomaly.ts';
 import type { Operation } from '../domain/operation.ts';
+import type { KeyedStep } from './keyed-step.ts';
 import type { LearnedStructure } from './learned-structure.ts';
 import type { ObjectPlace } from './object-place.ts';
 import type { TraceView } from './trace-view.ts';
-import type { VersionOrder } from './version-order.ts';
 
 /** One option of a detector: what it means, its unit, its default and its bounds. The config schema and the docs read it. */
 export type OptionField =
@@ -65,10 +65,13 @@ export interface TraceFold {
   size?(): number;
 }
 
-/** Sees the operations of one object in order of their ends; state is per object, and a session detector keeps its sessions inside. */
-export interface KeyedFold<State> {
-  start(): State;
-  step(state: State, operation: Operation, versions: VersionOrder, report: Report): void;
+/** Sees the operations of all objects in order of their ends, and keeps what it needs by object or session. */
+export interface KeyedFold {
+  step(step: KeyedStep, report: Report): void;
+  /** The object has not been touched for long, or fell out of the sample: its row will be given to another. */
+  forget?(object: number): void;
+  /** Bytes held, for the memory bound. */
+  bytes(): number;
 }
 
 interface DetectorFacts {
@@ -95,8 +98,7 @@ export interface TraceDetector extends DetectorFacts {
 
 export interface KeyedDetector extends DetectorFacts {
   readonly scope: 'object' | 'session';
-  // The state's type is the detector's own business; the engine only carries it from `start` to `step`.
-  readonly start: (options: Readonly<Record<string, number | readonly string[]>>, context: DetectionContext) => KeyedFold<unknown>;
+  readonly start: (options: Readonly<Record<string, number | readonly string[]>>, context: DetectionContext) => KeyedFold;
 }
 
 /** Reads every operation that says a version or a transaction, in order of ends: for what spans objects (isolation). */
@@ -116,12 +118,11 @@ export interface HistoryDetector extends DetectorFacts {
 
 export type Detector = TraceDetector | KeyedDetector | HistoryDetector;
 
-/** Keeps a keyed detector's state type inside its own file. */
-export function keyedDetector<S extends OptionsSchema, State>(
+export function keyedDetector<S extends OptionsSchema>(
   facts: DetectorFacts & { readonly scope: 'object' | 'session'; readonly options: S },
-  start: (options: OptionValues<S>, context: DetectionContext) => KeyedFold<State>,
+  start: (options: OptionValues<S>, context: DetectionContext) => KeyedFold,
 ): KeyedDetector {
-  return { ...facts, start: (options, context) => start(options as OptionValues<S>, context) as KeyedFold<unknown> };
+  return { ...facts, start: (options, context) => start(options as OptionValues<S>, context) };
 }
 
 export function traceDetector<S extends OptionsSchema>(

@@ -80,7 +80,8 @@ function componentsFrom(tables: IsolationTables, roots: readonly number[], round
       starts.pop();
       const low = words[at + t.low] as number;
       const parent = path[path.length - 1];
-      if (parent !== undefined && low < (words[parent * transactionStride + t.low] as number)) words[parent * transactionStride + t.low] = low;
+      if (parent !== undefined && low < (words[parent * transactionStride + t.low] as number))
+        words[parent * transactionStride + t.low] = low;
       if (low !== words[at + t.order]) continue;
       const component: number[] = [];
       for (;;) {

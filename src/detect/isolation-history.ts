@@ -170,7 +170,8 @@ export function createIsolationHistory(): IsolationHistory {
       if (head !== none) accesses.words[head * accessStride + a.previousReader] = access;
       versions.words[at + v.firstReader] = access;
       const writer = versions.words[at + v.writer] as number;
-      if (writer !== none && writer !== transaction && (versions.words[at + v.isIntermediate] === 1 || isDoubtful(writer))) doubtful.push(access);
+      if (writer !== none && writer !== transaction && (versions.words[at + v.isIntermediate] === 1 || isDoubtful(writer)))
+        doubtful.push(access);
     }
     const own = ownWriteOf(transaction, object);
     if (own === none || own === version) return;
@@ -268,4 +269,3 @@ export function createIsolationHistory(): IsolationHistory {
 function ownKey(transaction: number, object: number): number {
   return Math.imul(transaction, 0x9e3779b1) ^ Math.imul(object, 0x85ebca6b);
 }
-

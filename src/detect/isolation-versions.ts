@@ -153,7 +153,8 @@ export class ObjectVersions {
       if (words[baseAt] === row) words[baseAt] = words[at + v.nextSuccessor] as number;
       else {
         let brother = words[baseAt] as number;
-        while (words[brother * versionStride + v.nextSuccessor] !== row) brother = words[brother * versionStride + v.nextSuccessor] as number;
+        while (words[brother * versionStride + v.nextSuccessor] !== row)
+          brother = words[brother * versionStride + v.nextSuccessor] as number;
         words[brother * versionStride + v.nextSuccessor] = words[at + v.nextSuccessor] as number;
       }
     }

@@ -1,15 +1,6 @@
 import { Hash64 } from '../base/hash64.ts';
 import type { ConsistencyFacts, Operation } from '../domain/operation.ts';
-import {
-  isAborted,
-  isAlive,
-  isNew,
-  isUnknown,
-  type IsolationTables,
-  none,
-  t,
-  transactionStride,
-} from './isolation-tables.ts';
+import { isAborted, isAlive, isNew, isUnknown, type IsolationTables, none, t, transactionStride } from './isolation-tables.ts';
 
 /** Which transaction an operation belongs to, in which order transactions came, and which followed which in a session. */
 export class TransactionWindow {
@@ -30,7 +21,7 @@ export class TransactionWindow {
   }
 
   transactionOf(operation: Operation, facts: ConsistencyFacts): number {
-    const { transactions, byKey, traceId } = this.#tables;
+    const { byKey, traceId } = this.#tables;
     // A span with several operations and no id is one transaction. Ids are unique in a trace at least; mostly they are unique at all, so
     // the shorter key is tried first.
     const name = facts.transactionId === '' ? operation.spanId : facts.transactionId;

@@ -130,7 +130,11 @@ export function createWords(tables: IsolationTables): {
         objectKey: object.key,
         service: tables.service[reader] ?? '',
         facts: { model: aberration.is, version: String(valueOf(version)) },
-        tell: () => ({ title: `${aberration.is}: ${modelWords[aberration.is] ?? ''}`, explanation: explain(), fix: fixWords[aberration.is] ?? '' }),
+        tell: () => ({
+          title: `${aberration.is}: ${modelWords[aberration.is] ?? ''}`,
+          explanation: explain(),
+          fix: fixWords[aberration.is] ?? '',
+        }),
       };
     },
   };

@@ -7,18 +7,18 @@ import {
   type Detector,
   defaultOptions,
   type HistoryFold,
-  type KeyedFold,
   type Report,
   type TraceFold,
 } from './detector.ts';
+import { createFactQueue } from './fact-queue.ts';
 import { createFindings, type ToldFinding } from './findings.ts';
+import { type KeyedFolds, KeyedObjects } from './keyed-objects.ts';
 import { createLearner, type DeclaredStructure, type LearnedFact } from './learned-structure.ts';
 import { createPlaces } from './object-place.ts';
 import { detectors as everyDetector } from './registry.ts';
 import { isSampled } from './sample.ts';
 import { createTraceBuffer } from './trace-buffer.ts';
 import { viewTrace } from './trace-view.ts';
-import { createVersionOrder, type VersionOrder } from './version-order.ts';
 
 export interface DetectionOptions {
   /** How late, in event time, an operation may come after one that ended later. */
@@ -33,8 +33,8 @@ export interface DetectionOptions {
   readonly share?: number;
   /** Operations that may wait in memory; beyond it the share of traces is halved, never single traces evicted. */
   readonly maxOperations?: number;
-  /** Objects remembered; beyond it the share of objects is halved. */
-  readonly maxKeys?: number;
+  /** Bytes for what is remembered of objects and sessions; beyond it the share of objects is halved. */
+  readonly maxKeyBytes?: number;
   /** Options by detector id; `enabled: false` leaves one out. */
   readonly detectors?: Readonly<Record<string, Readonly<Record<string, number | boolean | string | readonly string[]>>>>;
   readonly only?: readonly Detector[];
@@ -55,6 +55,10 @@ export interface DetectionStats {
   readonly keys: number;
   readonly traceShare: number;
   readonly keyShare: number;
+  /** Bytes that is remembered of objects and sessions take. */
+  readonly stateBytes: number;
+  /** Objects whose versions have no known order, of which the isolation checker can say nothing. */
+  readonly unordered: number;
   readonly findings: number;
   readonly newestUs: number;
   readonly watermarkUs: number;
@@ -75,14 +79,9 @@ export interface Detection {
   readonly stats: DetectionStats;
 }
 
-interface KeyEntry {
-  lastUs: number;
-  readonly versions: VersionOrder;
-  readonly states: unknown[];
-}
-
-const sweepEveryUs = 60_000_000;
 const minimumShare = 1 / 65_536;
+/** Some half a million operations on objects; the whole service is to stay under 512 MB. */
+const defaultKeyBytes = 64_000_000;
 
 /**
  * The engine: one fold over operations in event time. Traces wait in a buffer until they are over, operations that carry
@@ -95,23 +94,21 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   const patienceUs = Math.max(idleUs, (options.tracePatienceMs ?? 10_000) * 1000);
   const retainUs = (options.retainMs ?? 600_000) * 1000;
   const maxOperations = options.maxOperations ?? 2_000_000;
-  const maxKeys = options.maxKeys ?? 500_000;
   let traceShare = options.share ?? 1;
-  let keyShare = options.share ?? 1;
 
   const learner = createLearner(options.declared);
   const context: DetectionContext = { learned: learner, placeOf: createPlaces(options.domains ?? [], options.collections ?? []) };
   const findings = createFindings(options.told);
 
   const traceFolds: { readonly fold: TraceFold; readonly report: Report }[] = [];
-  const objectFolds: { readonly fold: KeyedFold<unknown>; readonly report: Report }[] = [];
+  const keyedFolds: KeyedFolds[] = [];
   const historyFolds: { readonly fold: HistoryFold; readonly report: Report }[] = [];
   for (const detector of options.only ?? everyDetector) {
     const given = options.detectors?.[detector.id];
     if (given?.['enabled'] === false) continue;
     const values = { ...defaultOptions(detector.options), ...given } as Record<string, number | readonly string[]>;
     const report: Report = (finding) =>
-      findings.add(detector, finding, detector.scope === 'trace' || detector.scope === 'message' ? traceShare : keyShare);
+      findings.add(detector, finding, detector.scope === 'trace' || detector.scope === 'message' ? traceShare : objects.share);
     switch (detector.scope) {
       case 'trace':
       case 'message':
@@ -119,7 +116,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
         break;
       case 'object':
       case 'session':
-        objectFolds.push({ fold: detector.start(values, context), report });
+        keyedFolds.push({ scope: detector.scope, fold: detector.start(values, context), report });
         break;
       case 'history':
         historyFolds.push({ fold: detector.start(values, context), report });
@@ -128,69 +125,21 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   }
 
   const traces = createTraceBuffer(idleUs, patienceUs);
-  /** Operations with facts, by the second of their end. */
-  const pending = new Map<number, Operation[]>();
-  let pendingCount = 0;
-  const objects = new Map<string, KeyEntry>();
+  const objects = new KeyedObjects(keyedFolds, retainUs, options.maxKeyBytes ?? defaultKeyBytes, options.share ?? 1);
+  const facts = createFactQueue();
   let operationCount = 0;
   let duplicates = 0;
   let late = 0;
   let newestUs = 0;
   let watermarkUs = Number.NEGATIVE_INFINITY;
-  let sweptUs = Number.NEGATIVE_INFINITY;
-
-  const stepFacts = (operation: Operation): void => {
-    const facts = operation.facts;
-    if (facts === undefined) return;
-    if (historyFolds.length > 0) for (const { fold, report } of historyFolds) fold.step(operation, report);
-    if (facts.objectKey === '') return;
-    const key = `${facts.objectType}\0${facts.objectKey}`;
-    if (!isSampled(key, keyShare)) return;
-    let entry = objects.get(key);
-    // Forgetting is decided by event times alone, so that it does not matter when the sweep comes by.
-    if (entry === undefined || operation.endUs - entry.lastUs > retainUs) {
-      entry = { lastUs: 0, versions: createVersionOrder(), states: objectFolds.map(({ fold }) => fold.start()) };
-      objects.set(key, entry);
-    }
-    if (operation.endUs > entry.lastUs) entry.lastUs = operation.endUs;
-    entry.versions.learn(operation);
-    for (let i = 0; i < objectFolds.length; i += 1) {
-      const { fold, report } = objectFolds[i] as (typeof objectFolds)[number];
-      fold.step(entry.states[i], operation, entry.versions, report);
-    }
-  };
 
   const runFacts = (upToUs: number): void => {
-    const ready: Operation[] = [];
-    const lastSlot = Math.floor(upToUs / 1_000_000);
-    for (const [slot, list] of pending) {
-      if (slot > lastSlot) continue;
-      if (slot < lastSlot) {
-        for (const operation of list) ready.push(operation);
-        pending.delete(slot);
-        continue;
-      }
-      const later: Operation[] = [];
-      for (const operation of list) (operation.endUs <= upToUs ? ready : later).push(operation);
-      if (later.length === 0) pending.delete(slot);
-      else pending.set(slot, later);
+    for (const operation of facts.take(upToUs)) {
+      if (operation.facts === undefined) continue;
+      for (const { fold, report } of historyFolds) fold.step(operation, report);
+      if (operation.facts.objectKey !== '') objects.step(operation, operation.facts);
     }
-    pendingCount -= ready.length;
-    ready.sort(byEnd);
-    let previous: Operation | undefined;
-    for (const operation of ready) {
-      if (
-        previous !== undefined &&
-        previous.endUs === operation.endUs &&
-        previous.spanId === operation.spanId &&
-        previous.traceId === operation.traceId &&
-        previous.index === operation.index
-      )
-        continue;
-      previous = operation;
-      stepFacts(operation);
-    }
-    for (const { fold, report } of historyFolds) fold.advance(upToUs, report);
+    for (const { fold, report } of historyFolds) fold.advance(Math.min(upToUs, facts.takenUs), report);
   };
 
   const runTraces = (upToUs: number): void => {
@@ -206,20 +155,10 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     if (upToUs !== Number.POSITIVE_INFINITY) for (const { fold, report } of traceFolds) fold.advance?.(upToUs, report);
   };
 
-  const sweep = (): void => {
-    if (watermarkUs - sweptUs < sweepEveryUs || watermarkUs === Number.POSITIVE_INFINITY) return;
-    sweptUs = watermarkUs;
-    for (const [key, entry] of objects) if (entry.lastUs + retainUs < watermarkUs) objects.delete(key);
-  };
-
   const bound = (): void => {
     while (traces.buffered > maxOperations && traceShare > minimumShare) {
       traceShare /= 2;
       traces.narrow((traceId) => isSampled(traceId, traceShare));
-    }
-    while (objects.size > maxKeys && keyShare > minimumShare) {
-      keyShare /= 2;
-      for (const key of objects.keys()) if (!isSampled(key, keyShare)) objects.delete(key);
     }
   };
 
@@ -230,7 +169,6 @@ export function createDetection(options: DetectionOptions = {}): Detection {
       if (toUs > newestUs) newestUs = toUs;
       runFacts(toUs);
       runTraces(toUs);
-      sweep();
     }
     return findings.take();
   };
@@ -243,21 +181,15 @@ export function createDetection(options: DetectionOptions = {}): Detection {
         if (operation.endUs > newestUs) newestUs = operation.endUs;
         if (operation.endUs <= watermarkUs) late += 1;
         if (traceShare >= 1 || isSampled(operation.traceId, traceShare)) traces.add(operation);
-        if (operation.facts !== undefined) {
-          const slot = Math.floor(operation.endUs / 1_000_000);
-          const list = pending.get(slot);
-          if (list === undefined) pending.set(slot, [operation]);
-          else list.push(operation);
-          pendingCount += 1;
-        }
+        if (operation.facts !== undefined) facts.add(operation);
       }
-      if (traces.buffered > maxOperations || objects.size > maxKeys) bound();
+      if (traces.buffered > maxOperations) bound();
     },
     advance,
     advanceToLateness: () => advance(newestUs - latenessUs),
     advanceByHalf() {
       // The middle of the waiting time range; never nearer to the newest end than the lateness bound.
-      const oldestUs = Math.max(watermarkUs, Math.min(...pending.keys()) * 1_000_000, traces.oldestUs);
+      const oldestUs = Math.max(watermarkUs, facts.oldestUs, traces.oldestUs);
       return advance(Math.min(newestUs - latenessUs, (oldestUs + newestUs) / 2));
     },
     finish() {
@@ -275,24 +207,16 @@ export function createDetection(options: DetectionOptions = {}): Detection {
         duplicates,
         late,
         openTraces: traces.traces,
-        buffered: traces.buffered + pendingCount,
+        buffered: traces.buffered + facts.size,
         keys: objects.size,
         traceShare,
-        keyShare,
+        keyShare: objects.share,
+        stateBytes: objects.bytes,
+        unordered: historyFolds.reduce((sum, { fold }) => sum + fold.unordered(), 0),
         findings: findings.size,
         newestUs,
         watermarkUs,
       };
     },
   };
-}
-
-function byEnd(a: Operation, b: Operation): number {
-  return (
-    a.endUs - b.endUs ||
-    a.startUs - b.startUs ||
-    (a.traceId < b.traceId ? -1 : a.traceId > b.traceId ? 1 : 0) ||
-    (a.spanId < b.spanId ? -1 : a.spanId > b.spanId ? 1 : 0) ||
-    a.index - b.index
-  );
 }

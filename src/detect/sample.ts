@@ -12,7 +12,12 @@ export function keyHash(key: string): number {
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
+/** The same for a key of which 32 well mixed bits are known. */
+export function isHashSampled(hash: number, share: number): boolean {
+  return share >= 1 || hash >>> 0 < share * 0x1_0000_0000;
+}
+
 /** Whether a key is in a sample of `share` in [0, 1] of all keys. */
 export function isSampled(key: string, share: number): boolean {
-  return share >= 1 || keyHash(key) < share * 0x1_0000_0000;
+  return share >= 1 || isHashSampled(keyHash(key), share);
 }

@@ -1,5 +1,4 @@
-import type { SpanRef } from '../domain/anomaly.ts';
-import type { Operation, Version } from '../domain/operation.ts';
+import type { Operation } from '../domain/operation.ts';
 
 /** A session is what the span says, else the trace. */
 export function sessionOf(operation: Operation): string {
@@ -8,42 +7,8 @@ export function sessionOf(operation: Operation): string {
   return operation.traceId;
 }
 
-/** What is remembered of a session's earlier operation: a tenth of the operation itself, of which there are many. */
-export interface Earlier {
-  readonly version: Version | undefined;
-  readonly isDelete: boolean;
-  readonly endUs: number;
-  readonly hlc: string;
-  readonly service: string;
-  readonly replicaId: string;
-  readonly traceId: string;
-  readonly spanId: string;
-}
-
-export function earlierOf(operation: Operation): Earlier {
-  const facts = operation.facts;
-  return {
-    version: facts?.version,
-    isDelete: operation.kind === 'delete',
-    endUs: operation.endUs,
-    hlc: facts?.hlc ?? '',
-    service: operation.service,
-    replicaId: facts?.replicaId ?? '',
-    traceId: operation.traceId,
-    spanId: operation.spanId,
-  };
-}
-
-export function spanOfEarlier(earlier: Earlier): SpanRef {
-  return { traceId: earlier.traceId, spanId: earlier.spanId };
-}
-
 /**
- * Whether `a` surely ended before `b` began. Hybrid logical clocks decide where both have one of the same form; then wall clocks, where two
- * services' clocks may differ by `skewUs`. One service is taken to have one clock.
+ * How long a session that is only a trace is remembered on an object after it last touched it. A trace that was quiet for ten seconds is over;
+ * named sessions go on for as long as their detector's option says.
  */
-export function isBefore(a: Earlier, b: Operation, skewUs: number): boolean {
-  const hlc = b.facts?.hlc ?? '';
-  if (a.hlc !== '' && a.hlc.length === hlc.length && a.hlc !== hlc) return a.hlc < hlc;
-  return a.endUs + (a.service === b.service ? 0 : skewUs) <= b.startUs;
-}
+export const traceSessionRetainUs = 60_000_000;

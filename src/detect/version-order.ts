@@ -6,6 +6,8 @@ export interface VersionOrder {
   learn(operation: Operation): void;
   /** Whether `a` is strictly older than `b`; undefined where the order is unknown, which is never taken for a yes. */
   isOlder(a: Version, b: Version): boolean | undefined;
+  /** Bases remembered. */
+  readonly size: number;
 }
 
 /** Bases remembered per object: a reader that is further behind than this is not judged. */
@@ -19,6 +21,10 @@ export function createVersionOrder(): VersionOrder {
 /** A class because there is one for every object, and most of them hold nothing. */
 class BaseChain implements VersionOrder {
   #bases: Map<string, string> | undefined;
+
+  get size(): number {
+    return this.#bases?.size ?? 0;
+  }
 
   learn(operation: Operation): void {
     const facts = operation.facts;

@@ -3,10 +3,10 @@ import { isolation } from '../../src/detect/detectors/isolation.ts';
 import { nonMonotonicRead } from '../../src/detect/detectors/non-monotonic-read.ts';
 import { readYourWrites } from '../../src/detect/detectors/read-your-writes.ts';
 import { defaultOptions, type Finding } from '../../src/detect/detector.ts';
+import { KeyedObjects } from '../../src/detect/keyed-objects.ts';
 import { createLearner } from '../../src/detect/learned-structure.ts';
 import { createPlaces } from '../../src/detect/object-place.ts';
 import { createDetection } from '../../src/detect/run.ts';
-import { createVersionOrder } from '../../src/detect/version-order.ts';
 import { createRng } from '../../src/base/rng.ts';
 import type { Operation } from '../../src/domain/operation.ts';
 import type { Bench } from './bench.ts';
@@ -27,7 +27,7 @@ export const bench: Bench = {
     const checked = runChecker(transactions);
     const engine = runEngine(Math.floor(transactions / 4));
     log(`checker: ${checked.cycles} cycles told of ${checked.injected} injected; peak ${Math.round(checked.rssMb)} MB`);
-    const sessions = runSessions(quick ? 1_000_000 : 10_000_000);
+    const sessions = runSessions(quick ? 2_000_000 : 10_000_000, [readYourWrites, nonMonotonicRead]);
     log(`sessions: ${sessions.found} findings`);
     return {
       figures: {
@@ -98,15 +98,17 @@ function runLoop(transactions: number): number {
   return sum > 0 ? transactions / (spentMs / 1000) : 0;
 }
 
-function runSessions(count: number): { perSecond: number; found: number } {
+function runSessions(count: number, detectors: readonly KeyedDetector[]): { perSecond: number; found: number } {
   let found = 0;
   const report = () => {
     found += 1;
   };
-  const folds = [readYourWrites, nonMonotonicRead].map((detector: KeyedDetector) =>
-    detector.start(defaultOptions(detector.options), context),
-  );
-  const objects = new Map<string, { versions: ReturnType<typeof createVersionOrder>; states: unknown[] }>();
+  const folds = detectors.map((detector) => ({
+    scope: detector.scope,
+    fold: detector.start(defaultOptions(detector.options), context),
+    report,
+  }));
+  const objects = new KeyedObjects(folds, 600_000_000, 64_000_000, 1);
   const history = createStoreHistory(createRng(14));
   let spentMs = 0;
   let done = 0;
@@ -114,16 +116,7 @@ function runSessions(count: number): { perSecond: number; found: number } {
     const operations: readonly Operation[] = history.next(chunk);
     done += operations.length;
     const before = cpuMs();
-    for (const operation of operations) {
-      const key = operation.facts?.objectKey ?? '';
-      let entry = objects.get(key);
-      if (entry === undefined) {
-        entry = { versions: createVersionOrder(), states: folds.map((fold) => fold.start()) };
-        objects.set(key, entry);
-      }
-      entry.versions.learn(operation);
-      for (let i = 0; i < folds.length; i += 1) folds[i]?.step(entry.states[i], operation, entry.versions, report);
-    }
+    for (const operation of operations) if (operation.facts !== undefined) objects.step(operation, operation.facts);
     spentMs += cpuMs() - before;
   }
   return { perSecond: done / (spentMs / 1000), found };

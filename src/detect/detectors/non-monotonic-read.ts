@@ -1,13 +1,7 @@
 import { type KeyedFold, keyedDetector, spanOf } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
-import { createExpiringMap, type ExpiringMap } from '../expiring-map.ts';
-import { type Earlier, earlierOf, isBefore, sessionOf, spanOfEarlier } from '../session.ts';
+import { sessionOf } from '../session.ts';
 import { objectWords, versionWords } from '../version-order.ts';
-
-type State = ExpiringMap<Earlier[]>;
-
-/** Earlier reads kept per session and object; a newer read that surely came first is among the last few. */
-const readsMax = 4;
 
 /** A session read a version, and later an older one. */
 export const nonMonotonicRead = keyedDetector(
@@ -33,57 +27,47 @@ export const nonMonotonicRead = keyedDetector(
     example: () => history(4n),
     twin: () => history(5n),
   },
-  (settings, context): KeyedFold<State> => ({
-    start: () => createExpiringMap(settings.retainMs * 1000),
-    step(state, operation, versions, report) {
-      const facts = operation.facts;
-      if (facts === undefined || operation.failed || facts.version === undefined) return;
-      const session = sessionOf(operation);
-      if (operation.kind === 'delete') {
-        state.delete(session);
-        return;
-      }
-      if (operation.kind !== 'read') return;
-      const earlier = state.get(session, operation.endUs);
-      if (earlier === undefined) {
-        state.set(session, [earlierOf(operation)], operation.endUs);
-        state.sweep(operation.endUs);
-        return;
-      }
-      const read = facts.version;
-      const newer = earlier.findLast((other) => {
-        const { version } = other;
-        return version !== undefined && versions.isOlder(read, version) === true && isBefore(other, operation, settings.skewMs * 1000);
-      });
-      // The earliest read of a version is the one that surely came before later ones.
-      if (newer === undefined && earlier[earlier.length - 1]?.version === read) return;
-      if (earlier.length >= readsMax) earlier.shift();
-      earlier.push(earlierOf(operation));
-      if (newer === undefined) return;
-      const place = context.placeOf(facts.objectType, facts.domain);
-      report({
-        place: `${facts.objectType}\0${facts.objectKey}\0${session}`,
-        grade: 'proven',
-        atUs: operation.endUs,
-        complete: true,
-        spans: [spanOfEarlier(newer), spanOf(operation)],
-        domain: place.domainName,
-        collection: place.collection ?? facts.objectType,
-        objectKey: facts.objectKey,
-        service: operation.service,
-        facts: {
-          first: String(newer.version ?? ''),
-          afterwards: String(read),
-          firstReplica: newer.replicaId,
-          laterReplica: facts.replicaId,
-        },
-        tell: () => ({
-          title: `A session read ${objectWords(operation)} backwards`,
-          explanation: `One session read ${versionWords(newer.version)} of ${objectWords(operation)}${from(newer.replicaId, newer.service)} and later ${versionWords(read)}${from(facts.replicaId, operation.service)}.`,
-        }),
-      });
-    },
-  }),
+  (settings, context): KeyedFold => {
+    const skewUs = settings.skewMs * 1000;
+    const retainUs = settings.retainMs * 1000;
+    return {
+      bytes: () => 0,
+      step(step, report) {
+        const { operation, facts, sessions } = step;
+        if (operation.kind !== 'read' || operation.failed || facts.version === undefined) return;
+        if (!sessions.mayHaveReadNewer(step) || sessions.quietUs > retainUs) return;
+        const read = facts.version;
+        const { earlier } = sessions;
+        const newer = sessions.reads().find((other) => earlier.isNewerThan(other, step) && earlier.isBefore(other, step, skewUs));
+        if (newer === undefined) return;
+        const version = earlier.versionOf(newer);
+        const replica = earlier.replicaOf(newer);
+        const service = earlier.serviceOf(newer);
+        const place = context.placeOf(facts.objectType, facts.domain);
+        report({
+          place: `${facts.objectType}\0${facts.objectKey}\0${sessionOf(operation)}`,
+          grade: 'proven',
+          atUs: operation.endUs,
+          complete: true,
+          spans: [earlier.spanOf(newer), spanOf(operation)],
+          domain: place.domainName,
+          collection: place.collection ?? facts.objectType,
+          objectKey: facts.objectKey,
+          service: operation.service,
+          facts: {
+            first: String(version ?? ''),
+            afterwards: String(read),
+            firstReplica: replica,
+            laterReplica: facts.replicaId,
+          },
+          tell: () => ({
+            title: `A session read ${objectWords(operation)} backwards`,
+            explanation: `One session read ${versionWords(version)} of ${objectWords(operation)}${from(replica, service)} and later ${versionWords(read)}${from(facts.replicaId, operation.service)}.`,
+          }),
+        });
+      },
+    };
+  },
 );
 
 function from(replica: string, service: string): string {

@@ -1,14 +1,10 @@
-import type { Operation, Version } from '../../domain/operation.ts';
 import { type KeyedFold, keyedDetector, spanOf } from '../detector.ts';
+import { noRecord } from '../earlier-operations.ts';
 import { exampleOperations } from '../example.ts';
 import { durationWords } from '../findings.ts';
-import { isCommittedWrite, objectWords, versionWords } from '../version-order.ts';
-
-interface State {
-  /** Committed versions in the order in which they were first committed. */
-  readonly writes: { readonly version: Version; readonly base: Version | undefined; readonly write: Operation }[];
-  lastDelete: Operation | undefined;
-}
+import type { KeyedStep } from '../keyed-step.ts';
+import { ObjectRecords } from '../object-records.ts';
+import { objectWords, versionWords } from '../version-order.ts';
 
 /** Writes remembered per object; a read that is older than all of them is judged by the oldest. */
 const writesMax = 64;
@@ -46,61 +42,97 @@ export const staleRead = keyedDetector(
     example: () => history(3000),
     twin: () => history(40),
   },
-  (settings, context): KeyedFold<State> => ({
-    start: () => ({ writes: [], lastDelete: undefined }),
-    step(state, operation, versions, report) {
-      const facts = operation.facts;
-      if (facts === undefined || operation.failed) return;
-      if (isCommittedWrite(operation)) {
-        if (operation.kind === 'delete') state.lastDelete = operation;
-        else if (facts.version !== undefined && facts.version !== '' && !state.writes.some((seen) => seen.version === facts.version)) {
-          if (state.writes.length >= writesMax) state.writes.shift();
-          state.writes.push({ version: facts.version, base: facts.versionBase, write: operation });
+  (settings, context): KeyedFold => {
+    const writes = new ObjectRecords(writesMax);
+    const { earlier } = writes;
+    /** By object: its newest committed version as a number (-Infinity: none, Infinity: some are not numbers), and 1 where it was deleted. */
+    let newest = new Float64Array(1024).fill(Number.NEGATIVE_INFINITY);
+    let isDeleted = new Uint8Array(1024);
+    const skewUs = settings.leaderBudgetMs * 1000;
+
+    const noteWrite = (step: KeyedStep): void => {
+      const { object, facts, order } = step;
+      while (object >= newest.length) {
+        const longer = new Float64Array(newest.length * 2).fill(Number.NEGATIVE_INFINITY);
+        longer.set(newest);
+        newest = longer;
+        const longerFlags = new Uint8Array(isDeleted.length * 2);
+        longerFlags.set(isDeleted);
+        isDeleted = longerFlags;
+      }
+      if (step.operation.kind === 'delete') {
+        isDeleted[object] = 1;
+        return;
+      }
+      if (facts.version === undefined || facts.version === '') return;
+      const known = newest[object] as number;
+      if (!(order > known)) {
+        for (let row = writes.oldest(object); row !== noRecord; row = earlier.nextOf(row)) if (earlier.isSameVersion(row, step)) return;
+      }
+      newest[object] = Number.isNaN(order) ? Number.POSITIVE_INFINITY : Math.max(known, order);
+      writes.push(step);
+    };
+
+    return {
+      bytes: () => writes.bytes + newest.byteLength + isDeleted.byteLength,
+      forget(object) {
+        writes.forget(object);
+        newest[object] = Number.NEGATIVE_INFINITY;
+        isDeleted[object] = 0;
+      },
+      step(step, report) {
+        const { operation, facts, object } = step;
+        if (operation.failed) return;
+        if (step.isCommittedWrite) {
+          noteWrite(step);
+          return;
         }
-        return;
-      }
-      if (operation.kind !== 'read' || facts.version === undefined) return;
-      const read = facts.version;
-      if (state.lastDelete !== undefined && (read === '' || typeof read === 'string')) return;
-      const place = context.placeOf(facts.objectType, facts.domain);
-      const isFollower = facts.replicaRole === 'follower' || facts.replicaRole === 'cache' || facts.replicaRole === 'peer';
-      const skewUs = settings.leaderBudgetMs * 1000;
-      const budgetUs =
-        place.domain === undefined
-          ? (isFollower ? settings.followerBudgetMs : settings.leaderBudgetMs) * 1000
-          : Math.max(skewUs, place.domain.consistency === 'strict' ? 0 : place.domain.stalenessMs * 1000);
-      for (const newer of state.writes) {
-        // In order of commits: the first that the read should have seen is the one that replaced what it returned.
-        if (newer.write.endUs + budgetUs >= operation.startUs) return;
-        if (versions.isOlder(read, newer.version) !== true) continue;
-        const ageUs = operation.startUs - newer.write.endUs;
-        const where = facts.replicaId === '' ? '' : ` on replica ${facts.replicaId}`;
-        report({
-          place: `${facts.objectType}\0${facts.objectKey}`,
-          grade: 'proven',
-          atUs: operation.endUs,
-          complete: true,
-          spans: [spanOf(operation), spanOf(newer.write)],
-          domain: place.domainName,
-          collection: place.collection ?? facts.objectType,
-          objectKey: facts.objectKey,
-          service: operation.service,
-          facts: {
-            ageMs: Math.round(ageUs / 1000),
-            budgetMs: budgetUs / 1000,
-            readVersion: String(read),
-            newerVersion: String(newer.version),
-            replica: facts.replicaId,
-          },
-          tell: () => ({
-            title: `${operation.service} read ${objectWords(operation)} ${durationWords(ageUs)} out of date`,
-            explanation: `${operation.service} read ${objectWords(operation)}${where} and got ${versionWords(read)}, but ${newer.write.service} had committed ${versionWords(newer.version)} ${durationWords(ageUs)} before the read began; the budget is ${durationWords(budgetUs)}.`,
-          }),
-        });
-        return;
-      }
-    },
-  }),
+        if (operation.kind !== 'read' || facts.version === undefined) return;
+        // Most reads return the newest version.
+        const known = newest[object] ?? Number.NEGATIVE_INFINITY;
+        if (known === Number.NEGATIVE_INFINITY || step.order >= known) return;
+        const read = facts.version;
+        if (isDeleted[object] === 1 && typeof read === 'string') return;
+        const place = context.placeOf(facts.objectType, facts.domain);
+        const isFollower = facts.replicaRole === 'follower' || facts.replicaRole === 'cache' || facts.replicaRole === 'peer';
+        const budgetUs =
+          place.domain === undefined
+            ? (isFollower ? settings.followerBudgetMs : settings.leaderBudgetMs) * 1000
+            : Math.max(skewUs, place.domain.consistency === 'strict' ? 0 : place.domain.stalenessMs * 1000);
+        for (let row = writes.oldest(object); row !== noRecord; row = earlier.nextOf(row)) {
+          // In order of commits: the first that the read should have seen is the one that replaced what it returned.
+          if (earlier.endUsOf(row) + budgetUs >= operation.startUs) return;
+          if (!earlier.isNewerThan(row, step)) continue;
+          const ageUs = operation.startUs - earlier.endUsOf(row);
+          const newer = { version: earlier.versionOf(row), service: earlier.serviceOf(row), span: earlier.spanOf(row) };
+          const where = facts.replicaId === '' ? '' : ` on replica ${facts.replicaId}`;
+          report({
+            place: `${facts.objectType}\0${facts.objectKey}`,
+            grade: 'proven',
+            atUs: operation.endUs,
+            complete: true,
+            spans: [spanOf(operation), newer.span],
+            domain: place.domainName,
+            collection: place.collection ?? facts.objectType,
+            objectKey: facts.objectKey,
+            service: operation.service,
+            facts: {
+              ageMs: Math.round(ageUs / 1000),
+              budgetMs: budgetUs / 1000,
+              readVersion: String(read),
+              newerVersion: String(newer.version ?? ''),
+              replica: facts.replicaId,
+            },
+            tell: () => ({
+              title: `${operation.service} read ${objectWords(operation)} ${durationWords(ageUs)} out of date`,
+              explanation: `${operation.service} read ${objectWords(operation)}${where} and got ${versionWords(read)}, but ${newer.service} had committed ${versionWords(newer.version)} ${durationWords(ageUs)} before the read began; the budget is ${durationWords(budgetUs)}.`,
+            }),
+          });
+          return;
+        }
+      },
+    };
+  },
 );
 
 function history(readAt: number) {

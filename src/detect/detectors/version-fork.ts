@@ -1,12 +1,11 @@
-import type { Operation, Version } from '../../domain/operation.ts';
 import { type KeyedFold, keyedDetector, spanOf } from '../detector.ts';
+import { noRecord } from '../earlier-operations.ts';
 import { exampleOperations } from '../example.ts';
-import { isWriteKind, objectWords, versionWords } from '../version-order.ts';
+import { VersionRecords } from '../object-records.ts';
+import { objectWords, versionWords } from '../version-order.ts';
 
 /** Versions remembered per object. */
 const versionsMax = 128;
-
-type State = Map<Version, Operation>;
 
 /** One version of an object has two contents. */
 export const versionFork = keyedDetector(
@@ -22,47 +21,52 @@ export const versionFork = keyedDetector(
     example: () => history('aa', 'bb'),
     twin: () => history('aa', 'aa'),
   },
-  (_settings, context): KeyedFold<State> => ({
-    start: () => new Map(),
-    step(state, operation, _versions, report) {
-      const facts = operation.facts;
-      if (facts === undefined || operation.failed || facts.transactionOutcome !== 'committed') return;
-      if (facts.version === undefined || facts.version === '' || facts.valueDigest === '') return;
-      if (operation.kind !== 'read' && !isWriteKind(operation)) return;
-      const first = state.get(facts.version);
-      if (first === undefined) {
-        if (state.size >= versionsMax) {
-          const oldest = state.keys().next();
-          if (oldest.done !== true) state.delete(oldest.value);
+  (_settings, context): KeyedFold => {
+    const digests = new Map<number, string>();
+    const seen = new VersionRecords(versionsMax, (row) => digests.delete(row));
+    const { earlier } = seen.records;
+    return {
+      // A digest of 32 characters and its place in the map take some 120 bytes.
+      bytes: () => seen.bytes + digests.size * 120,
+      forget: (object) => seen.forget(object),
+      step(step, report) {
+        const { operation, facts } = step;
+        if (operation.failed || facts.transactionOutcome !== 'committed') return;
+        if (facts.version === undefined || facts.version === '' || facts.valueDigest === '') return;
+        if (operation.kind !== 'read' && !step.isWrite) return;
+        const first = seen.find(step, facts.version);
+        if (first === noRecord) {
+          digests.set(seen.keep(step), facts.valueDigest);
+          return;
         }
-        state.set(facts.version, operation);
-        return;
-      }
-      const other = first.facts;
-      if (other === undefined || other.valueDigest === facts.valueDigest || other.replicaId === facts.replicaId) return;
-      const place = context.placeOf(facts.objectType, facts.domain);
-      report({
-        place: `${facts.objectType}\0${facts.objectKey}\0${String(facts.version)}`,
-        grade: 'proven',
-        atUs: operation.endUs,
-        complete: true,
-        spans: [spanOf(first), spanOf(operation)],
-        domain: place.domainName,
-        collection: place.collection ?? facts.objectType,
-        objectKey: facts.objectKey,
-        service: operation.service,
-        facts: { version: String(facts.version), replica: other.replicaId, otherReplica: facts.replicaId },
-        tell: () => ({
-          title: `${objectWords(operation)} has two contents for ${versionWords(facts.version)}`,
-          explanation:
-            `${versionWords(facts.version)} of ${objectWords(operation)} has digest ${other.valueDigest} on ${replicaWords(other.replicaId)} (${first.service}) and ${facts.valueDigest} on ${replicaWords(facts.replicaId)} (${operation.service}): they were written apart.`.replace(
-              /^v/,
-              'V',
-            ),
-        }),
-      });
-    },
-  }),
+        const digest = digests.get(first) ?? '';
+        const replica = earlier.replicaOf(first);
+        if (digest === facts.valueDigest || replica === facts.replicaId) return;
+        const service = earlier.serviceOf(first);
+        const place = context.placeOf(facts.objectType, facts.domain);
+        report({
+          place: `${facts.objectType}\0${facts.objectKey}\0${String(facts.version)}`,
+          grade: 'proven',
+          atUs: operation.endUs,
+          complete: true,
+          spans: [earlier.spanOf(first), spanOf(operation)],
+          domain: place.domainName,
+          collection: place.collection ?? facts.objectType,
+          objectKey: facts.objectKey,
+          service: operation.service,
+          facts: { version: String(facts.version), replica: replica, otherReplica: facts.replicaId },
+          tell: () => ({
+            title: `${objectWords(operation)} has two contents for ${versionWords(facts.version)}`,
+            explanation:
+              `${versionWords(facts.version)} of ${objectWords(operation)} has digest ${digest} on ${replicaWords(replica)} (${service}) and ${facts.valueDigest} on ${replicaWords(facts.replicaId)} (${operation.service}): they were written apart.`.replace(
+                /^v/,
+                'V',
+              ),
+          }),
+        });
+      },
+    };
+  },
 );
 
 function replicaWords(replica: string): string {

@@ -50,7 +50,7 @@ export function createStoreHistory(rng: Rng): StoreHistory {
     };
     return {
       kind,
-      traceId: trace,
+      traceId: `1${trace.slice(1)}${trace}`,
       spanId: trace,
       parentSpanId: '',
       index,

@@ -1,0 +1,175 @@
+import { packHex, hexOf } from '../base/hex-words.ts';
+import { Rows } from '../base/rows.ts';
+import type { SpanRef } from '../domain/anomaly.ts';
+import type { Version } from '../domain/operation.ts';
+import type { KeyedStep } from './keyed-step.ts';
+
+/** No record. */
+export const noRecord = -1;
+
+const stride = 16;
+const trace = 0;
+const span = 4;
+/** Service in the upper half, replica in the lower. */
+const names = 6;
+/** The record that follows this one in its owner's list. */
+const nextWord = 7;
+const flags = 8;
+const keyLow = 9;
+const keyHigh = 10;
+const endUs = 12;
+const order = 14;
+
+const isDelete = 1;
+
+/** Names of services and replicas that records may have; those of a fleet are hundreds. Beyond it names are not told apart from "unknown". */
+const namesMax = 65_536;
+
+/**
+ * What detectors remember of earlier operations: 64 bytes each, in one typed array, for as long as a session or an object is remembered; as
+ * objects they took three times that, and most of the time went into collecting them. Records form lists through their `next`, which belong
+ * to whoever took them.
+ */
+export class EarlierOperations {
+  readonly #rows = new Rows(stride);
+  readonly #names: string[] = [''];
+  readonly #numberOfName = new Map<string, number>([['', 0]]);
+  /** Versions that `order` does not hold, by record; most records have none. */
+  readonly #versions = new Map<number, Version>();
+  readonly #hlcs = new Map<number, string>();
+  #lastTrace = '';
+  readonly #lastTraceWords = new Int32Array(4);
+
+  get bytes(): number {
+    // Texts beside the rows are some 60 bytes with their place in the map.
+    return this.#rows.bytes + (this.#versions.size + this.#hlcs.size) * 120;
+  }
+
+  take(step: KeyedStep, next: number): number {
+    const { operation, facts } = step;
+    const row = this.#rows.take();
+    const { words, doubles } = this.#rows;
+    const at = row * stride;
+    if (operation.traceId !== this.#lastTrace) {
+      packHex(operation.traceId, this.#lastTraceWords, 0, 4);
+      this.#lastTrace = operation.traceId;
+    }
+    words[at + trace] = this.#lastTraceWords[0] as number;
+    words[at + trace + 1] = this.#lastTraceWords[1] as number;
+    words[at + trace + 2] = this.#lastTraceWords[2] as number;
+    words[at + trace + 3] = this.#lastTraceWords[3] as number;
+    packHex(operation.spanId, words, at + span, 2);
+    words[at + names] = (this.#nameOf(operation.service) << 16) | this.#nameOf(facts.replicaId);
+    words[at + nextWord] = next;
+    words[at + flags] = operation.kind === 'delete' ? isDelete : 0;
+    doubles[(at + endUs) >> 1] = operation.endUs;
+    doubles[(at + order) >> 1] = step.order;
+    if (Number.isNaN(step.order) && facts.version !== undefined) this.#versions.set(row, facts.version);
+    if (facts.hlc !== '') this.#hlcs.set(row, facts.hlc);
+    return row;
+  }
+
+  give(row: number): void {
+    if (this.#versions.size > 0) this.#versions.delete(row);
+    if (this.#hlcs.size > 0) this.#hlcs.delete(row);
+    this.#rows.give(row);
+  }
+
+  /** Gives back a record and all that follow it; `noRecord` is an empty list. */
+  giveList(head: number): void {
+    for (let row = head; row !== noRecord; ) {
+      const next = this.nextOf(row);
+      this.give(row);
+      row = next;
+    }
+  }
+
+  /** Whether the record is of the version that `step` is about. */
+  isSameVersion(row: number, step: KeyedStep): boolean {
+    const own = this.orderOf(row);
+    return Number.isNaN(own) || Number.isNaN(step.order) ? this.versionOf(row) === step.facts.version : own === step.order;
+  }
+
+  /** Whether the step's version is strictly older than the record's, as far as is known. */
+  isNewerThan(row: number, step: KeyedStep): boolean {
+    const own = this.orderOf(row);
+    if (!Number.isNaN(own) && !Number.isNaN(step.order)) return step.order < own;
+    const version = this.versionOf(row);
+    return version !== undefined && step.facts.version !== undefined && step.versions.isOlder(step.facts.version, version) === true;
+  }
+
+  /**
+   * Whether the record's operation surely ended before `step`'s began. Hybrid logical clocks decide where both have one of the same form; then
+   * wall clocks, where two services' clocks may differ by `skewUs`. One service is taken to have one clock.
+   */
+  isBefore(row: number, step: KeyedStep, skewUs: number): boolean {
+    const { operation, facts } = step;
+    if (facts.hlc !== '') {
+      const own = this.#hlcs.get(row) ?? '';
+      if (own.length === facts.hlc.length && own !== facts.hlc) return own < facts.hlc;
+    }
+    const isOneClock = this.serviceOf(row) === operation.service;
+    return this.endUsOf(row) + (isOneClock ? 0 : skewUs) <= operation.startUs;
+  }
+
+  orderOf(row: number): number {
+    return this.#rows.doubles[(row * stride + order) >> 1] as number;
+  }
+
+  versionOf(row: number): Version | undefined {
+    const number = this.orderOf(row);
+    return Number.isNaN(number) ? this.#versions.get(row) : BigInt(number);
+  }
+
+  isDelete(row: number): boolean {
+    return ((this.#rows.words[row * stride + flags] as number) & isDelete) !== 0;
+  }
+
+  endUsOf(row: number): number {
+    return this.#rows.doubles[(row * stride + endUs) >> 1] as number;
+  }
+
+  nextOf(row: number): number {
+    return this.#rows.words[row * stride + nextWord] as number;
+  }
+
+  link(row: number, next: number): void {
+    this.#rows.words[row * stride + nextWord] = next;
+  }
+
+  /** Two words for the owner: the key under which it keeps the record. */
+  mark(row: number, low: number, high: number): void {
+    this.#rows.words[row * stride + keyLow] = low;
+    this.#rows.words[row * stride + keyHigh] = high;
+  }
+
+  keyLowOf(row: number): number {
+    return this.#rows.words[row * stride + keyLow] as number;
+  }
+
+  keyHighOf(row: number): number {
+    return this.#rows.words[row * stride + keyHigh] as number;
+  }
+
+  serviceOf(row: number): string {
+    return this.#names[(this.#rows.words[row * stride + names] as number) >>> 16] ?? '';
+  }
+
+  replicaOf(row: number): string {
+    return this.#names[(this.#rows.words[row * stride + names] as number) & 0xffff] ?? '';
+  }
+
+  spanOf(row: number): SpanRef {
+    const { words } = this.#rows;
+    return { traceId: hexOf(words, row * stride + trace, 4), spanId: hexOf(words, row * stride + span, 2) };
+  }
+
+  #nameOf(name: string): number {
+    const known = this.#numberOfName.get(name);
+    if (known !== undefined) return known;
+    if (this.#names.length >= namesMax) return 0;
+    this.#names.push(name);
+    this.#numberOfName.set(name, this.#names.length - 1);
+    return this.#names.length - 1;
+  }
+}

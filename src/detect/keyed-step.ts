@@ -1,0 +1,26 @@
+import type { ConsistencyFacts, Operation } from '../domain/operation.ts';
+import type { SessionHistory } from './session-history.ts';
+import type { VersionOrder } from './version-order.ts';
+
+/** One operation on one object, with what its detectors would each compute again. The engine fills one instance anew for every operation. */
+export interface KeyedStep {
+  readonly operation: Operation;
+  readonly facts: ConsistencyFacts;
+  /** Row of the object while it is remembered; given out again when it has been forgotten. */
+  readonly object: number;
+  /** 64 bits that stand for object type and key, and for the session. */
+  readonly objectLow: number;
+  readonly objectHigh: number;
+  readonly sessionLow: number;
+  readonly sessionHigh: number;
+  /** Nothing names the session: it is the trace. */
+  readonly isTraceSession: boolean;
+  /** The version as a number; NaN where it is opaque, absent, or an integer that a double does not hold. */
+  readonly order: number;
+  readonly isWrite: boolean;
+  /** A write of a transaction that committed, as far as is known. */
+  readonly isCommittedWrite: boolean;
+  readonly versions: VersionOrder;
+  /** What the session did on the object before. */
+  readonly sessions: SessionHistory;
+}
