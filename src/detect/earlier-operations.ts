@@ -46,8 +46,20 @@ export class EarlierOperations {
   }
 
   take(step: KeyedStep, next: number): number {
-    const { operation, facts } = step;
     const row = this.#rows.take();
+    this.#fill(row, step, next);
+    return row;
+  }
+
+  /** Makes a record that is no longer wanted one of the step. */
+  overwrite(row: number, step: KeyedStep): void {
+    if (this.#versions.size > 0) this.#versions.delete(row);
+    if (this.#hlcs.size > 0) this.#hlcs.delete(row);
+    this.#fill(row, step, noRecord);
+  }
+
+  #fill(row: number, step: KeyedStep, next: number): void {
+    const { operation, facts } = step;
     const { words, doubles } = this.#rows;
     const at = row * stride;
     if (operation.traceId !== this.#lastTrace) {
@@ -66,22 +78,12 @@ export class EarlierOperations {
     doubles[(at + order) >> 1] = step.order;
     if (Number.isNaN(step.order) && facts.version !== undefined) this.#versions.set(row, facts.version);
     if (facts.hlc !== '') this.#hlcs.set(row, facts.hlc);
-    return row;
   }
 
   give(row: number): void {
     if (this.#versions.size > 0) this.#versions.delete(row);
     if (this.#hlcs.size > 0) this.#hlcs.delete(row);
     this.#rows.give(row);
-  }
-
-  /** Gives back a record and all that follow it; `noRecord` is an empty list. */
-  giveList(head: number): void {
-    for (let row = head; row !== noRecord; ) {
-      const next = this.nextOf(row);
-      this.give(row);
-      row = next;
-    }
   }
 
   /** Whether the record is of the version that `step` is about. */

@@ -65,10 +65,10 @@ export const writes = 1;
 /** A write of a version that another transaction wrote first: who wrote what its readers saw is not known. */
 export const rivals = 2;
 
-export const versionStride = 18;
+export const versionStride = 16;
 export const v = {
   object: 0,
-  /** Neighbours among the object's integer versions. */
+  /** Neighbours in the object's list: opaque versions first, then integers, rising. */
   older: 1,
   newer: 2,
   /** Opaque versions: the one it was derived from, those derived from it, and its next brother. */
@@ -84,18 +84,16 @@ export const v = {
   writeIndex: 10,
   /** 1: its writer wrote the object again later. */
   isIntermediate: 11,
-  keyLow: 12,
-  keyHigh: 13,
   /** Integer versions as doubles; NaN: opaque. */
-  order: 14,
-  writeEndUs: 16,
+  order: 12,
+  writeEndUs: 14,
 } as const;
 
 export const objectStride = 12;
 export const o = {
   keyLow: 0,
   keyHigh: 1,
-  /** Integer versions, rising from oldest to newest. */
+  /** Ends of the list of its versions. */
   oldest: 2,
   newest: 3,
   versions: 4,
@@ -107,6 +105,8 @@ export const o = {
   isForked: 8,
   /** Counted among the objects whose order is not known. */
   isCounted: 9,
+  /** Its versions are in `byVersion`. */
+  isIndexed: 10,
 } as const;
 
 /** Everything that a window holds, with the ways to find it. */

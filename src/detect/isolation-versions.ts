@@ -2,6 +2,9 @@ import { Hash64 } from '../base/hash64.ts';
 import type { Version } from '../domain/operation.ts';
 import { type IsolationTables, none, o, objectStride, v, versionStride } from './isolation-tables.ts';
 
+/** An object with more versions than this finds them by an index instead of looking through them. */
+const walkMax = 32;
+
 /**
  * Objects of the window and the order of their versions: integers in a list, opaque ones in a tree of what was derived from what. Says of how
  * many objects the order is not known.
@@ -38,38 +41,92 @@ export class ObjectVersions {
   versionOf(object: number, version: Version): number {
     const tables = this.#tables;
     const order = typeof version === 'string' ? Number.NaN : Number(version);
-    const isSafe = Number.isSafeInteger(order);
-    const hash = this.#hash.start();
-    if (isSafe) hash.pair(order | 0, Math.floor(order / 0x1_0000_0000) | 0);
-    else hash.text(typeof version === 'string' ? version : `${version}n`);
-    const { low, high } = hash.pair(object, 0).end();
-    const known = tables.byVersion.find(low, high);
+    const ofObject = object * objectStride;
+    const known = this.#find(ofObject, order, version);
     if (known !== none) return known;
     const row = tables.versions.take();
     const { words, doubles } = tables.versions;
     const at = row * versionStride;
-    tables.byVersion.add(low, high, row);
     words.fill(none, at, at + versionStride);
     words[at + v.object] = object;
     words[at + v.isIntermediate] = 0;
-    words[at + v.keyLow] = low;
-    words[at + v.keyHigh] = high;
     doubles[(at + v.order) >> 1] = order;
-    tables.opaque[row] = isSafe ? undefined : version;
-    const ofObject = object * objectStride;
+    if (!Number.isSafeInteger(order)) tables.opaque[row] = version;
+    else if (tables.opaque[row] !== undefined) tables.opaque[row] = undefined;
     const objects = tables.objects.words;
-    objects[ofObject + o.versions] = (objects[ofObject + o.versions] as number) + 1;
+    const count = (objects[ofObject + o.versions] as number) + 1;
+    objects[ofObject + o.versions] = count;
     if (typeof version === 'string') objects[ofObject + o.opaque] = (objects[ofObject + o.opaque] as number) + 1;
-    else this.#enlist(ofObject, row, order, version);
+    this.#enlist(ofObject, row, order, version);
+    if (objects[ofObject + o.isIndexed] === 1) this.#index(row);
+    else if (count > walkMax) this.#indexAll(ofObject);
     return row;
   }
 
-  /** Puts an integer version into its place. Versions come nearly in order: the place is at or near the end. */
-  #enlist(ofObject: number, row: number, order: number, value: bigint): void {
+  /** A version that is known. Most operations are about the newest; an object with many versions has an index of them. */
+  #find(ofObject: number, order: number, version: Version): number {
+    const { versions, objects, opaque, byVersion } = this.#tables;
+    const { words, doubles } = versions;
+    const isOpaque = typeof version === 'string';
+    const isSafe = Number.isSafeInteger(order);
+    let row = objects.words[ofObject + o.newest] as number;
+    if (row === none) return none;
+    const newest = doubles[(row * versionStride + v.order) >> 1] as number;
+    if (isSafe && order === newest) return row;
+    // Above the highest: new.
+    if (order > newest) return none;
+    if (objects.words[ofObject + o.isIndexed] === 1) {
+      const { low, high } = this.#hashOf(ofObject / objectStride, order, version);
+      return byVersion.find(low, high);
+    }
+    for (; row !== none; row = words[row * versionStride + v.older] as number) {
+      const known = doubles[(row * versionStride + v.order) >> 1] as number;
+      if (isSafe ? known === order : opaque[row] === version) return row;
+      if (!isOpaque && known < order) return none;
+    }
+    return none;
+  }
+
+  #hashOf(object: number, order: number, version: Version | undefined): Hash64 {
+    const hash = this.#hash.start();
+    if (Number.isSafeInteger(order)) hash.pair(order | 0, Math.floor(order / 0x1_0000_0000) | 0);
+    else hash.text(typeof version === 'string' ? version : `${version}n`);
+    return hash.pair(object, 0).end();
+  }
+
+  #hashOfRow(row: number): Hash64 {
+    const { versions, opaque } = this.#tables;
+    const at = row * versionStride;
+    return this.#hashOf(versions.words[at + v.object] as number, versions.doubles[(at + v.order) >> 1] as number, opaque[row]);
+  }
+
+  #index(row: number): void {
+    const { low, high } = this.#hashOfRow(row);
+    this.#tables.byVersion.add(low, high, row);
+  }
+
+  /** From now on this object's versions are found by the index. */
+  #indexAll(ofObject: number): void {
+    const { versions, objects } = this.#tables;
+    objects.words[ofObject + o.isIndexed] = 1;
+    for (
+      let row = objects.words[ofObject + o.newest] as number;
+      row !== none;
+      row = versions.words[row * versionStride + v.older] as number
+    )
+      this.#index(row);
+  }
+
+  /**
+   * Puts a version into its object's list: integers rising, opaque ones (which have no order of their own) before them. Versions come nearly in
+   * order: the place is at or near the end.
+   */
+  #enlist(ofObject: number, row: number, order: number, value: Version): void {
     const { versions, objects, opaque } = this.#tables;
     const { words, doubles } = versions;
     const isHigher = (other: number): boolean => {
       const known = doubles[(other * versionStride + v.order) >> 1] as number;
+      if (typeof value === 'string') return true;
       // Beyond 2^53 different integers share a double.
       return known > order || (known === order && BigInt(opaque[other] ?? known) > value);
     };
@@ -120,15 +177,17 @@ export class ObjectVersions {
         // A base that was only named lives as long as what was derived from it.
         if (base === none && words[at + v.firstSuccessor] !== none) return;
         this.#unlink(ofObject, row);
-      } else {
-        const older = words[at + v.older] as number;
-        const newer = words[at + v.newer] as number;
-        if (older === none) objects.words[ofObject + o.oldest] = newer;
-        else words[older * versionStride + v.newer] = newer;
-        if (newer === none) objects.words[ofObject + o.newest] = older;
-        else words[newer * versionStride + v.older] = older;
       }
-      byVersion.remove(words[at + v.keyLow] as number, words[at + v.keyHigh] as number);
+      if (objects.words[ofObject + o.isIndexed] === 1) {
+        const { low, high } = this.#hashOfRow(row);
+        byVersion.remove(low, high);
+      }
+      const older = words[at + v.older] as number;
+      const newer = words[at + v.newer] as number;
+      if (older === none) objects.words[ofObject + o.oldest] = newer;
+      else words[older * versionStride + v.newer] = newer;
+      if (newer === none) objects.words[ofObject + o.newest] = older;
+      else words[newer * versionStride + v.older] = older;
       versions.give(row);
       const left = (objects.words[ofObject + o.versions] as number) - 1;
       objects.words[ofObject + o.versions] = left;

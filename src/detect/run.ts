@@ -2,14 +2,7 @@ import type { Anomaly } from '../domain/anomaly.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
 import type { Operation } from '../domain/operation.ts';
-import {
-  type DetectionContext,
-  type Detector,
-  defaultOptions,
-  type HistoryFold,
-  type Report,
-  type TraceFold,
-} from './detector.ts';
+import { type DetectionContext, type Detector, defaultOptions, type HistoryFold, type Report, type TraceFold } from './detector.ts';
 import { createFactQueue } from './fact-queue.ts';
 import { createFindings, type ToldFinding } from './findings.ts';
 import { type KeyedFolds, KeyedObjects } from './keyed-objects.ts';

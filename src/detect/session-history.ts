@@ -8,14 +8,14 @@ const keyLow = 0;
 const keyHigh = 1;
 const objectLow = 2;
 const flags = 3;
-const lastWrite = 4;
-const lastRead = 5;
-const writeCount = 6;
-const readCount = 7;
+/** Its newest write, and the one before. */
+const write = 4;
+/** Its read of the highest version (where order is known), and the newest of its other reads. */
+const read = 6;
+const readBefore = 7;
 const touchedUs = 8;
 const highestWrite = 10;
 const highestRead = 12;
-const newestRead = 14;
 
 const isOfTrace = 1;
 /** A write, or a read, has a version that is no number. */
@@ -23,15 +23,12 @@ const hasOpaqueWrite = 2;
 const hasOpaqueRead = 4;
 
 const placesMin = 256;
-/** Earlier writes and reads that count, newest first: a newer one that surely came first is among the last few. */
-const remembered = 4;
-/** Lists are cut back to what counts when they are twice as long, so that adding does not walk. */
-const listMax = remembered * 2;
 /** Places looked at for every operation, to let go of those whose time is over. */
 const sweptPerNote = 2;
 
 /**
- * What each session did on each object: its last few committed writes and reads, for the session detectors, which all look here. A session and
+ * What each session did on each object: its last two committed writes, and of its reads the one of the highest version and the newest other,
+ * for the session detectors, which all look here. Two, because the one that decides may overlap with what it is compared with. A session and
  * an object are known by 64 bits of both. Most questions are answered by numbers in the place itself (the highest version written and read);
  * the operations lie elsewhere, and are looked at only where those numbers leave a doubt.
  *
@@ -87,33 +84,31 @@ export class SessionHistory {
   /** Whether the session may have written a version that is newer than the step's. False is certain. */
   mayHaveWrittenNewer(step: KeyedStep): boolean {
     const at = this.#at;
-    if (at < 0 || this.#words[at + lastWrite] === noRecord) return false;
+    if (at < 0 || this.#words[at + write] === noRecord) return false;
     if (Number.isNaN(step.order) || ((this.#words[at + flags] as number) & hasOpaqueWrite) !== 0) return true;
     return step.order < (this.#doubles[(at + highestWrite) >> 1] as number);
   }
 
   mayHaveReadNewer(step: KeyedStep): boolean {
     const at = this.#at;
-    if (at < 0 || this.#words[at + lastRead] === noRecord) return false;
+    if (at < 0 || this.#words[at + read] === noRecord) return false;
     if (Number.isNaN(step.order) || ((this.#words[at + flags] as number) & hasOpaqueRead) !== 0) return true;
     return step.order < (this.#doubles[(at + highestRead) >> 1] as number);
   }
 
-  /** Its committed writes of the object, newest first; at most a few. */
+  /** Its committed writes of the object, newest first. */
   writes(): readonly number[] {
-    return this.#list(lastWrite);
+    return this.#pair(write);
   }
 
-  /** Its reads of the object, newest first, the first read of each version in a row. */
+  /** Its reads of the object, the one of the highest version first. */
   reads(): readonly number[] {
-    return this.#list(lastRead);
+    return this.#pair(read);
   }
 
-  #list(head: number): readonly number[] {
-    const rows: number[] = [];
-    let row = this.#at < 0 ? noRecord : (this.#words[this.#at + head] as number);
-    for (; rows.length < remembered && row !== noRecord; row = this.earlier.nextOf(row)) rows.push(row);
-    return rows;
+  #pair(word: number): readonly number[] {
+    if (this.#at < 0) return [];
+    return [this.#words[this.#at + word] as number, this.#words[this.#at + word + 1] as number].filter((row) => row !== noRecord);
   }
 
   /** Remembers the step, after detectors have looked. */
@@ -121,8 +116,8 @@ export class SessionHistory {
     const { operation, facts } = step;
     const isDelete = operation.kind === 'delete';
     if (!operation.failed && isDelete && facts.version !== undefined && this.#at >= 0) this.#clearReads(this.#at);
-    if (step.isCommittedWrite && (facts.version !== undefined || isDelete)) this.#push(step, true);
-    else if (operation.kind === 'read' && !operation.failed && facts.version !== undefined) this.#push(step, false);
+    if (step.isCommittedWrite && (facts.version !== undefined || isDelete)) this.#noteWrite(step);
+    else if (operation.kind === 'read' && !operation.failed && facts.version !== undefined) this.#noteRead(step);
     else if (this.#at >= 0) this.#touch(this.#at, operation.endUs);
     this.#sweep(operation.endUs);
   }
@@ -137,38 +132,59 @@ export class SessionHistory {
     this.#at = -1;
   }
 
-  #push(step: KeyedStep, isWrite: boolean): void {
-    const { earlier } = this;
+  #noteWrite(step: KeyedStep): void {
     const at = this.#at >= 0 ? this.#at : this.#take(step);
-    const words = this.#words;
+    this.#touch(at, step.operation.endUs);
+    this.#replaceBefore(at + write, step, true);
+    if (Number.isNaN(step.order)) this.#flag(at, hasOpaqueWrite);
+    else if (step.order > (this.#doubles[(at + highestWrite) >> 1] as number)) this.#doubles[(at + highestWrite) >> 1] = step.order;
+  }
+
+  #noteRead(step: KeyedStep): void {
+    const at = this.#at >= 0 ? this.#at : this.#take(step);
     const doubles = this.#doubles;
     this.#touch(at, step.operation.endUs);
-    const head = words[at + (isWrite ? lastWrite : lastRead)] as number;
-    if (!isWrite && head !== noRecord) {
-      // The earliest read of a version is the one that surely came before later ones.
-      const isSame = Number.isNaN(step.order) ? earlier.isSameVersion(head, step) : doubles[(at + newestRead) >> 1] === step.order;
-      if (isSame) return;
+    const known = this.#words[at + read] as number;
+    const isOpaque = Number.isNaN(step.order);
+    const highest = doubles[(at + highestRead) >> 1] as number;
+    // The earliest read of a version is the one that surely came before later ones.
+    if (isOpaque ? known !== noRecord && this.earlier.isSameVersion(known, step) : step.order === highest) return;
+    const isHighest = isOpaque || step.order > highest;
+    this.#replaceBefore(at + read, step, isHighest);
+    if (isOpaque) this.#flag(at, hasOpaqueRead);
+    else if (isHighest) doubles[(at + highestRead) >> 1] = step.order;
+  }
+
+  /** Puts the step in the place of the older of two records; in front of the other where `isFirst`. */
+  #replaceBefore(at: number, step: KeyedStep, isFirst: boolean): void {
+    const { earlier } = this;
+    const words = this.#words;
+    const first = words[at] as number;
+    if (first === noRecord) {
+      words[at] = earlier.take(step, noRecord);
+      return;
     }
-    const row = earlier.take(step, head);
-    words[at + (isWrite ? lastWrite : lastRead)] = row;
-    const count = (words[at + (isWrite ? writeCount : readCount)] as number) + 1;
-    words[at + (isWrite ? writeCount : readCount)] = count;
-    const highest = (at + (isWrite ? highestWrite : highestRead)) >> 1;
-    if (Number.isNaN(step.order)) words[at + flags] = (words[at + flags] as number) | (isWrite ? hasOpaqueWrite : hasOpaqueRead);
-    else if (step.order > (doubles[highest] as number)) doubles[highest] = step.order;
-    if (!isWrite) doubles[(at + newestRead) >> 1] = step.order;
-    if (count < listMax) return;
-    let last = row;
-    for (let i = 1; i < remembered; i += 1) last = earlier.nextOf(last);
-    earlier.giveList(earlier.nextOf(last));
-    earlier.link(last, noRecord);
-    words[at + (isWrite ? writeCount : readCount)] = remembered;
+    let second = words[at + 1] as number;
+    if (second === noRecord) second = earlier.take(step, noRecord);
+    else earlier.overwrite(second, step);
+    words[at] = isFirst ? second : first;
+    words[at + 1] = isFirst ? first : second;
+  }
+
+  #flag(at: number, bit: number): void {
+    this.#words[at + flags] = (this.#words[at + flags] as number) | bit;
+  }
+
+  #giveBoth(at: number): void {
+    for (let word = at; word < at + 2; word += 1) {
+      const row = this.#words[word] as number;
+      if (row !== noRecord) this.earlier.give(row);
+      this.#words[word] = noRecord;
+    }
   }
 
   #clearReads(at: number): void {
-    this.earlier.giveList(this.#words[at + lastRead] as number);
-    this.#words[at + lastRead] = noRecord;
-    this.#words[at + readCount] = 0;
+    this.#giveBoth(at + read);
     this.#doubles[(at + highestRead) >> 1] = Number.NEGATIVE_INFINITY;
   }
 
@@ -205,14 +221,10 @@ export class SessionHistory {
     words[at + keyHigh] = this.#high;
     words[at + objectLow] = step.objectLow;
     words[at + flags] = step.isTraceSession ? isOfTrace : 0;
-    words[at + lastWrite] = noRecord;
-    words[at + lastRead] = noRecord;
-    words[at + writeCount] = 0;
-    words[at + readCount] = 0;
+    words.fill(noRecord, at + write, at + readBefore + 1);
     this.#doubles[(at + touchedUs) >> 1] = step.operation.endUs;
     this.#doubles[(at + highestWrite) >> 1] = Number.NEGATIVE_INFINITY;
     this.#doubles[(at + highestRead) >> 1] = Number.NEGATIVE_INFINITY;
-    this.#doubles[(at + newestRead) >> 1] = Number.NaN;
     this.#count += 1;
     this.#at = at;
     return at;
@@ -221,8 +233,8 @@ export class SessionHistory {
   #removeAt(removed: number): void {
     const words = this.#words;
     const mask = this.#mask;
-    this.earlier.giveList(words[removed + lastWrite] as number);
-    this.earlier.giveList(words[removed + lastRead] as number);
+    this.#giveBoth(removed + write);
+    this.#giveBoth(removed + read);
     this.#count -= 1;
     let hole = removed / stride;
     for (let place = (hole + 1) & mask; !this.#isEmpty(place * stride); place = (place + 1) & mask) {

@@ -4,6 +4,9 @@ import { findCycles } from '../isolation-cycles.ts';
 import { createIsolationHistory } from '../isolation-history.ts';
 import { createWords } from '../isolation-words.ts';
 
+/** A search goes over what is new and what it leads to, which is cheapest while it is still in the processor's cache. */
+const transactionsPerRound = 512;
+
 /** Dependency cycles among transactions, with the smallest cycle in words. */
 export const isolation = historyDetector(
   {
@@ -41,8 +44,6 @@ export const isolation = historyDetector(
     const words = createWords(history.tables);
     const windowUs = settings.windowMs * 1000;
     const roundUs = settings.roundMs * 1000;
-    // A search costs a pass over what is new, so a round waits for a share of it.
-    const roundTransactions = Math.max(1000, Math.floor(settings.keep / 16));
     let round = 0;
     let roundEndUs = Number.POSITIVE_INFINITY;
 
@@ -61,7 +62,7 @@ export const isolation = historyDetector(
         if (facts === undefined || facts.version === undefined) return;
         if (roundEndUs === Number.POSITIVE_INFINITY) roundEndUs = (Math.floor(operation.endUs / roundUs) + 1) * roundUs;
         // Rounds end on a grid of event time, or after a number of transactions in order of ends: how input is cut changes neither.
-        if (operation.endUs >= roundEndUs || history.news().length >= roundTransactions) {
+        if (operation.endUs >= roundEndUs || history.news().length >= transactionsPerRound) {
           search(Math.min(operation.endUs, roundEndUs), report);
           roundEndUs = (Math.floor(operation.endUs / roundUs) + 1) * roundUs;
         }
