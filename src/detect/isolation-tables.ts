@@ -1,4 +1,4 @@
-import { HashIndex } from '../base/hash-index.ts';
+import { HashTable } from '../base/hash-table.ts';
 import { Rows } from '../base/rows.ts';
 
 /**
@@ -115,13 +115,13 @@ export class IsolationTables {
   readonly accesses = new Rows(accessStride);
   readonly versions = new Rows(versionStride);
   readonly objects = new Rows(objectStride);
-  readonly byKey = new HashIndex();
-  readonly byObject = new HashIndex();
-  readonly byVersion = new HashIndex();
+  readonly byKey = new HashTable();
+  readonly byObject = new HashTable();
+  readonly byVersion = new HashTable();
   /** Last transaction of each session. */
-  readonly bySession = new HashIndex();
+  readonly bySession = new HashTable();
   /** The newest version of an object that a transaction with many accesses wrote itself; keys are the two rows. */
-  readonly ownWrites = new HashIndex();
+  readonly ownWrites = new HashTable();
 
   readonly traceId: string[] = [];
   /** A transaction's first span. */

@@ -1,5 +1,5 @@
 import { Hash64 } from '../base/hash64.ts';
-import { HashIndex } from '../base/hash-index.ts';
+import { HashTable } from '../base/hash-table.ts';
 import { Rows } from '../base/rows.ts';
 import type { ConsistencyFacts, Operation, Version } from '../domain/operation.ts';
 import type { KeyedFold, Report } from './detector.ts';
@@ -39,7 +39,7 @@ export class KeyedObjects {
   readonly #retainUs: number;
   readonly #maxBytes: number;
   readonly #rows = new Rows(stride);
-  readonly #index = new HashIndex();
+  readonly #index = new HashTable();
   readonly #hash = new Hash64();
   #step: { -readonly [K in keyof KeyedStep]: KeyedStep[K] } | undefined;
   /** Integers order themselves: only objects with opaque versions have an order of their own. */

@@ -1,5 +1,5 @@
 import { Hash64 } from '../base/hash64.ts';
-import { HashIndex } from '../base/hash-index.ts';
+import { HashTable } from '../base/hash-table.ts';
 import type { Version } from '../domain/operation.ts';
 import { EarlierOperations, noRecord as none } from './earlier-operations.ts';
 import type { KeyedStep } from './keyed-step.ts';
@@ -72,7 +72,7 @@ export class ObjectRecords {
 /** The first operation of each object with a given version (its own, or its base), among the last few of the object. */
 export class VersionRecords {
   readonly records: ObjectRecords;
-  readonly #index = new HashIndex();
+  readonly #index = new HashTable();
   readonly #hash = new Hash64();
 
   constructor(perObject: number, onGone: (row: number) => void = () => undefined) {

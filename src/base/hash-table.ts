@@ -5,7 +5,7 @@ const sizeMin = 64;
  * From 64-bit hashes to row numbers: open addressing with linear probing in one typed array (12 bytes a place, at most 60 % full), removal by
  * shifting back, so that it never fills with graves. Keys are unique: the caller looks before it adds.
  */
-export class HashIndex {
+export class HashTable {
   #places = new Int32Array(sizeMin * 3).fill(emptyRow);
   #mask = sizeMin - 1;
   #size = 0;
