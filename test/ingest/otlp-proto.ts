@@ -10,6 +10,10 @@ package otlp;
 message ExportTraceServiceRequest { repeated ResourceSpans resource_spans = 1; }
 message ExportTracePartialSuccess { int64 rejected_spans = 1; string error_message = 2; }
 message ExportTraceServiceResponse { ExportTracePartialSuccess partial_success = 1; }
+message ExportLogsPartialSuccess { int64 rejected_log_records = 1; string error_message = 2; }
+message ExportLogsServiceResponse { ExportLogsPartialSuccess partial_success = 1; }
+message ExportMetricsPartialSuccess { int64 rejected_data_points = 1; string error_message = 2; }
+message ExportMetricsServiceResponse { ExportMetricsPartialSuccess partial_success = 1; }
 message Status { int32 code = 1; string message = 2; repeated Any details = 3; }
 message Any { string type_url = 1; bytes value = 2; }
 message RetryInfo { Duration retry_delay = 1; }
@@ -57,6 +61,11 @@ export const traceRequestType: protobuf.Type = root.lookupType('otlp.ExportTrace
 export const logsRequestType: protobuf.Type = root.lookupType('otlp.ExportLogsServiceRequest');
 export const metricsRequestType: protobuf.Type = root.lookupType('otlp.ExportMetricsServiceRequest');
 export const traceResponseType: protobuf.Type = root.lookupType('otlp.ExportTraceServiceResponse');
+export const responseTypes: Readonly<Record<'traces' | 'logs' | 'metrics', protobuf.Type>> = {
+  traces: traceResponseType,
+  logs: root.lookupType('otlp.ExportLogsServiceResponse'),
+  metrics: root.lookupType('otlp.ExportMetricsServiceResponse'),
+};
 export const statusType: protobuf.Type = root.lookupType('otlp.Status');
 export const retryInfoType: protobuf.Type = root.lookupType('otlp.RetryInfo');
 export const spanType: protobuf.Type = root.lookupType('otlp.Span');

@@ -1,0 +1,370 @@
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { Agent, request as httpRequest } from 'node:http';
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect as connectHttp2,
+  type IncomingHttpHeaders,
+  type IncomingHttpStatusHeader,
+} from 'node:http2';
+import { request as httpsRequest } from 'node:https';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { Client, credentials } from '@grpc/grpc-js';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openOtlpGrpc } from '../../../src/io/otlp/grpc.ts';
+import { openOtlpHttp, type OtlpHttpOptions } from '../../../src/io/otlp/http.ts';
+import type { Payload, Receipt, Receiver, ReceiverOptions, RefusedReason } from '../../../src/io/otlp/payload.ts';
+import { readTls } from '../../../src/io/otlp/tls-files.ts';
+import { call, send } from './exporting.ts';
+
+/** What happens on the connection: kept, slow, split, encrypted, closing. */
+const accepted: Receipt = { is: 'accepted', rejected: 0, message: '' };
+const host = '127.0.0.1';
+const protobuf = { 'content-type': 'application/x-protobuf' };
+
+interface Opened {
+  readonly port: number;
+  readonly seen: Payload[];
+  readonly refused: RefusedReason[];
+}
+
+async function opened<T>(
+  open: (options: ReceiverOptions) => Promise<Receiver>,
+  options: Partial<OtlpHttpOptions>,
+  body: (opened: Opened, receiver: Receiver) => Promise<T>,
+): Promise<T> {
+  const seen: Payload[] = [];
+  const refused: RefusedReason[] = [];
+  const receiver = await open({
+    host,
+    port: 0,
+    onPayload: (payload) => {
+      seen.push(payload);
+      return Promise.resolve(accepted);
+    },
+    onRefused: (reason) => refused.push(reason),
+    ...options,
+  });
+  try {
+    return await body({ port: receiver.port, seen, refused }, receiver);
+  } finally {
+    await receiver.close();
+  }
+}
+const http = <T>(options: Partial<OtlpHttpOptions>, body: (opened: Opened, receiver: Receiver) => Promise<T>): Promise<T> =>
+  opened(openOtlpHttp, options, body);
+const grpc = <T>(options: Partial<ReceiverOptions>, body: (opened: Opened, receiver: Receiver) => Promise<T>): Promise<T> =>
+  opened(openOtlpGrpc, options, body);
+
+describe('OTLP/HTTP', () => {
+  test('a connection is kept over success and refusal, whatever of the body was read', async () => {
+    await http({}, async ({ port, seen }) => {
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+      const ports: (number | undefined)[] = [];
+      agent.on('free', (socket: Socket) => ports.push(socket.localPort));
+      const body = Buffer.alloc(200_000, 1);
+      const answers = [
+        await send(port, '/v1/traces', protobuf, body, { agent }),
+        await send(port, '/v1/nothing', protobuf, body, { agent }),
+        await send(port, '/v1/traces', { 'content-type': 'text/plain' }, body, { agent }),
+        await send(port, '/v1/traces', { ...protobuf, 'content-encoding': 'zstd' }, body, { agent }),
+        await send(port, '/v1/traces', protobuf, Buffer.alloc(0), { agent, method: 'GET' }),
+        await send(port, '/v1/logs', protobuf, body, { agent }),
+      ];
+      agent.destroy();
+      expect(answers.map(({ status }) => status)).toEqual([200, 404, 415, 415, 405, 200]);
+      expect(answers[4]?.headers['allow']).toBe('POST');
+      expect(new Set(ports).size).toBe(1);
+      expect(seen).toHaveLength(2);
+    });
+  });
+
+  test('a body of chunks without a length is taken, and bounded', async () => {
+    await http({ largestBodyBytes: 1000 }, async ({ port, seen, refused }) => {
+      expect((await send(port, '/v1/traces', protobuf, Buffer.alloc(999, 7), { chunked: true })).status).toBe(200);
+      expect(seen[0]?.body).toEqual(Buffer.alloc(999, 7));
+      expect((await send(port, '/v1/traces', protobuf, Buffer.alloc(1001, 7), { chunked: true })).status).toBe(413);
+      expect(refused).toEqual(['too-large']);
+    });
+  });
+
+  test('requests that follow each other without waiting are answered in order', async () => {
+    await http({}, async ({ port }) => {
+      const socket = connect(port, host);
+      const request = (path: string): string =>
+        `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\ncontent-length: 2\r\n\r\n\n\0`;
+      socket.write(request('/v1/traces') + request('/v1/wrong') + request('/v1/logs'));
+      let text = '';
+      while ((text.match(/HTTP\/1\.1 \d+/g) ?? []).length < 3) text += String((await once(socket, 'data'))[0]);
+      socket.destroy();
+      expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 404', 'HTTP/1.1 200']);
+    });
+  });
+
+  test('a body that does not come gives its place back', async () => {
+    await http({ slowestBodyMs: 50, mostInFlight: 1 }, async ({ port, refused, seen }) => {
+      const socket = connect(port, host);
+      socket.write('POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\ncontent-length: 10\r\n\r\n123');
+      const [first] = (await once(socket, 'data')) as [Buffer];
+      expect(first.toString()).toMatch(/^HTTP\/1\.1 408 /);
+      await once(socket, 'close');
+      expect(refused).toEqual(['slow']);
+      expect((await send(port, '/v1/traces', protobuf, Buffer.alloc(0))).status).toBe(200);
+      expect(seen).toHaveLength(1);
+    });
+  });
+
+  test('what speaks another protocol is counted and answered', async () => {
+    await http({}, async ({ port, refused }) => {
+      const session = connectHttp2(`http://${host}:${port}`);
+      session.on('error', () => undefined);
+      await new Promise((resolve) => session.once('close', resolve));
+      const socket = connect(port, host);
+      socket.resume();
+      socket.write('\x16\x03\x01 this is how TLS begins');
+      await once(socket, 'close');
+      expect(refused).toEqual(['protocol', 'protocol']);
+    });
+  });
+
+  test('pages of other origins are let in only where the config says so', async () => {
+    const preflight = (port: number, origin: string): ReturnType<typeof send> =>
+      send(
+        port,
+        '/v1/traces',
+        { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'content-type' },
+        Buffer.alloc(0),
+        {
+          method: 'OPTIONS',
+        },
+      );
+    await http({}, async ({ port }) => {
+      const answer = await preflight(port, 'https://shop.example');
+      expect([answer.status, answer.headers['access-control-allow-origin']]).toEqual([405, undefined]);
+      const posted = await send(port, '/v1/traces', { ...protobuf, origin: 'https://shop.example' }, Buffer.alloc(0));
+      expect([posted.status, posted.headers['access-control-allow-origin']]).toEqual([200, undefined]);
+    });
+    await http({ corsOrigins: ['https://shop.example'] }, async ({ port }) => {
+      const answer = await preflight(port, 'https://shop.example');
+      expect(answer.status).toBe(204);
+      expect(answer.headers).toMatchObject({
+        'access-control-allow-origin': 'https://shop.example',
+        'access-control-allow-methods': 'POST',
+        'access-control-allow-headers': 'content-type',
+      });
+      const posted = await send(port, '/v1/traces', { ...protobuf, origin: 'https://shop.example' }, Buffer.alloc(0));
+      expect([posted.status, posted.headers['access-control-allow-origin']]).toEqual([200, 'https://shop.example']);
+      expect((await preflight(port, 'https://evil.example')).status).toBe(405);
+    });
+  });
+
+  test('closing answers what is in flight', async () => {
+    let finish: ((receipt: Receipt) => void) | undefined;
+    await http({ onPayload: () => new Promise((resolve) => (finish = resolve)) }, async ({ port }, receiver) => {
+      const answer = send(port, '/v1/traces', protobuf, Buffer.alloc(0));
+      while (finish === undefined) await new Promise((resolve) => setImmediate(resolve));
+      const closed = receiver.close();
+      finish(accepted);
+      expect((await answer).status).toBe(200);
+      await closed;
+    });
+  });
+});
+
+const exportPath = '/opentelemetry.proto.collector.trace.v1.TraceService/Export';
+
+interface Trailers {
+  readonly status: string;
+  readonly body: Buffer;
+}
+
+/** One call by hand: what grpc-js would never send. */
+async function rawCall(
+  session: ClientHttp2Session,
+  headers: Record<string, string>,
+  write: (stream: ClientHttp2Stream) => void,
+): Promise<Trailers> {
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': exportPath,
+    'content-type': 'application/grpc',
+    te: 'trailers',
+    ...headers,
+  });
+  const chunks: Buffer[] = [];
+  let grpcStatus = '';
+  stream.on('error', () => undefined);
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  for (const event of ['response', 'trailers'])
+    stream.on(event, (fields: IncomingHttpHeaders & IncomingHttpStatusHeader) => {
+      if (fields['grpc-status'] !== undefined) grpcStatus = [fields['grpc-status']].flat().join();
+      else if (fields[':status'] !== undefined && fields[':status'] !== 200) grpcStatus = `http ${fields[':status']}`;
+    });
+  write(stream);
+  await once(stream, 'close');
+  return { status: grpcStatus, body: Buffer.concat(chunks) };
+}
+
+function frame(bytes: Buffer, flag = 0, length = bytes.length): Buffer {
+  const prefix = Buffer.alloc(5);
+  prefix[0] = flag;
+  prefix.writeUInt32BE(length, 1);
+  return Buffer.concat([prefix, bytes]);
+}
+
+describe('OTLP/gRPC', () => {
+  const cases: readonly (readonly [string, Record<string, string>, (stream: ClientHttp2Stream) => void, string])[] = [
+    [
+      'a message split over frames, byte by byte',
+      {},
+      (stream) => {
+        for (const byte of frame(Buffer.from([1, 2, 3]))) stream.write(Buffer.from([byte]));
+        stream.end();
+      },
+      '0',
+    ],
+    ['identity named as the encoding', { 'grpc-encoding': 'identity' }, (stream) => stream.end(frame(Buffer.alloc(3))), '0'],
+    ['a plain message though gzip is named', { 'grpc-encoding': 'gzip' }, (stream) => stream.end(frame(Buffer.alloc(3))), '0'],
+    ['gzip', { 'grpc-encoding': 'gzip' }, (stream) => stream.end(frame(gzipSync(Buffer.alloc(3)), 1)), '0'],
+    ['application/grpc+proto', { 'content-type': 'application/grpc+proto' }, (stream) => stream.end(frame(Buffer.alloc(0))), '0'],
+    ['unknown metadata', { 'x-tenant': 'a', 'grpc-trace-bin': 'AAAA' }, (stream) => stream.end(frame(Buffer.alloc(0))), '0'],
+    ['a deadline that is kept', { 'grpc-timeout': '10S' }, (stream) => stream.end(frame(Buffer.alloc(0))), '0'],
+    ['no message', {}, (stream) => stream.end(), '3'],
+    ['half a prefix', {}, (stream) => stream.end(Buffer.alloc(3)), '3'],
+    ['two messages', {}, (stream) => stream.end(Buffer.concat([frame(Buffer.alloc(2)), frame(Buffer.alloc(2))])), '3'],
+    ['a message shorter than it says', {}, (stream) => stream.end(frame(Buffer.alloc(2), 0, 9)), '3'],
+    ['a message said to be 4 GiB', {}, (stream) => stream.write(frame(Buffer.alloc(2), 0, 0xffff_ffff)), '8'],
+    ['a flag that is not known', {}, (stream) => stream.end(frame(Buffer.alloc(2), 2)), '3'],
+    ['compression without a name', {}, (stream) => stream.end(frame(gzipSync(Buffer.alloc(2)), 1)), '13'],
+    ['damaged gzip', { 'grpc-encoding': 'gzip' }, (stream) => stream.end(frame(Buffer.alloc(40), 1)), '3'],
+    ['snappy', { 'grpc-encoding': 'snappy' }, (stream) => stream.end(frame(Buffer.alloc(2), 1)), '12'],
+    ['JSON in gRPC', { 'content-type': 'application/grpc+json' }, (stream) => stream.end(frame(Buffer.alloc(2))), '12'],
+    ['another service', { ':path': '/grpc.health.v1.Health/Check' }, (stream) => stream.end(frame(Buffer.alloc(0))), '12'],
+    ['a deadline that passes before the message', { 'grpc-timeout': '30m' }, (stream) => stream.write(Buffer.alloc(1)), '4'],
+    ['what is no gRPC', { 'content-type': 'application/json' }, (stream) => stream.end('{}'), 'http 415'],
+  ];
+  test.each(cases)('%s', async (_, headers, write, expected) => {
+    await grpc({}, async ({ port, seen }) => {
+      const session = connectHttp2(`http://${host}:${port}`);
+      const { status: said, body } = await rawCall(session, headers, write);
+      expect(said).toBe(expected);
+      expect(seen).toHaveLength(expected === '0' ? 1 : 0);
+      if (expected === '0') expect(body).toEqual(frame(Buffer.alloc(0)));
+      // The connection outlives a call that went wrong.
+      expect((await rawCall(session, {}, (stream) => stream.end(frame(Buffer.alloc(0))))).status).toBe('0');
+      session.close();
+      await once(session, 'close');
+    });
+  });
+
+  test('many calls at once on one connection, pings between them', async () => {
+    await grpc({}, async ({ port, seen }) => {
+      const session = connectHttp2(`http://${host}:${port}`);
+      await once(session, 'connect');
+      const calls = Array.from({ length: 200 }, (_, i) => rawCall(session, {}, (stream) => stream.end(frame(Buffer.alloc(i)))));
+      const roundTrip = await new Promise<number>((resolve, reject) =>
+        session.ping((error, ms) => (error === null ? resolve(ms) : reject(error))),
+      );
+      expect(roundTrip).toBeGreaterThanOrEqual(0);
+      expect(new Set((await Promise.all(calls)).map(({ status: said }) => said))).toEqual(new Set(['0']));
+      expect(seen.map(({ body }) => body.length).toSorted((a, b) => a - b)).toEqual(Array.from({ length: 200 }, (_, i) => i));
+      session.close();
+      await once(session, 'close');
+    });
+  });
+
+  test('closing says GOAWAY, and answers what is in flight', async () => {
+    let finish: ((receipt: Receipt) => void) | undefined;
+    await grpc({ onPayload: () => new Promise((resolve) => (finish = resolve)) }, async ({ port }, receiver) => {
+      const session = connectHttp2(`http://${host}:${port}`);
+      const goaway = once(session, 'goaway');
+      const answer = rawCall(session, {}, (stream) => stream.end(frame(Buffer.alloc(0))));
+      while (finish === undefined) await new Promise((resolve) => setImmediate(resolve));
+      const closed = receiver.close();
+      await goaway;
+      finish(accepted);
+      expect((await answer).status).toBe('0');
+      await closed;
+    });
+  });
+
+  test('HTTP/1.1 on the gRPC port is counted', async () => {
+    await grpc({}, async ({ port, refused }) => {
+      await new Promise<void>((resolve) => {
+        const request = httpRequest({ host, port, path: '/v1/traces', method: 'POST' }, () => resolve());
+        request.on('error', () => resolve());
+        request.end('{}');
+      });
+      while (refused.length === 0) await new Promise((resolve) => setImmediate(resolve));
+      expect(refused).toEqual(['protocol']);
+    });
+  });
+});
+
+describe('TLS', () => {
+  let folder: string;
+  let ca: Buffer;
+  const files = (): { cert: string; key: string } => ({ cert: join(folder, 'cert.pem'), key: join(folder, 'key.pem') });
+  const certificate = (name: string): void => {
+    execFileSync(
+      'openssl',
+      `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout ${name}key.pem -out ${name}cert.pem`.split(
+        ' ',
+      ),
+      { cwd: folder, stdio: 'ignore' },
+    );
+  };
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'homeostat-tls-'));
+    certificate('');
+    certificate('other-');
+    ca = readFileSync(files().cert);
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  test('over HTTP', async () => {
+    await http({ tls: readTls(files()) }, async ({ port, seen, refused }) => {
+      const status = await new Promise((resolve, reject) => {
+        const request = httpsRequest(
+          { host, port, path: '/v1/traces', method: 'POST', ca, agent: false, headers: protobuf },
+          (response) => {
+            response.resume();
+            resolve(response.statusCode);
+          },
+        );
+        request.on('error', reject);
+        request.end(Buffer.alloc(0));
+      });
+      expect(status).toBe(200);
+      expect(seen).toHaveLength(1);
+      const plain = connect(port, host);
+      plain.on('error', () => undefined);
+      plain.write('POST /v1/traces HTTP/1.1\r\n\r\n');
+      await once(plain, 'close');
+      expect(refused).toEqual(['protocol']);
+    });
+  });
+
+  test('over gRPC', async () => {
+    await grpc({ tls: readTls(files()) }, async ({ port, seen }) => {
+      const client = new Client(`localhost:${port}`, credentials.createSsl(ca));
+      expect((await call(client, exportPath, Buffer.alloc(0))).error).toBeNull();
+      client.close();
+      expect(seen).toHaveLength(1);
+    });
+  });
+
+  test.each([
+    ['a certificate that is not there', () => ({ ...files(), cert: join(folder, 'gone.pem') }), /certificate .*gone\.pem cannot be read/],
+    ['a key of another certificate', () => ({ ...files(), key: join(folder, 'other-key.pem') }), /other-key\.pem is not the key of/],
+    ['a key in place of the certificate', () => ({ ...files(), cert: files().key }), /holds no certificate/],
+    ['a certificate in place of the key', () => ({ ...files(), key: files().cert }), /holds no private key/],
+  ])('%s is said in one sentence', (_, wrong, says) => {
+    expect(() => readTls(wrong())).toThrow(says);
+  });
+});
