@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Config } from './config.ts';
+import { createLagBook } from './detect/measured-lag.ts';
 import type { Journal } from './io/journal/journal.ts';
 import type { TlsFiles } from './io/otlp/tls-files.ts';
 import type { Queue } from './io/queue/queue.ts';
@@ -13,6 +14,7 @@ import { detectStageOptions } from './runtime/detect-options.ts';
 import { startDetectLoop } from './runtime/detect-loop.ts';
 import { startForecastLoop } from './runtime/forecast-loop.ts';
 import { type Ingest, startIngest } from './runtime/ingest-loop.ts';
+import { startMeasureLoop } from './runtime/measure-loop.ts';
 import { startLoops } from './runtime/start-loops.ts';
 
 /*
@@ -23,6 +25,7 @@ import { startLoops } from './runtime/start-loops.ts';
  *                                       ├─ write evidence ──────────┤
  *                                       └─ forecast ─► Forecast,    │      forecast-loop
  *                                                      Suggestion   │
+ *              └► Measurement[] ─► lag in findings' words, series           measure-loop
  *   replicas ─ digests ─ detect/localize ─► Divergence ─► Case ◄────┘      scan-loop
  *                                                          │ bell `propose`
  *   Case ─ propose ─► Candidate[] ─ rank, choose ─► Proposal ─ guard ─► Verdict      propose-worker
@@ -80,7 +83,13 @@ async function startIntake(
 ): Promise<{ readonly ingest: Ingest; close(): Promise<void> }> {
   const { database, clock, log } = context;
   const collections = Object.values(context.collections);
-  const detect = startDetectLoop(context, detectStageOptions(config));
+  const lag = createLagBook();
+  const detect = startDetectLoop(context, detectStageOptions(config), (anomaly) => lag.explain(anomaly));
+  const measure = startMeasureLoop({
+    database,
+    clock,
+    onError: (error) => log('warn', `measurements wait for the store: ${sayError(error)}`),
+  });
   const forecast = config.forecast.enabled
     ? startForecastLoop({
         store: {
@@ -114,12 +123,18 @@ async function startIntake(
     ...(config.ingest.token === undefined ? {} : { token: config.ingest.token }),
     ...(intake.tls === undefined ? {} : { tls: intake.tls }),
     consumer: detect.consumer,
+    onMeasurements: (measurements) => {
+      lag.observe(measurements);
+      forecast?.measure(measurements);
+      measure.observe(measurements);
+    },
     onFailure: (error) => log('warn', `operations wait to be processed: ${sayError(error)}`),
   });
   return {
     ingest,
     close: async () => {
       await ingest.close();
+      await measure.close();
       await forecast?.close();
       await detect.close();
     },

@@ -4,7 +4,16 @@ export interface SeriesId {
   /** Virtual bucket, 0 .. buckets-1; -1 for the whole collection. */
   readonly bucket: number;
   readonly region: string;
-  readonly metric: 'operations' | 'writes' | 'conflicts' | 'lock-wait-ms' | 'latency-p95-ms' | 'hottest-key-share';
+  readonly metric:
+    | 'operations'
+    | 'writes'
+    | 'conflicts'
+    | 'lock-wait-ms'
+    | 'latency-p95-ms'
+    | 'hottest-key-share'
+    /** From the stores' own metrics. */
+    | 'replication-lag-ms'
+    | 'lock-waits';
 }
 
 /** Quantiles of the coming steps. `values[h][q]` is horizon h (0 = next step) at `levels[q]`. */

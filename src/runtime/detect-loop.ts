@@ -36,7 +36,12 @@ export interface DetectLoop {
  * can be tied to the write that caused it. A sequence is settled once the detectors have seen it and what they said by then is stored:
  * findings that a crash took from memory are made again from the journal.
  */
-export function startDetectLoop(context: RuntimeContext, stage: DetectStageOptions): DetectLoop {
+export function startDetectLoop(
+  context: RuntimeContext,
+  stage: DetectStageOptions,
+  /** What is known beside the traces is added to a finding here, before it is kept. */
+  explain: (anomaly: Anomaly) => Anomaly = (anomaly) => anomaly,
+): DetectLoop {
   const { clock, metrics } = context;
   const stopping = new AbortController();
   let writes: StoredWrite[] = [];
@@ -79,7 +84,7 @@ export function startDetectLoop(context: RuntimeContext, stage: DetectStageOptio
       const taken = findings;
       findings = [];
       try {
-        const fresh = await saveAnomalies(context.database, taken, clock.nowMs());
+        const fresh = await saveAnomalies(context.database, taken.map(explain), clock.nowMs());
         for (const anomaly of taken) metrics.count('homeostat_findings_total', { kind: anomaly.kind, grade: anomaly.grade });
         for (const fingerprint of fresh) await publishEvent(context.database, { kind: 'anomaly', id: fingerprint });
       } catch (error) {

@@ -5,17 +5,20 @@ import { createRng } from '../base/rng.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
 import type { Forecast, SeriesId } from '../domain/forecast.ts';
+import type { Measurement } from '../domain/measurement.ts';
 import type { Suggestion } from '../domain/suggestion.ts';
 import { levels } from '../forecast/contender.ts';
 import { type Member, memberOf } from '../forecast/examples.ts';
 import { type FeatureOptions, type FeaturePoint, fittingBuckets, seriesName } from '../forecast/features.ts';
 import { createHistory } from '../forecast/history.ts';
+import { createMeasuredSeries, joinMeasured } from '../forecast/measured-series.ts';
 import { suggesters } from '../forecast/registry.ts';
 import { modelId, type SeriesForecast } from '../forecast/round.ts';
 import type { BucketHistory, Subject } from '../forecast/suggester.ts';
 import { type Checkpoint, loadCheckpoint, saveCheckpoint } from '../io/model/checkpoint.ts';
 import { type ModelThread, openModelThread } from '../io/model/model-thread.ts';
 import { forecastSources } from './forecast-sources.ts';
+import { measuredPlaces } from './measured-places.ts';
 
 export interface SeriesPoint {
   readonly series: SeriesId;
@@ -47,6 +50,8 @@ export interface ForecastRoundReport {
 }
 
 export interface ForecastLoop {
+  /** Takes what stores measure of themselves into series; cheap. */
+  measure(measurements: readonly Measurement[]): void;
   /** One round now; the loop's own rounds wait for it. */
   runOnce(signal: AbortSignal): Promise<ForecastRoundReport>;
   close(): Promise<void>;
@@ -110,6 +115,8 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
   const log = options.log ?? (() => {});
   const onError = options.onError ?? (() => {});
   const { buckets } = featureOptions(collections, stepMs);
+  const measured = createMeasuredSeries({ stepMs, lateSteps });
+  const placesOf = measuredPlaces(collections);
   const history = createHistory(stepMs, historySteps, maxSeries);
   const abort = new AbortController();
   let thread: ModelThread | undefined;
@@ -144,7 +151,7 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
       isLoaded = true;
     }
     const lastStep = Math.floor(nowMs / stepMs) - 1 - lateSteps;
-    const points = await options.drain(nowMs);
+    const points = joinMeasured(await options.drain(nowMs), measured.drain(nowMs));
     history.put(points);
     if (watchedUpTo < lastStep) history.watched(watchedUpTo + 1, lastStep);
     watchedUpTo = Math.max(watchedUpTo, lastStep);
@@ -237,6 +244,7 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
   timer.unref();
 
   return {
+    measure: (measurements) => measured.fold(measurements, placesOf),
     runOnce,
     close: async () => {
       clearInterval(timer);

@@ -5,10 +5,12 @@ import { countProposals } from '../io/store/proposals.ts';
 import { countRepairs } from '../io/store/repairs.ts';
 import { listReplicaStates } from '../io/store/scans.ts';
 import type { RuntimeContext } from './context.ts';
+import type { IngestCounters } from './ingest-loop-counters.ts';
+import { renderIngest } from './render-ingest.ts';
 
 /** What ingest counts for itself. */
 interface Counted {
-  readonly counters: () => object;
+  readonly counters: () => IngestCounters;
 }
 
 /** Prometheus text: what this process counted, and how the store stands. */
@@ -59,12 +61,6 @@ export async function renderMetrics(context: RuntimeContext, ingest: Counted | u
     })),
   );
   gauge('homeostat_outbox_unrung', 'Bells that have still to ring.', [{ labels: '', value: await countUnrung(database) }]);
-  for (const [name, value] of Object.entries(ingest?.counters() ?? {})) {
-    if (typeof value !== 'number') continue;
-    const metric = name.startsWith('homeostat_')
-      ? name
-      : `homeostat_ingest_${name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`).replaceAll(/[^a-zA-Z0-9_]/g, '_')}`;
-    lines.push(`# TYPE ${metric} untyped`, `${metric} ${value}`);
-  }
-  return `${context.metrics.render()}${lines.join('\n')}\n`;
+  const own = ingest === undefined ? '' : renderIngest(ingest.counters());
+  return `${context.metrics.render()}${lines.join('\n')}\n${own}`;
 }

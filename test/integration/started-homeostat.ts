@@ -6,8 +6,10 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 export interface Ready {
+  readonly ui: string;
   readonly api: string;
   readonly otlpHttp: string;
+  readonly otlpGrpc: string;
   readonly pid: number;
 }
 

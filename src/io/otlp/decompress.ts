@@ -24,7 +24,7 @@ export async function decompress(bytes: Buffer, most: number): Promise<Decompres
   if (claimed > most) return { is: 'too-large' };
   const first = await output.with(claimed, () => unzip(bytes, claimed));
   if (first.is !== 'too-large') return first;
-  const counted = await output.with(countingChunkBytes, () => countOutput(bytes, most));
+  const counted = await output.with(most, () => countOutput(bytes, most));
   return counted.is === 'counted' ? output.with(counted.bytes, () => unzip(bytes, counted.bytes)) : counted;
 }
 

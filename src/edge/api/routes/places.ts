@@ -7,6 +7,7 @@ import { countOpenDivergences, listOpenDivergences } from '../../../io/store/div
 import { getDomainState, listDomainStates } from '../../../io/store/domain-state.ts';
 import { countProposals, listProposals } from '../../../io/store/proposals.ts';
 import { countRepairs, listRepairs } from '../../../io/store/repairs.ts';
+import { listMeasurements } from '../../../io/store/measurements.ts';
 import { listCollectionStates, listReplicaStates } from '../../../io/store/scans.ts';
 import type { RuntimeContext } from '../../../runtime/context.ts';
 import type { Caller } from '../access.ts';
@@ -22,6 +23,8 @@ interface DivergedRows {
   readonly rows: Readonly<Record<string, number>>;
   readonly isLowerBound: boolean;
 }
+
+const shownMeasurements = 1_000;
 
 /** Every open page reads the overview after each change; counting reads rows, so it is done at most this often. */
 const countedForMs = 1_000;
@@ -96,6 +99,12 @@ export function placeRoutes(context: RuntimeContext): readonly Route[] {
       everything(await replicas(), call.caller),
     ),
     byId('replica', replicas),
+    get(
+      '/api/v1/measurements',
+      'What stores say of themselves: replication lag, consumer lag, waits for locks, deadlocks; the latest of each.',
+      { answer: list },
+      async (call) => everything(await listMeasurements(db, shownMeasurements), call.caller),
+    ),
     get('/api/v1/overview', 'The matrix domains x replicas with what needs attention.', { answer: noun }, async (call) =>
       overview(context, call.caller, counted),
     ),
