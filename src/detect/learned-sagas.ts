@@ -1,4 +1,5 @@
 import type { Operation } from '../domain/operation.ts';
+import { skewUs } from './causality.ts';
 import { type DetectionContext, type Report, spanOf } from './detector.ts';
 import { isInboxName, isOutboxName } from './outbox-table.ts';
 import { bareName } from './object-place.ts';
@@ -126,7 +127,10 @@ export function createLearnedSagas(settings: { readonly deadlineUs: number; read
           if (workflow.steps.has(step) || workflow.steps.size < stepsMax) workflow.steps.set(step, (workflow.steps.get(step) ?? 0) + 1);
         return;
       }
-      const before = new Map([...done].filter(([, write]) => write.startUs <= failure.endUs));
+      // Clocks differ: a step that seems to come a little after the failure came before it, unless it is one that takes back.
+      const before = new Map(
+        [...done].filter(([, write]) => write.startUs <= failure.endUs || (write.startUs <= failure.endUs + skewUs && !isUndo(write))),
+      );
       if (before.size === 0 || learnCompensations(before, failure, trace, workflow) > 0) return;
       if (halfRuns.length < workflowsMax) halfRuns.push({ root, traceId: trace.traceId, failure, done: before, complete: trace.complete });
     },
@@ -185,7 +189,7 @@ function learnCompensations(
         unit.writes.some(
           (other) =>
             !other.failed &&
-            other.startUs >= failure.startUs &&
+            other.startUs >= failure.startUs - (isUndo(other) ? skewUs : 0) &&
             other !== write &&
             (other.kind === 'compensate' || other.kind === 'delete' || isChange(other)) &&
             bareName(targetOf(other)) === bareName(targetOf(write)),
@@ -196,6 +200,10 @@ function learnCompensations(
     if (workflow !== undefined) workflow.compensations.set(step, (workflow.compensations.get(step) ?? 0) + 1);
   }
   return taken;
+}
+
+function isUndo(write: Operation): boolean {
+  return write.kind === 'delete' || write.kind === 'compensate' || write.statement?.verb === 'delete';
 }
 
 function isChange(write: Operation): boolean {

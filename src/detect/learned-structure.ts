@@ -25,6 +25,8 @@ export interface LearnedStructure {
   lostShare(): number;
   /** Share of recent span links that point to traces never seen: near the share that head sampling leaves out. */
   missingLinkShare(): number;
+  /** Whether so much has been seen that the two shares mean something. */
+  isLossKnown(): boolean;
   facts(): readonly LearnedFact[];
 }
 
@@ -34,6 +36,13 @@ export interface DeclaredStructure {
   readonly inboxTables?: readonly string[];
   readonly replicaHosts?: readonly string[];
 }
+
+/** Traces with missing parents are waited for longest, so that the first ones to close look better than the rest. */
+const lossKnownAfterUs = 20_000_000;
+/** A producer's trace can be over later than its consumer's: by its own length, by late spans, by clocks that differ. */
+const linkPatienceUs = 12_000_000;
+/** Links that wait at most; beyond it new ones are not counted. */
+const waitingLinksMax = 50_000;
 
 /** Traces remembered for links, which point to the recent past. */
 const seenTracesMax = 50_000;
@@ -53,7 +62,11 @@ const namesMax = 20_000;
  * other tables without publishing, and that units which publish read first and then mark or empty: three of those at least, and nine in
  * ten uses of it.
  */
-export function createLearner(declared: DeclaredStructure = {}): LearnedStructure & { learn(trace: TraceView): void } {
+export function createLearner(declared: DeclaredStructure = {}): LearnedStructure & {
+  learn(trace: TraceView): void;
+  /** End of input: what has not come will not come. */
+  settle(): void;
+} {
   const tables = new Map<string, TableUse>();
   const writers = new Map<string, number>();
   const readers = new Map<string, number>();
@@ -65,9 +78,14 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
 
   let lost = 0;
   let lostOf = 0;
+  let firstUs = Number.POSITIVE_INFINITY;
+  let newestUs = 0;
+  let isOver = false;
   let links = 0;
   let missingLinks = 0;
   const seenTraces = new Set<string>();
+  let waitingLinks: { readonly traceId: string; readonly dueUs: number }[] = [];
+  let linksDueUs = Number.POSITIVE_INFINITY;
 
   const use = (table: string): TableUse | undefined => {
     const known = tables.get(table);
@@ -114,7 +132,24 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
     }
   };
 
+  const settleLinks = (atUs: number): void => {
+    linksDueUs = Number.POSITIVE_INFINITY;
+    waitingLinks = waitingLinks.filter(({ traceId, dueUs }) => {
+      if (dueUs > atUs) {
+        if (dueUs < linksDueUs) linksDueUs = dueUs;
+        return true;
+      }
+      links += 1;
+      if (!seenTraces.has(traceId)) missingLinks += 1;
+      return false;
+    });
+  };
+
   return {
+    settle() {
+      isOver = true;
+      settleLinks(Number.POSITIVE_INFINITY);
+    },
     isOutbox(table) {
       const bare = bareName(table);
       if (notOutboxes.has(bare)) return false;
@@ -123,6 +158,7 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
     isInbox: (table) => inboxes.has(bareName(table)) || isInboxName(table),
     takesWrites: (host, table) => !replicaHosts.has(host) && writers.has(`${host}\0${bareName(table)}`),
     topicLag: (topic) => lags.get(topic) ?? { support: 0, highUs: 0 },
+    isLossKnown: () => isOver || (lostOf >= 500 && newestUs - firstUs >= lossKnownAfterUs),
     missingLinkShare: () => (links < 3 ? 0 : missingLinks / links),
     lostShare: () => (lostOf < 200 ? 0 : lost / lostOf),
     facts() {
@@ -157,18 +193,28 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
       return facts;
     },
     learn(trace) {
-      lostOf += trace.operations.length;
-      lost += trace.missingParents;
+      if (trace.startUs < firstUs) firstUs = trace.startUs;
+      if (trace.endUs > newestUs) newestUs = trace.endUs;
+      // A later stretch of a trace (a message that waited) hangs on spans that were there before.
+      if (!seenTraces.has(trace.traceId)) {
+        lostOf += trace.operations.length;
+        lost += trace.missingParents;
+      }
       if (seenTraces.size >= seenTracesMax) {
         const oldest = seenTraces.keys().next();
         if (oldest.done !== true) seenTraces.delete(oldest.value);
       }
       seenTraces.add(trace.traceId);
+      if (trace.endUs >= linksDueUs) settleLinks(trace.endUs);
       for (const unit of trace.units) {
         for (const link of unit.entry.links) {
           if (link.traceId === trace.traceId) continue;
-          links += 1;
-          if (!seenTraces.has(link.traceId)) missingLinks += 1;
+          if (seenTraces.has(link.traceId)) links += 1;
+          else if (waitingLinks.length < waitingLinksMax) {
+            const dueUs = trace.endUs + linkPatienceUs;
+            waitingLinks.push({ traceId: link.traceId, dueUs });
+            if (dueUs < linksDueUs) linksDueUs = dueUs;
+          }
         }
       }
       // The recent past counts most: old traces fade by half.

@@ -189,6 +189,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
       watermarkUs = Number.POSITIVE_INFINITY;
       runFacts(Number.POSITIVE_INFINITY);
       runTraces(Number.POSITIVE_INFINITY);
+      learner.settle();
       for (const { fold, report } of historyFolds) fold.finish(newestUs, report);
       for (const { fold, report } of traceFolds) fold.finish?.(newestUs, report);
       return findings.take();

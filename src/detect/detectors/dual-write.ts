@@ -3,8 +3,9 @@ import { isCacheSystem } from '../cached-copy.ts';
 import { type DetectionContext, type Finding, type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
+import { createHabits, type Habits, lossyShare } from '../habits.ts';
 import { producerKeys, spanKey } from '../message-flow.ts';
-import { keyOf, type TraceView, targetOf, type Unit, unitWords } from '../trace-view.ts';
+import { keyOf, storeOf, type TraceView, targetOf, type Unit, unitWords } from '../trace-view.ts';
 import { type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
 
 /** Where messages go because something failed; sending there is part of handling the failure. */
@@ -46,6 +47,7 @@ export const dualWrite = traceDetector(
   },
   (settings, context) => {
     const consumed = createExpiringMap<true>(consumedUs);
+    const habits = createHabits(() => context.learned.lostShare() >= lossyShare);
     let unsent: Unsent[] = [];
     const tell = (one: Unsent, report: Report): void => {
       if (!one.keys.some((key) => consumed.get(key, one.dueUs) === true)) report(one.finding);
@@ -63,7 +65,7 @@ export const dualWrite = traceDetector(
         if (!trace.hasWrites) return;
         for (const unit of trace.units) {
           if (unit.publishes.length === 0 || unit.writes.length === 0) continue;
-          inspectUnit(trace, unit, context, report, (finding, attempts) => {
+          inspectUnit(trace, unit, context, habits, report, (finding, attempts) => {
             const keys = attempts.flatMap((attempt) => [
               spanKey(attempt.traceId, attempt.spanId),
               ...(attempt.message !== undefined && attempt.message.id !== '' ? [`id\0${attempt.system}\0${attempt.message.id}`] : []),
@@ -93,12 +95,22 @@ export const dualWrite = traceDetector(
 
 type ReportUnsent = (finding: Finding, attempts: readonly Operation[]) => void;
 
-function inspectUnit(trace: TraceView, unit: Unit, context: DetectionContext, report: Report, reportUnsent: ReportUnsent): void {
+function inspectUnit(
+  trace: TraceView,
+  unit: Unit,
+  context: DetectionContext,
+  habits: Habits,
+  report: Report,
+  reportUnsent: ReportUnsent,
+): void {
   const isTied = unit.writes.some(
     (write) =>
       (context.learned.isOutbox(targetOf(write)) && write.kind !== 'delete') || (write.facts !== undefined && write.facts.outboxId !== ''),
   );
-  if (isTied || isRelay(unit)) return;
+  const topics = new Set(unit.publishes.map((publish) => `${unit.service}\0${publish.target}`));
+  const isRight = isTied || isRelay(unit) || isFastOutbox(unit);
+  for (const topic of topics) habits.note(topic, isRight);
+  if (isRight) return;
   const outcomes = writeOutcomes(unit).filter(({ write }) => isOwnState(write, context));
   if (outcomes.length === 0) return;
   const stores = new Set(outcomes.map(({ write }) => write.system));
@@ -107,6 +119,8 @@ function inspectUnit(trace: TraceView, unit: Unit, context: DetectionContext, re
     // A queue that lives in the written database can share the transaction.
     if (stores.has(publish.system) || failureDestination.test(publish.target) || destinations.has(publish.target)) continue;
     if (publish.facts !== undefined && publish.facts.outboxId !== '') continue;
+    // The span that would tie them may be among those that were lost.
+    if (habits.isUsuallyRight(`${unit.service}\0${publish.target}`)) continue;
     destinations.add(publish.target);
     inspectPair(trace, unit, publish, outcomes, context, report, reportUnsent);
   }
@@ -171,14 +185,16 @@ function inspectPair(
     }),
   });
 
+  // Each case is one of its own, also where spans do not name the row.
   const objectKey = keyOf(shown.write);
+  const caseId = objectKey === '' ? trace.traceId : objectKey;
   if (sent === undefined && lasting?.is === 'committed') {
     const failure = attempts.at(-1) ?? publish;
     const finding: Finding = {
       ...shared,
       realises: place,
       objectKey,
-      place: `${unit.service}\0${table}\0${publish.target}\0publish-failed\0${objectKey}`,
+      place: `${unit.service}\0${table}\0${publish.target}\0publish-failed\0${caseId}`,
       grade: 'proven',
       spans: [spanOf(lasting.write), ...(lasting.settledBy === undefined ? [] : [spanOf(lasting.settledBy)]), spanOf(failure)],
       facts: { ...shared.facts, happened: 'write', failed: 'publish' },
@@ -194,7 +210,7 @@ function inspectPair(
       ...shared,
       realises: place,
       objectKey: keyOf(undone.write),
-      place: `${unit.service}\0${targetOf(undone.write)}\0${publish.target}\0write-failed\0${keyOf(undone.write)}`,
+      place: `${unit.service}\0${targetOf(undone.write)}\0${publish.target}\0write-failed\0${keyOf(undone.write) || trace.traceId}`,
       grade: 'proven',
       spans: [
         spanOf(sent),
@@ -235,6 +251,24 @@ function isRelay(unit: Unit): boolean {
       write.startUs >= firstPublishUs &&
       (write.kind === 'delete' || write.statement?.verb === 'update' || write.statement?.verb === 'delete') &&
       unit.reads.some((read) => read.startUs <= firstPublishUs && targetOf(read) === targetOf(write)),
+  );
+}
+
+/** A row that is put beside the change, and taken out again once its message is sent: an outbox that its own writer empties. */
+function isFastOutbox(unit: Unit): boolean {
+  const firstPublishUs = Math.min(...unit.publishes.map((publish) => publish.startUs));
+  return unit.writes.some(
+    (put) =>
+      (put.kind === 'append' || put.statement?.verb === 'insert') &&
+      put.endUs <= firstPublishUs &&
+      unit.writes.some((other) => targetOf(other) !== targetOf(put) && storeOf(other) === storeOf(put)) &&
+      unit.writes.some(
+        (taken) =>
+          taken.startUs >= firstPublishUs &&
+          (taken.kind === 'delete' || taken.statement?.verb === 'delete') &&
+          targetOf(taken) === targetOf(put) &&
+          storeOf(taken) === storeOf(put),
+      ),
   );
 }
 

@@ -4,6 +4,7 @@ import { spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
+import { lossyShare } from '../habits.ts';
 import { effectsOf, groupOf, messageOf, messageWords, producerKeys } from '../message-flow.ts';
 import { keyOf, targetOf, type Unit } from '../trace-view.ts';
 
@@ -52,6 +53,8 @@ export const duplicateConsume = traceDetector(
           if (consume === undefined) continue;
           const identities = identitiesOf(consume, unit);
           if (identities.length === 0) continue;
+          // Where spans are lost, the rollback of a processing that failed may be among them.
+          if (unit.entry.failed && context.learned.lostShare() >= lossyShare) continue;
           const effects = effectsOf(trace, unit);
           if (effects.length === 0) continue;
           const now: Processed = {

@@ -119,7 +119,7 @@ export const orphanMessage = traceDetector(
     };
 
     /** The group that surely missed the message by `atUs`; 'open' while one still may take it up. */
-    const missedBy = (sent: Sent, groups: ReadonlyMap<string, Group>, atUs: number): Group | 'open' | undefined => {
+    const missedBy = (sent: Sent, { groups, open }: Topic, atUs: number): Group | 'open' | undefined => {
       const ageUs = atUs - sent.publish.endUs;
       let verdict: 'open' | undefined;
       for (const group of groups.values()) {
@@ -127,12 +127,23 @@ export const orphanMessage = traceDetector(
         const later = group.sentUs.filter((sentUs) => sentUs > sent.publish.endUs).length;
         const isOvertaken = later >= settings.peers && ageUs >= Math.max(settings.overtakenAfterMs * 1000, 5 * group.highLagUs);
         const isOverdue = ageUs >= Math.max(settings.deadlineMs * 1000, 10 * group.highLagUs);
-        if (!isOvertaken && !isOverdue) verdict = 'open';
-        else if (group.taken >= settings.peers && group.taken >= settings.takenShare * (group.taken + group.missed + 1)) return group;
+        if ((!isOvertaken && !isOverdue) || !context.learned.isLossKnown()) verdict = 'open';
+        else if (group.taken >= settings.peers) {
+          group.missed += 1;
+          if (group.taken >= settings.takenShare * (group.taken + group.missed + passedBy(group, open))) return group;
+        }
       }
       // A topic without any consumer so far may yet show one.
       if (groups.size === 0 && ageUs < settings.deadlineMs * 1000) return 'open';
       return verdict;
+    };
+
+    /** Messages that wait although the group has taken up later ones: it chooses, or is far behind; either way no single one is lost. */
+    const passedBy = (group: Group, open: readonly Sent[]): number => {
+      const lastSentUs = Math.max(...group.sentUs);
+      let passed = -1;
+      for (const sent of open) if (sent.publish.endUs < lastSentUs && !sent.takenBy.has(group.name)) passed += 1;
+      return Math.max(0, passed);
     };
 
     const countStrangers = (atUs: number): void =>
@@ -148,7 +159,7 @@ export const orphanMessage = traceDetector(
       for (const found of topics.values()) {
         let kept = 0;
         for (const sent of found.open) {
-          const verdict = missedBy(sent, found.groups, atUs);
+          const verdict = missedBy(sent, found, atUs);
           if (verdict === 'open') {
             found.open[kept] = sent;
             kept += 1;
@@ -156,7 +167,6 @@ export const orphanMessage = traceDetector(
           }
           waiting -= 1;
           if (verdict === undefined) continue;
-          verdict.missed += 1;
           // Where publishes of consumed messages are missing, so are consumers of published ones: spans are sampled or lost.
           if (verdict.strangers * 100 > verdict.taken || context.learned.lostShare() > 0.01 || context.learned.missingLinkShare() > 0.3)
             continue;

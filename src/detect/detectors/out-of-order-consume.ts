@@ -1,24 +1,42 @@
+import type { SpanRef } from '../../domain/anomaly.ts';
 import type { Operation } from '../../domain/operation.ts';
 import { type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap, type ExpiringMap } from '../expiring-map.ts';
 import { groupOf, messageWords, producerKeys, spanKey } from '../message-flow.ts';
 
+/** What is remembered of a send: a tenth of its operation, because there is one for every message. */
+interface Sent {
+  readonly service: string;
+  readonly startUs: number;
+  readonly endUs: number;
+  readonly span: SpanRef;
+}
+
 /** One message taken up, with its place in the order that was promised: its offset, or when its send began and ended. */
 interface TakenUp {
   readonly consume: Operation;
   readonly line: string;
+  readonly scope: string;
   readonly offset: number;
-  readonly sent: Operation | undefined;
+  /** Spans that may have sent it; looked up when it is judged, because a producer's trace may end later than its consumer's. */
+  readonly sentBy: readonly string[];
+  sent: Sent | undefined;
 }
 
 interface Line {
   readonly recent: TakenUp[];
+  /** Offset of the newest message of a replay that is going on, or -1. */
+  replayAt: number;
+  /** Overtaken as it seems, where spans are lost: the next message tells a late one from a replay. */
+  doubted: { readonly taken: TakenUp; readonly overtaker: TakenUp } | undefined;
 }
 
 /** Messages remembered per partition or key; one that is overtaken by more than this many is not judged. */
 const recentMax = 256;
 const slotUs = 100_000;
+/** A replay goes on at once; a late message comes alone. */
+const doubtUs = 5_000_000;
 
 /** A partition's or key's messages taken up in another order than they were sent. */
 export const outOfOrderConsume = traceDetector(
@@ -58,25 +76,71 @@ export const outOfOrderConsume = traceDetector(
     let waitingCount = 0;
     let firstSlot = Number.POSITIVE_INFINITY;
     const lines: ExpiringMap<Line> = createExpiringMap(settings.retainMs * 1000);
-    const sends = createExpiringMap<Operation>(settings.retainMs * 1000);
+    const sends = createExpiringMap<Sent>(settings.retainMs * 1000);
+    const doubtful = new Set<Line>();
+    /** When a topic's group was first seen to process a message again. */
+    const repeats = createExpiringMap<number>(3_600_000_000);
+
+    /** Where spans go missing, the first processing of a message that comes "late" may be what is missing. */
+    const isLossy = (): boolean => context.learned.lostShare() >= 0.005 || context.learned.missingLinkShare() > 0.02;
 
     const judge = (taken: TakenUp, report: Report): void => {
       const { consume, line: name } = taken;
       let line = lines.get(name, consume.startUs);
       if (line === undefined) {
-        line = { recent: [] };
+        line = { recent: [], replayAt: -1, doubted: undefined };
         lines.set(name, line, consume.startUs);
       }
+      const isNewest = line.recent.every((other) => !isSentBefore(taken, other));
+      if (line.doubted !== undefined) {
+        // Followed by news: one late message. Followed by more of the past: a replay whose first pass was not seen in full.
+        const isAlone = consume.endUs > line.doubted.taken.consume.endUs + doubtUs;
+        settleDoubt(line, line.doubted, isNewest || isAlone, report);
+      }
       // Seen before: a redelivery or a rewind, which repeats history without reordering it.
-      if (line.recent.some((other) => isSameMessage(other, taken))) return;
+      if (line.recent.some((other) => isSameMessage(other, taken))) {
+        line.replayAt = taken.offset;
+        if (repeats.get(taken.scope, consume.endUs) === undefined) repeats.set(taken.scope, consume.endUs, consume.endUs);
+        return;
+      }
+      const isInReplay = line.replayAt >= 0 && taken.offset > line.replayAt && !isNewest;
+      // Older than everything that is remembered: it may have been processed before that; unless its send was seen, which came later.
+      const isBeforeMemory = taken.offset >= 0 && line.recent.length > 0 && line.recent.every((other) => isSentBefore(taken, other));
+      line.replayAt = isInReplay || (isBeforeMemory && taken.sent === undefined) ? taken.offset : -1;
       const overtaker = line.recent.find((other) => isSentBefore(taken, other) && other.consume.endUs <= consume.startUs);
       if (line.recent.length >= recentMax) {
-        // Older than everything that is remembered: a far rewind looks the same, so it is unknown.
-        if (line.recent.every((other) => isSentBefore(taken, other))) return;
+        if (isBeforeMemory) return;
         line.recent.shift();
       }
       line.recent.push(taken);
-      if (overtaker === undefined) return;
+      if (overtaker === undefined || line.replayAt >= 0) return;
+      // Where messages are sampled, an earlier processing of this one may be among those left out, unless its trace was kept as a whole.
+      const isSampled = context.learned.missingLinkShare() > 0.1 || coverageOf(line) < 0.8;
+      if (isSampled && !(taken.sent !== undefined && taken.sent.span.traceId === consume.traceId)) return;
+      if (!isLossy()) return tell(taken, overtaker, report);
+      // A group that has messages repeated, in spans that are lost in part: whether this one is a repetition is unknown.
+      if (repeats.get(taken.scope, consume.endUs) !== undefined) return;
+      line.doubted = { taken, overtaker };
+      doubtful.add(line);
+    };
+
+    const settleDoubt = (line: Line, doubted: NonNullable<Line['doubted']>, isLate: boolean, report: Report): void => {
+      const { taken, overtaker } = doubted;
+      const dueUs = taken.consume.endUs + doubtUs;
+      const firstRepeatUs = repeats.get(taken.scope, dueUs);
+      if (isLate && (firstRepeatUs === undefined || firstRepeatUs > dueUs)) tell(taken, overtaker, report);
+      line.doubted = undefined;
+      doubtful.delete(line);
+    };
+
+    const settleDoubts = (atUs: number, report: Report): void => {
+      for (const line of doubtful) {
+        if (line.doubted !== undefined && line.doubted.taken.consume.endUs + doubtUs <= atUs) settleDoubt(line, line.doubted, true, report);
+      }
+    };
+
+    const tell = (taken: TakenUp, overtaker: TakenUp, report: Report): void => {
+      const { consume } = taken;
       const place = context.placeOf(consume.target, consume.facts?.domain ?? '');
       const key = consume.message?.key ?? '';
       report({
@@ -87,9 +151,7 @@ export const outOfOrderConsume = traceDetector(
         spans: [
           spanOf(overtaker.consume),
           spanOf(consume),
-          ...(taken.offset < 0 && taken.sent !== undefined && overtaker.sent !== undefined
-            ? [spanOf(taken.sent), spanOf(overtaker.sent)]
-            : []),
+          ...(taken.offset < 0 && taken.sent !== undefined && overtaker.sent !== undefined ? [taken.sent.span, overtaker.sent.span] : []),
         ],
         domain: place.domainName,
         ...(place.collection === undefined ? {} : { collection: place.collection }),
@@ -129,9 +191,14 @@ export const outOfOrderConsume = traceDetector(
         (a, b) =>
           a.consume.endUs - b.consume.endUs || a.consume.startUs - b.consume.startUs || (a.consume.spanId < b.consume.spanId ? -1 : 1),
       );
-      for (const taken of ready) judge(taken, report);
+      for (const taken of ready) {
+        taken.sent = taken.sentBy.map((key) => sends.get(key, taken.consume.endUs)).find((send) => send !== undefined);
+        if (taken.offset >= 0 || taken.sent !== undefined) judge(taken, report);
+      }
+      settleDoubts(atUs, report);
       lines.sweep(atUs);
       sends.sweep(atUs);
+      repeats.sweep(atUs);
     };
 
     const wait = (taken: TakenUp): void => {
@@ -147,23 +214,20 @@ export const outOfOrderConsume = traceDetector(
       inspect(trace) {
         if (!trace.hasMessages) return;
         for (const unit of trace.units) {
-          for (const publish of unit.publishes)
-            if (publish.message !== undefined && publish.message.key !== '')
-              sends.set(spanKey(publish.traceId, publish.spanId), publish, publish.endUs);
+          for (const publish of unit.publishes) {
+            const { service, startUs, endUs } = publish;
+            sends.set(spanKey(publish.traceId, publish.spanId), { service, startUs, endUs, span: spanOf(publish) }, endUs);
+          }
           const consume = unit.entry;
           const message = consume.message;
           // Receive spans without work say when a message was fetched, not when it was processed.
           if (consume.kind !== 'consume' || message === undefined || (message.batch ?? 1) > 1 || consume.failed) continue;
           const scope = `${consume.system}\0${consume.target}\0${groupOf(consume)}`;
-          if (message.partition >= 0 && message.offset >= 0) {
-            wait({ consume, line: `${scope}\0${message.partition}`, offset: message.offset, sent: undefined });
-          } else if (message.key !== '') {
-            const sent = producerKeys(consume, unit)
-              .map((key) => sends.get(key, consume.endUs))
-              .find((send) => send !== undefined);
-            if (sent === undefined) continue;
-            wait({ consume, line: `${scope}\0key\0${message.key}`, offset: -1, sent });
-          } else continue;
+          const sentBy = producerKeys(consume, unit);
+          if (message.partition >= 0 && message.offset >= 0)
+            wait({ consume, scope, line: `${scope}\0${message.partition}`, offset: message.offset, sentBy, sent: undefined });
+          else if (message.key !== '' && sentBy.length > 0)
+            wait({ consume, scope, line: `${scope}\0key\0${message.key}`, offset: -1, sentBy, sent: undefined });
         }
       },
       advance: judgeUpTo,
@@ -172,6 +236,19 @@ export const outOfOrderConsume = traceDetector(
     };
   },
 );
+
+/** Share of a partition's offsets that show; 1 where there are too few to tell. Aborted and control records leave some out, sampling most. */
+function coverageOf(line: Line): number {
+  if (line.recent.length < 8) return 1;
+  let least = Number.POSITIVE_INFINITY;
+  let most = -1;
+  for (const { offset } of line.recent) {
+    if (offset < 0) return 1;
+    if (offset < least) least = offset;
+    if (offset > most) most = offset;
+  }
+  return line.recent.length / (most - least + 1);
+}
 
 function isSameMessage(a: TakenUp, b: TakenUp): boolean {
   if (a.offset >= 0 && b.offset >= 0) return a.offset === b.offset;

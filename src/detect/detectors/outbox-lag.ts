@@ -17,6 +17,7 @@ interface Row {
 
 /** How long a publish waits for the trace of its row to end. */
 const earlyUs = 20_000_000;
+const fewRows = 3;
 /** Rows that wait at most; beyond it new rows are not followed. */
 const rowsMax = 200_000;
 
@@ -60,6 +61,8 @@ export const outboxLag = traceDetector(
     // that was not seen proves nothing.
     let matched = 0;
     let strangers = 0;
+    /** Rows whose publish did not show in time. */
+    let overdue = 0;
     /** Overdue rows from before the first publish that could be tied to its row: whether publishes show at all is not known yet. */
     const unsure = new Set<Row>();
     /** Publishes whose row's trace is not over yet. */
@@ -100,14 +103,23 @@ export const outboxLag = traceDetector(
       byTable.get(tableKey(row.insert))?.delete(row);
     };
 
-    const settle = (row: Row, by: Operation, report: Report): void => {
+    /** Whether a publish that does not show did not happen: without ids a relay that never shows (change data capture) may well have published. */
+    const isVisible = (): boolean =>
+      strangers * 200 <= matched &&
+      // Most rows are seen to be published, or there are so few that one says nothing of the other: else their publishes are sampled away.
+      overdue <= Math.max(matched, fewRows) &&
+      context.learned.lostShare() < 0.005 &&
+      context.learned.missingLinkShare() < 0.3;
+
+    /** `isExact`: it says which row it published; otherwise an earlier publish, which does not show, may have. */
+    const settle = (row: Row, by: Operation, isExact: boolean, report: Report): void => {
       if (row.publishedBy !== undefined) return;
       row.publishedBy = by;
       waiting.delete(row);
       unsure.delete(row);
       unindex(row);
       matched += 1;
-      if (by.startUs - row.settledUs > deadlineUs) tell(row, by, report);
+      if (by.startUs - row.settledUs > deadlineUs && isExact) tell(row, by, report);
     };
 
     const inspectUnit = (trace: TraceView, unit: Unit, report: Report): void => {
@@ -115,7 +127,7 @@ export const outboxLag = traceDetector(
         if (publish.failed) continue;
         for (const id of idsOf(publish)) {
           const row = byId.get(id, publish.endUs);
-          if (row !== undefined) settle(row, publish, report);
+          if (row !== undefined) settle(row, publish, true, report);
           if (!id.startsWith('id\0') || publish.facts === undefined || publish.facts.outboxId === '') continue;
           if (row === undefined) early.set(id, publish, publish.endUs);
         }
@@ -133,7 +145,7 @@ export const outboxLag = traceDetector(
         if (!isInsert) {
           // A row that is marked or removed has been taken, by whatever published it.
           const marked = byId.get(rowKey(write, id === '' ? keyOf(write) : id), write.endUs);
-          if (marked !== undefined && (marked.id !== '' || unit.publishes.length > 0)) settle(marked, write, report);
+          if (marked !== undefined && (marked.id !== '' || unit.publishes.length > 0)) settle(marked, write, true, report);
           if (unit.publishes.length > 0) relayed.set(tableKey(write), unit.publishes[0] as Operation, write.endUs);
           continue;
         }
@@ -164,14 +176,14 @@ export const outboxLag = traceDetector(
           const relay = relayed.get(key, write.endUs);
           // A relay whose trace ended first may have taken the row already.
           if (relay !== undefined && relay.startUs >= settledUs) {
-            settle(row, relay, report);
+            settle(row, relay, false, report);
             continue;
           }
         }
         const before = early.get(`id\0${shown}`, write.endUs);
         if (before === undefined) continue;
         early.delete(`id\0${shown}`);
-        settle(row, before, report);
+        settle(row, before, true, report);
       }
     };
 
@@ -195,27 +207,29 @@ export const outboxLag = traceDetector(
           const rows = byTable.get(tableKey(step));
           if (rows === undefined) continue;
           relayed.set(tableKey(step), last, last.endUs);
-          for (const row of rows) if (row.settledUs <= last.endUs) noteRelay(row, last, report);
+          // A step that names its row took that one; one that reads a batch may have taken any of them.
+          const key = keyOf(step);
+          for (const row of rows)
+            if (row.settledUs <= last.endUs && (key === '' || row.id === '' || key === row.id)) noteRelay(row, last, report);
         }
       }
     };
 
     const noteRelay = (row: Row, by: Operation, report: Report): void => {
       relayed.set(tableKey(row.insert), by, by.endUs);
-      settle(row, by, report);
+      settle(row, by, false, report);
     };
 
     const judgeRow = (row: Row, atUs: number, report: Report): void => {
       if (row.publishedBy !== undefined) return;
       row.publishedBy = row.insert;
+      overdue += 1;
       const isDeclared = row.insert.facts !== undefined && row.insert.facts.outboxId !== '';
-      // Without ids a relay that never shows (change data capture) may well have published: unknown.
-      const isVisible = strangers * 200 <= matched && context.learned.lostShare() < 0.005 && context.learned.missingLinkShare() < 0.3;
-      if (isVisible && (isDeclared || relayed.get(tableKey(row.insert), atUs) !== undefined)) tell(row, undefined, report);
+      if (isVisible() && (isDeclared || relayed.get(tableKey(row.insert), atUs) !== undefined)) tell(row, undefined, report);
     };
 
     const judge = (atUs: number, report: Report): void => {
-      if (oldestUs + deadlineUs >= atUs) return;
+      if (oldestUs + deadlineUs >= atUs || !context.learned.isLossKnown()) return;
       oldestUs = Number.POSITIVE_INFINITY;
       for (const row of waiting) {
         if (row.settledUs + deadlineUs >= atUs) {

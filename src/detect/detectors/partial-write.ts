@@ -1,19 +1,26 @@
 import type { Operation } from '../../domain/operation.ts';
+import { isAfter, skewUs } from '../causality.ts';
 import { type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
-import { type TraceView, targetOf } from '../trace-view.ts';
+import { createHabits, lossyShare } from '../habits.ts';
+import { type TraceView, targetOf, type Unit } from '../trace-view.ts';
 import { mayStand, type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
 
+/** What became of a write, and the unit that made it. */
+interface Placed extends WriteOutcome {
+  readonly unit: Unit;
+}
+
 interface ServiceWrites {
-  readonly committed: WriteOutcome[];
-  readonly aborted: WriteOutcome[];
+  readonly committed: Placed[];
+  readonly aborted: Placed[];
   isSaga: boolean;
 }
 
 interface Suspect {
   readonly traceId: string;
-  readonly kept: WriteOutcome;
-  readonly lost: WriteOutcome;
+  readonly kept: Placed;
+  readonly lost: Placed;
   readonly complete: boolean;
   readonly root: string;
 }
@@ -44,9 +51,11 @@ export const partialWrite = traceDetector(
   (settings, context) => {
     const settleUs = settings.compensationMs * 1000;
     let suspects: Suspect[] = [];
+    const habits = createHabits(() => context.learned.lostShare() >= lossyShare);
 
     const tell = (suspect: Suspect, report: Report): void => {
       const { kept, lost } = suspect;
+      if (habits.isUsuallyRight(habitOf(lost))) return;
       const keptTable = targetOf(kept.write);
       const lostTable = targetOf(lost.write);
       const place = context.placeOf(keptTable, kept.write.facts?.domain ?? '');
@@ -81,7 +90,12 @@ export const partialWrite = traceDetector(
     return {
       inspect(trace) {
         if (!trace.hasWrites) return;
-        if (suspects.length > 0) suspects = suspects.filter((suspect) => suspect.traceId !== trace.traceId || !isTakenBack(suspect, trace));
+        if (suspects.length > 0)
+          suspects = suspects.filter((suspect) => {
+            if (suspect.traceId !== trace.traceId || !isTakenBack(suspect, trace)) return true;
+            habits.note(habitOf(suspect.lost), true);
+            return false;
+          });
         if (trace.units.length < 2) return;
         const services = writesByService(trace, (table) => context.learned.isOutbox(table) || context.learned.isInbox(table));
         if (services.size < 2) return;
@@ -96,6 +110,7 @@ export const partialWrite = traceDetector(
             .toSorted(
               (a, b) => Number(a.settledUs > lost.settledUs) - Number(b.settledUs > lost.settledUs) || b.settledUs - a.settledUs,
             )[0];
+          habits.note(habitOf(lost), kept === undefined);
           if (kept === undefined) continue;
           const root = trace.units[0]?.entry;
           suspects.push({ traceId: trace.traceId, kept, lost, complete: trace.complete, root: root?.target || (root?.spanName ?? '') });
@@ -130,8 +145,11 @@ function writesByService(trace: TraceView, isPlumbing: (table: string) => boolea
     }
     // Sagas have their own detector, which knows steps and compensations by name.
     if (unit.sagaSteps.length > 0) writes.isSaga = true;
-    for (const outcome of writeOutcomes(unit)) {
+    for (const settled of writeOutcomes(unit)) {
+      const outcome = { ...settled, unit };
       if (isPlumbing(targetOf(outcome.write))) continue;
+      // A refusal that the service answered well: the row was there already, or it had another way.
+      if (outcome.is === 'aborted' && !isFailed(unit, trace)) continue;
       if (outcome.write.facts !== undefined && outcome.write.facts.sagaId !== '') writes.isSaga = true;
       if (mayStand(outcome)) writes.committed.push(outcome);
       else if (outcome.is === 'aborted') writes.aborted.push(outcome);
@@ -140,16 +158,29 @@ function writesByService(trace: TraceView, isPlumbing: (table: string) => boolea
   return services;
 }
 
+function habitOf(lost: WriteOutcome): string {
+  return `${lost.write.service}\0${targetOf(lost.write)}`;
+}
+
+function isFailed(unit: Unit, trace: TraceView): boolean {
+  // Without its entry, whether the unit failed shows in what it was asked for.
+  if (!unit.complete) return trace.units[0]?.entry.failed === true;
+  return unit.entry.failed || unit.entry.httpStatus >= 400 || unit.calledBy?.failed === true || (unit.calledBy?.httpStatus ?? 0) >= 400;
+}
+
 /** The failed write was tried again and went through. */
 function isDoneLater(lost: WriteOutcome, committed: readonly WriteOutcome[]): boolean {
   return committed.some((other) => other.write.startUs >= lost.write.endUs && targetOf(other.write) === targetOf(lost.write));
 }
 
 /** After the failure the keeping service wrote the same table again: it took the change back or marked it. */
-function isSuperseded(kept: WriteOutcome, lost: WriteOutcome, writes: ServiceWrites | undefined): boolean {
+function isSuperseded(kept: Placed, lost: Placed, writes: ServiceWrites | undefined): boolean {
   if (writes === undefined) return false;
   return writes.committed.some(
-    (other) => other.write.startUs >= lost.write.endUs && targetOf(other.write) === targetOf(kept.write) && isTakingBack(other.write),
+    (other) =>
+      isAfter(other.write, other.unit, lost.write, lost.unit) &&
+      targetOf(other.write) === targetOf(kept.write) &&
+      isTakingBack(other.write),
   );
 }
 
@@ -171,7 +202,7 @@ function isTakenBack(suspect: Suspect, trace: TraceView): boolean {
       unit.writes.some(
         (write) =>
           !write.failed &&
-          write.startUs >= suspect.lost.write.endUs &&
+          write.startUs >= suspect.lost.write.endUs - skewUs &&
           targetOf(write) === targetOf(suspect.kept.write) &&
           isTakingBack(write),
       ),

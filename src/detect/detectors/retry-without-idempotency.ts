@@ -1,6 +1,7 @@
 import type { Operation } from '../../domain/operation.ts';
 import { spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
+import { createHabits, lossyShare } from '../habits.ts';
 import { isRepeatable } from '../message-flow.ts';
 import { isWithin, storeOf, type TraceView, targetOf, type Unit, unitWords } from '../trace-view.ts';
 
@@ -24,44 +25,53 @@ export const retryWithoutIdempotency = traceDetector(
     example: () => charge(''),
     twin: () => charge('order-17'),
   },
-  (_options, context) => ({
-    inspect(trace, report) {
-      if (!trace.hasFailures) return;
-      for (const unit of trace.units) {
-        const attempts = [...unit.calls, ...unit.publishes, ...unit.writes];
-        if (attempts.length < 2) continue;
-        const told = new Set<string>();
-        for (const first of attempts) {
-          if (!isUncertain(first)) continue;
-          const what = whatOf(first);
-          if (what === undefined || told.has(what)) continue;
-          const again = attempts.find(
-            (other) => other !== first && other.startUs >= first.endUs && whatOf(other) === what && isSameBody(first, other),
-          );
-          if (again === undefined || hasKey(first) || hasKey(again)) continue;
-          if (first.kind === 'call' && !(isSameRoute(trace, first, again) && mayChange(trace, [first, again], what))) continue;
-          told.add(what);
-          const callee = trace.units.find((other) => other.calledBy === again || other.calledBy === first);
-          const place = context.placeOf(targetOf(first), first.facts?.domain ?? '');
-          report({
-            place: `${unit.service}\0${what}`,
-            grade: 'structural',
-            atUs: again.endUs,
-            complete: unit.complete,
-            spans: [spanOf(first), spanOf(again)],
-            domain: place.domainName,
-            ...(place.collection === undefined ? {} : { collection: place.collection }),
-            service: unit.service,
-            facts: { what: wordsOf(first), reason: reasonOf(first), callee: callee?.service ?? first.host },
-            tell: () => ({
-              title: `${unit.service} sends ${wordsOf(first)} again after ${reasonOf(first)} without an idempotency key`,
-              explanation: `${unitWords(unit)} sent ${wordsOf(first)}${callee === undefined ? '' : ` to ${callee.service}`}, got ${reasonOf(first)}, and sent it again. The first attempt may have done its work before the answer was lost, and no idempotency key lets the receiver see that the second is the same.`,
-            }),
-          });
+  (_options, context) => {
+    const habits = createHabits(() => context.learned.lostShare() >= lossyShare);
+    return {
+      inspect(trace, report) {
+        if (!trace.hasFailures) return;
+        for (const unit of trace.units) {
+          const attempts = [...unit.calls, ...unit.publishes, ...unit.writes];
+          if (attempts.length < 2) continue;
+          const told = new Set<string>();
+          for (const first of attempts) {
+            if (!isUncertain(first)) continue;
+            const what = whatOf(first);
+            if (what === undefined || told.has(what)) continue;
+            const again = attempts.find(
+              (other) => other !== first && other.startUs >= first.endUs && whatOf(other) === what && isSameBody(first, other),
+            );
+            if (again === undefined) continue;
+            const place = `${unit.service}\0${what}`;
+            const isRight =
+              hasKey(first) ||
+              hasKey(again) ||
+              (first.kind === 'call' && !(isSameRoute(trace, first, again) && mayChange(trace, [first, again], what)));
+            habits.note(place, isRight);
+            if (isRight || habits.isUsuallyRight(place)) continue;
+            told.add(what);
+            const callee = trace.units.find((other) => other.calledBy === again || other.calledBy === first);
+            const home = context.placeOf(targetOf(first), first.facts?.domain ?? '');
+            report({
+              place,
+              grade: 'structural',
+              atUs: again.endUs,
+              complete: unit.complete,
+              spans: [spanOf(first), spanOf(again)],
+              domain: home.domainName,
+              ...(home.collection === undefined ? {} : { collection: home.collection }),
+              service: unit.service,
+              facts: { what: wordsOf(first), reason: reasonOf(first), callee: callee?.service ?? first.host },
+              tell: () => ({
+                title: `${unit.service} sends ${wordsOf(first)} again after ${reasonOf(first)} without an idempotency key`,
+                explanation: `${unitWords(unit)} sent ${wordsOf(first)}${callee === undefined ? '' : ` to ${callee.service}`}, got ${reasonOf(first)}, and sent it again. The first attempt may have done its work before the answer was lost, and no idempotency key lets the receiver see that the second is the same.`,
+              }),
+            });
+          }
         }
-      }
-    },
-  }),
+      },
+    };
+  },
 );
 
 function isUncertain(operation: Operation): boolean {

@@ -141,7 +141,8 @@ export const sagaUncompensated = traceDetector(
 
     const judge = (atUs: number, report: Report): void => {
       for (const [saga, failedUs] of failing) {
-        if (failedUs + deadlineUs > atUs) continue;
+        // Whether a compensation that does not show did not happen is known once it is known how many spans are lost.
+        if (failedUs + deadlineUs > atUs || !context.learned.isLossKnown()) continue;
         failing.delete(saga);
         judgeOne(saga, report);
       }

@@ -51,7 +51,12 @@ export function emit(world: World, weather: Weather, seed: number): readonly str
       const services = [...(seconds.get(second) ?? new Map<string, SimSpan[]>())];
       return JSON.stringify({
         resourceSpans: services.map(([service, spans]) => ({
-          resource: { attributes: [attribute('service.name', service)] },
+          resource: {
+            attributes: [
+              attribute('service.name', service),
+              ...(world.service(service).language === '' ? [] : [attribute('telemetry.sdk.language', world.service(service).language)]),
+            ],
+          },
           scopeSpans: [{ scope: { name: 'fleet' }, spans: spans.map((span: SimSpan) => otlpSpan(span, skewUs.get(service) ?? 0)) }],
         })),
       });

@@ -1,7 +1,10 @@
+import { faultForms } from './fault-forms.ts';
 import { isolationFaults } from './isolation-faults.ts';
 import { messageFaults } from './message-faults.ts';
 import { objectFaults } from './object-faults.ts';
 import { ordinary } from './ordinary.ts';
+import { rightMessages } from './right-messages.ts';
+import { rightWrites } from './right-writes.ts';
 import { structuralFaults } from './structural-faults.ts';
 import { createWorld, type World } from './world.ts';
 
@@ -14,7 +17,16 @@ const startUs = 1_767_600_000_000_000;
 /** Ten minutes of a fleet with faults: about 13,000 traces. The same seed gives the same spans and the same truth. */
 export function simulateFleet(seed: number): World {
   const world = createWorld(seed, startUs, lengthUs);
-  const happenings = [...ordinary, ...structuralFaults, ...messageFaults, ...objectFaults, ...isolationFaults].flatMap((scenario) =>
+  const happenings = [
+    ...ordinary,
+    ...rightMessages,
+    ...rightWrites,
+    ...structuralFaults,
+    ...faultForms,
+    ...messageFaults,
+    ...objectFaults,
+    ...isolationFaults,
+  ].flatMap((scenario) =>
     Array.from({ length: scenario.times }, (_, nth) => {
       // In order, so that partitions and versions advance with time; jittered, so that nothing is aligned.
       const share = (nth + world.rng.next() * 0.9) / scenario.times;

@@ -19,11 +19,18 @@ export interface SimSpan {
   readonly failed: boolean;
 }
 
-/** How one service's instrumentation writes: generation of semantic conventions, brokers and stores it talks to. */
+/** How one service's instrumentation writes: its language, generation of semantic conventions and what it lets one see. */
 export interface Service {
   readonly name: string;
+  readonly language: 'java' | 'python' | 'go' | 'nodejs' | 'dotnet' | '';
   readonly convention: 'current' | 'old';
   readonly database: string;
+  /** Statements show placeholders instead of values. */
+  readonly bindsValues: boolean;
+  /** BEGIN, COMMIT and ROLLBACK show. */
+  readonly showsTransactions: boolean;
+  /** Consumers continue the producer's trace; otherwise they begin their own with a link. */
+  readonly continuesTraces: boolean;
 }
 
 export interface SpanOptions {
@@ -102,16 +109,35 @@ export class Trace {
     const host = options.host ?? `${service.database}-db`;
     const system = options.system ?? 'postgresql';
     const rows = options.rows;
+    const isSilent = service.language === 'go' && /^(BEGIN|COMMIT|ROLLBACK)$/.test(text);
+    const shown = service.bindsValues ? bound(service, text) : text;
     const attributes: Attributes =
       service.convention === 'current'
-        ? { 'db.system.name': system, 'db.namespace': service.database, 'db.query.text': text, 'server.address': host, 'server.port': 5432 }
-        : { 'db.system': system, 'db.name': service.database, 'db.statement': text, 'net.peer.name': host, 'net.peer.port': 5432 };
+        ? {
+            'db.system.name': system,
+            'db.namespace': service.database,
+            ...(isSilent ? {} : { 'db.query.text': shown }),
+            'server.address': host,
+            'server.port': 5432,
+          }
+        : {
+            'db.system': system,
+            'db.name': service.database,
+            ...(isSilent ? {} : { 'db.statement': shown }),
+            'net.peer.name': host,
+            'net.peer.port': 5432,
+          };
     const seen = rows === undefined ? {} : { 'db.response.returned_rows': rows };
-    return this.span(service, text.split(' ')[0] ?? 'query', {
+    const verb = text.split(' ')[0] ?? 'query';
+    const isTransaction = /^(BEGIN|COMMIT|ROLLBACK)$/.test(text);
+    const span = this.span(service, statementName(service, verb), {
       ...options,
       kind: 3,
       attributes: { ...attributes, ...seen, ...options.attributes },
     });
+    // The transaction happened; the instrumentation does not tell of it.
+    if (isTransaction && !service.showsTransactions && options.error === undefined) this.spans.splice(this.spans.indexOf(span), 1);
+    return span;
   }
 
   publish(
@@ -176,6 +202,37 @@ function messaging(service: Service, operation: 'publish' | 'process', topic: st
   if (m.offset !== undefined) found[isCurrent ? 'messaging.kafka.offset' : 'messaging.kafka.message.offset'] = m.offset;
   if (m.key !== undefined) found['messaging.kafka.message.key'] = m.key;
   return found;
+}
+
+/** Values as the driver sends them: apart from the text. */
+function bound(service: Service, text: string): string {
+  if (/^(BEGIN|COMMIT|ROLLBACK|PREPARE|XA)/.test(text)) return text;
+  let position = 0;
+  return text.replace(/'[^']*'|(?<![\w$.])\d+(?![\w.])/g, (value) => {
+    if (value === '1' && /^SELECT 1 /.test(text) && position === 0) return value;
+    position += 1;
+    return { java: '?', python: '%s', go: `$${position}`, nodejs: `$${position}`, dotnet: `@p${position}`, '': '?' }[service.language];
+  });
+}
+
+function statementName(service: Service, verb: string): string {
+  const database = service.database;
+  switch (service.language) {
+    case 'java':
+      return `${verb} ${database}`;
+    case 'nodejs':
+      return `pg.query:${verb} ${database}`;
+    case 'dotnet':
+      return database;
+    case 'go':
+      return (
+        { BEGIN: 'sql.conn.begin_tx', COMMIT: 'sql.tx.commit', ROLLBACK: 'sql.tx.rollback', SELECT: 'sql.conn.query' }[verb] ??
+        'sql.conn.exec'
+      );
+    case 'python':
+    case '':
+      return verb;
+  }
 }
 
 export function hex(rng: Rng, digits: number): string {

@@ -10,8 +10,19 @@ export interface World {
   /** Microseconds of the run's start and length. */
   readonly startUs: number;
   readonly lengthUs: number;
-  service(name: string, database?: string): Service;
+  /** A word of this seed, for names that no pattern of ours knows. */
+  readonly word: string;
+  /** The service of that name; how it is instrumented is drawn when it is first named, but for what `fixed` says. */
+  service(name: string, database?: string, fixed?: Partial<Service>): Service;
   trace(): Trace;
+  /** A message taken up, in the producer's trace or in one of its own with a link, as the consumer's instrumentation does. */
+  deliver(
+    sentTrace: Trace,
+    sent: SimSpan | undefined,
+    consumer: Service,
+    topic: string,
+    options: Parameters<Trace['consume']>[2],
+  ): { readonly trace: Trace; readonly got: SimSpan };
   id(prefix: string): string;
   note(fault: Parameters<typeof record>[1]): void;
 }
@@ -27,12 +38,29 @@ export function createWorld(seed: number, startUs: number, lengthUs: number): Wo
     traces,
     startUs,
     lengthUs,
-    service: (name, database) => {
+    word: rng.pick(['quince', 'marble', 'lantern', 'sorrel', 'gravel', 'heron']),
+    service: (name, database, fixed = {}) => {
       const known = services.get(name);
       if (known !== undefined) return known;
-      const made: Service = { name, convention: rng.next() < 0.5 ? 'current' : 'old', database: database ?? name };
+      const language = rng.pick(['java', 'python', 'go', 'nodejs', 'dotnet', ''] as const);
+      const made: Service = {
+        name,
+        language,
+        convention: rng.next() < 0.5 ? 'current' : 'old',
+        database: database ?? name,
+        bindsValues: rng.next() < 0.5,
+        showsTransactions: language === 'go' || language === 'nodejs' || language === '',
+        continuesTraces: rng.next() < 0.4,
+        ...fixed,
+      };
       services.set(name, made);
       return made;
+    },
+    deliver: (sentTrace, sent, consumer, topic, options) => {
+      const identity = sent === undefined ? {} : consumer.continuesTraces ? { parent: sent } : { links: [sent] };
+      const trace = consumer.continuesTraces && sent !== undefined ? sentTrace : new Trace(rng);
+      if (trace !== sentTrace) traces.push(trace);
+      return { trace, got: trace.consume(consumer, topic, { ...options, ...identity }) };
     },
     trace: () => {
       const trace = new Trace(rng);
