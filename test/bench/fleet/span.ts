@@ -209,7 +209,7 @@ function bound(service: Service, text: string): string {
   if (/^(BEGIN|COMMIT|ROLLBACK|PREPARE|XA)/.test(text)) return text;
   let position = 0;
   return text.replace(/'[^']*'|(?<![\w$.])\d+(?![\w.])/g, (value) => {
-    if (value === '1' && /^SELECT 1 /.test(text) && position === 0) return value;
+    if (value === '1' && text.startsWith('SELECT 1 ') && position === 0) return value;
     position += 1;
     return { java: '?', python: '%s', go: `$${position}`, nodejs: `$${position}`, dotnet: `@p${position}`, '': '?' }[service.language];
   });
