@@ -3,7 +3,7 @@ import type { Token } from './sql-tokens.ts';
 
 /** Names that optimistic locking uses. */
 export function isVersionLike(column: string): boolean {
-  return /^(?:version|ver|rev|revision|etag|xmin|rowversion|optlock|generation|epoch|seq_no|_version|updated_at|updatedat|modified_at|last_modified|lastmodified|update_time|updated_on)$|(?:_|lock|row|opt|object|entity)version$|_rev$|_etag$|_lock$/.test(
+  return /^(?:version|version_id|version_no|version_number|ver|rev|revision|etag|xmin|rowversion|optlock|generation|epoch|seq_no|_version|updated_at|updatedat|modified_at|last_modified|lastmodified|update_time|updated_on)$|(?:_|lock|row|opt|object|entity)version$|_rev$|_etag$|_lock$/.test(
     column,
   );
 }
@@ -22,6 +22,7 @@ export interface Assignment {
 /** Assignments of SET clauses of the main statement, those of ON CONFLICT DO UPDATE and ON DUPLICATE KEY UPDATE included. */
 export function assignmentsOf(tokens: readonly Token[], depths: Int32Array, start: number, depth: number): readonly Assignment[] {
   const found: Assignment[] = [];
+  const own = targetNames(tokens, start);
   for (let i = start; i < tokens.length; i += 1) {
     if (depths[i] !== depth) continue;
     const isDuplicate = isWord(tokens[i], 'update') && isWord(tokens[i - 1], 'key');
@@ -30,11 +31,13 @@ export function assignmentsOf(tokens: readonly Token[], depths: Int32Array, star
     while (at < tokens.length) {
       const name = nameAt(tokens, at);
       if (name === undefined || !(isSymbol(tokens[name.next], '=') || isSymbol(tokens[name.next], ':='))) break;
-      const column = name.name.slice(name.name.lastIndexOf('.') + 1);
+      const parts = name.name.split('.');
+      const column = parts.at(-1) ?? '';
+      const qualifier = parts.at(-2);
       const from = name.next + 1;
       let end = from;
       while (end < tokens.length && !(depths[end] === depth && (isSymbol(tokens[end], ',') || isClauseWord(tokens[end])))) end += 1;
-      found.push(assignmentOf(tokens, from, end, column));
+      found.push(assignmentOf(tokens, from, end, column, qualifier === undefined ? own : new Set([...own, qualifier])));
       if (!isSymbol(tokens[end], ',')) break;
       at = end + 1;
     }
@@ -45,13 +48,26 @@ export function assignmentsOf(tokens: readonly Token[], depths: Int32Array, star
 const isClauseWord = (token: Token | undefined): boolean =>
   token?.is === 'word' && (token.text === 'where' || token.text === 'from' || token.text === 'output' || clauseEnds.has(token.text));
 
-function assignmentOf(tokens: readonly Token[], from: number, end: number, column: string): Assignment {
+/** What the written table is called in its own statement: its name and its alias. */
+function targetNames(tokens: readonly Token[], start: number): ReadonlySet<string> {
+  let at = start + 1;
+  while (tokens[at]?.is === 'word' && beforeTarget.has((tokens[at] as Token).text)) at += 1;
+  const name = nameAt(tokens, at);
+  if (name === undefined) return new Set();
+  const alias = tokens[isWord(tokens[name.next], 'as') ? name.next + 1 : name.next];
+  const own = name.name.slice(name.name.lastIndexOf('.') + 1);
+  return new Set(isIdentifier(alias) ? [own, alias.text] : [own]);
+}
+
+const beforeTarget: ReadonlySet<string> = new Set(['into', 'only', 'ignore', 'low_priority', 'delayed', 'high_priority']);
+
+function assignmentOf(tokens: readonly Token[], from: number, end: number, column: string, own: ReadonlySet<string>): Assignment {
   let isRelative = false;
   for (let i = from; i < end; i += 1) {
     const token = tokens[i] as Token;
     if (!isIdentifier(token) || token.text !== column) continue;
-    // EXCLUDED.n and VALUES(n) are the new value, not the old one.
-    if (isSymbol(tokens[i - 1], '.') && (tokens[i - 2]?.text === 'excluded' || tokens[i - 2]?.text === 'new')) continue;
+    // EXCLUDED.n, VALUES(n) and another table's n are the new value, not the old one.
+    if (isSymbol(tokens[i - 1], '.') && !own.has(tokens[i - 2]?.text ?? '')) continue;
     if (isSymbol(tokens[i - 1], '(') && isWord(tokens[i - 2], 'values')) continue;
     if (end - from > 1) isRelative = true;
   }

@@ -2,7 +2,7 @@ import type { Statement } from '../domain/operation.ts';
 import { assignmentsOf, clauseEnds, isRelative, isVersionLike } from './sql-assignments.ts';
 import { type Comparison, comparisonsOf, isValue, type KeySource, sourceOf } from './sql-predicates.ts';
 import { closing, depthsOf, isIdentifier, isSymbol, isWord } from './sql-reading.ts';
-import { tablesOf } from './sql-tables.ts';
+import { deletedTables, tablesOf } from './sql-tables.ts';
 import { dialectOf, type SqlDialect, type Token, tokenizeSql } from './sql-tokens.ts';
 
 /**
@@ -144,19 +144,23 @@ function readOne(tokens: readonly Token[]): Part {
   const first = tokens[start];
   if (first === undefined || first.is !== 'word') return inner ?? nothing;
   const verb = verbOf(tokens, start);
-  const tables = tablesOf(tokens, depths, verb, start, names);
+  const tables =
+    first.text === 'delete'
+      ? withoutAliases(tablesOf(tokens, depths, verb, start, names), tokens, start)
+      : tablesOf(tokens, depths, verb, start, names);
   if (verb !== 'select' && !writes.has(verb)) return { ...nothing, verb, tables: verb === 'ddl' ? tables : [] };
   const where = clauseOf(tokens, depths, start, depth, 'where');
   const assigned = verb === 'update' || verb === 'insert' || verb === 'merge' ? assignmentsOf(tokens, depths, start, depth) : [];
   const compared = where === undefined ? [] : comparisonsOf(tokens, where.start, where.end);
-  const keyed = compared.filter((comparison) => comparison.operator === '=');
+  // What an insert compares is said of the rows that it copies or collides with, not of its own.
+  const keyed = verb === 'insert' ? [] : compared.filter((comparison) => comparison.operator === '=' && comparison.isCertain);
   const keyColumns = [...new Set(keyed.map((comparison) => comparison.column))];
   const assignedColumns = new Set(assigned.map((assignment) => assignment.column));
   const part: Part = {
     verb,
     tables,
     keyColumns,
-    keySources: verb === 'insert' ? insertedKey(tokens, depths, start, depth) : keySourcesOf(keyed),
+    keySources: verb === 'insert' ? insertedKey(tokens, depths, start, depth, tables[0] ?? '') : keySourcesOf(keyed),
     hasVersionPredicate: compared.some(
       (comparison) =>
         (comparison.operator === '=' && isVersionLike(comparison.column)) || (verb === 'update' && assignedColumns.has(comparison.column)),
@@ -172,6 +176,11 @@ function readOne(tokens: readonly Token[]): Part {
   if (inner === undefined || writes.has(verb)) return part;
   // WITH x AS (UPDATE ...) SELECT ...: what the text does is what its writing part does.
   return { ...inner, tables: [...new Set([...inner.tables, ...part.tables])], isLocking: inner.isLocking || part.isLocking };
+}
+
+function withoutAliases(tables: readonly string[], tokens: readonly Token[], start: number): readonly string[] {
+  const aliases = deletedTables(tokens, start);
+  return aliases.size === 0 ? tables : [...new Set(tables.map((table) => aliases.get(table) ?? table))];
 }
 
 /** Skips opening parentheses and a WITH list; gives where the main verb stands, names defined, and a writing part among them. */
@@ -258,8 +267,11 @@ function keySourcesOf(keyed: readonly Comparison[]): readonly KeySource[] {
     .map((comparison) => comparison.value);
 }
 
-/** The value of the first inserted column, or of `id` where it is among them, of a one-row insert. */
-function insertedKey(tokens: readonly Token[], depths: Int32Array, start: number, depth: number): readonly KeySource[] {
+/**
+ * Of a one-row insert the value that names the row: `id`, the one column of ON CONFLICT, or a column that is named for a key. Without a
+ * list of columns it is the first value; a list that names no key has one that the database makes.
+ */
+function insertedKey(tokens: readonly Token[], depths: Int32Array, start: number, depth: number, table: string): readonly KeySource[] {
   const values = tokens.findIndex((token, i) => i > start && depths[i] === depth && (isWord(token, 'values') || isWord(token, 'value')));
   if (values < 0 || !isSymbol(tokens[values + 1], '(')) return [];
   const close = closing(tokens, depths, values + 1);
@@ -269,10 +281,9 @@ function insertedKey(tokens: readonly Token[], depths: Int32Array, start: number
     let open = values - 1;
     while (open > start && !(isSymbol(tokens[open], '(') && depths[open] === depth)) open -= 1;
     const names = tokens.slice(open + 1, values - 1).filter((token) => isIdentifier(token));
-    column = Math.max(
-      0,
-      names.findIndex((token) => token.text === 'id' || token.text === '_id'),
-    );
+    const wanted = [...keyNames, ...keyNamesOf(table), ...conflictColumn(tokens, values)];
+    column = wanted.map((name) => names.findIndex((token) => token.text === name)).find((at) => at >= 0) ?? -1;
+    if (column < 0) return [];
   }
   let at = values + 2;
   for (let skipped = 0; skipped < column && at < close; at += 1) {
@@ -281,6 +292,28 @@ function insertedKey(tokens: readonly Token[], depths: Int32Array, start: number
   const token = tokens[at];
   const isWhole = (depths[at + 1] === depth + 1 && isSymbol(tokens[at + 1], ',')) || at + 1 === close || isSymbol(tokens[at + 1], '::');
   return isValue(token) && isWhole ? [sourceOf(token)] : [];
+}
+
+const keyNames: readonly string[] = ['id', '_id', 'uuid', 'guid'];
+
+/** `order_id`, `orderid` and `orders_id` of `shop.orders`. */
+function keyNamesOf(table: string): readonly string[] {
+  const bare = table.slice(table.lastIndexOf('.') + 1);
+  const one = bare
+    .replace(/ies$/, 'y')
+    .replace(/(s|x|ch|sh)es$/, '$1')
+    .replace(/(?<!s)s$/, '');
+  return [...new Set([one, bare])].flatMap((name) => [`${name}_id`, `${name}id`]);
+}
+
+/** The column that ON CONFLICT (column) is about. */
+function conflictColumn(tokens: readonly Token[], from: number): readonly string[] {
+  for (let i = from; i < tokens.length; i += 1) {
+    if (!isWord(tokens[i], 'conflict') || !isWord(tokens[i - 1], 'on')) continue;
+    const column = tokens[i + 2];
+    return isSymbol(tokens[i + 1], '(') && isIdentifier(column) && isSymbol(tokens[i + 3], ')') ? [column.text] : [];
+  }
+  return [];
 }
 
 /** At any depth: the rows that a subquery locks are locked. */

@@ -101,3 +101,23 @@ export function tablesOf(
   }
   return written === undefined ? found : [written, ...found.filter((name) => name !== written)];
 }
+
+/**
+ * MySQL's `DELETE a, b FROM t AS a JOIN ...` and `DELETE FROM a USING t AS a ...`: where the names after DELETE are aliases of the list that
+ */
+export function deletedTables(tokens: readonly Token[], start: number): ReadonlyMap<string, string> {
+  const isNamedFirst = !isWord(tokens[start + 1], 'from');
+  const list = tokens.findIndex((token, i) => i > start && isWord(token, isNamedFirst ? 'from' : 'using'));
+  const aliases = new Map<string, string>();
+  if (list < 0) return aliases;
+  let at = list + 1;
+  for (; at < tokens.length; at += 1) {
+    const before = tokens[at - 1] as Token;
+    if (at !== list + 1 && !isWord(before, 'join') && !isSymbol(before, ',')) continue;
+    const name = nameAt(tokens, at);
+    if (name === undefined) continue;
+    const alias = tokens[isWord(tokens[name.next], 'as') ? name.next + 1 : name.next];
+    if (isIdentifier(alias)) aliases.set(alias.text, name.name);
+  }
+  return aliases;
+}

@@ -144,10 +144,12 @@ export function tokenizeSql(sql: string, dialect: SqlDialect): readonly Token[] 
         !(text.charCodeAt(stop) === 45 && text.charCodeAt(stop + 1) === 45) &&
         !(text.charCodeAt(stop) === 47 && text.charCodeAt(stop + 1) === 42)
       ) {
-        // `=-1`, `=@p`, `>=:x` : a sign or parameter starts anew.
+        // `=-1`, `=@p`, `=%(x)s`, `=%s`: a sign or parameter starts anew.
         const here = text.charCodeAt(stop);
         if ((here === 45 || here === 43) && !/[~!@#%^&|`?]/.test(text.slice(at, stop))) break;
-        if (here === 64 && isWordStart(text.charCodeAt(stop + 1)) && text.charCodeAt(at) === 61) break;
+        const after = text.charCodeAt(stop + 1);
+        if (here === 64 && isWordStart(after) && text.charCodeAt(at) === 61) break;
+        if (here === 37 && (after === 40 || after === 115) && /[=<>]$/.test(text.slice(at, stop))) break;
         stop += 1;
       }
       push('symbol', text.slice(at, stop));

@@ -1,8 +1,8 @@
-import { astVisitor, parse, type Statement as Ast } from 'pgsql-ast-parser';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Statement } from '../../src/domain/operation.ts';
 import { readStatement, StatementCache } from '../../src/ingest/sql-fingerprint.ts';
+import { byParser } from './sql-oracle.ts';
 
 type Says = Partial<Statement> & { readonly key?: string; readonly keyParameters?: readonly number[] };
 
@@ -42,6 +42,16 @@ const examples: readonly (readonly [string, Says, ('ansi' | 'mysql' | 'mssql')?]
     { tables: ['public.orders'], key: 'a-1', hasOnConflict: true, hasReturning: true, isRelativeUpdate: false },
   ],
   ['INSERT INTO t (id) VALUES (1), (2)', { key: '', keyParameters: [] }],
+  // The database makes the key: the first value is another thing's.
+  ['INSERT INTO orders (customer_id, status) VALUES ($1, $2) RETURNING id', { key: '', keyParameters: [] }],
+  ['INSERT INTO shop.orders (total, order_id) VALUES ($1, $2)', { keyParameters: [1] }],
+  ['INSERT INTO categories (name, category_id) VALUES ($1, $2)', { keyParameters: [1] }],
+  ['INSERT INTO stock (n, sku) VALUES ($1, $2) ON CONFLICT (sku) DO NOTHING', { keyParameters: [1] }],
+  ['INSERT INTO t VALUES ($1, $2)', { keyParameters: [0] }],
+  ['SELECT * FROM t WHERE id = 1 OR id = 2', { keyColumns: [], key: '' }],
+  ["SELECT * FROM t WHERE id = 1 AND (a = 'x' OR a = 'y')", { keyColumns: ['id'], key: '1' }],
+  ['UPDATE t SET version=%(v)s WHERE id=%(id)s AND version=%(old)s', { keyColumns: ['id', 'version'], hasVersionPredicate: true }],
+  ['MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN UPDATE SET n = s.n', { isRelativeUpdate: false }],
   ['REPLACE INTO t (id) VALUES (1)', { verb: 'insert', hasOnConflict: true, key: '1' }, 'mysql'],
   ['INSERT INTO t (a) SELECT a FROM s WHERE z = 1', { tables: ['t', 's'] }],
   ["DELETE FROM a USING b WHERE a.id = b.id AND a.k = 'x;y--'", { verb: 'delete', tables: ['a', 'b'], keyColumns: ['k'], key: 'x;y--' }],
@@ -185,53 +195,3 @@ test('the cache gives the same object for the same text, and is bounded', () => 
   for (let i = 0; i < 100; i += 1) cache.read(`SELECT ${i} FROM t`, 'postgresql');
   expect(cache.read('SELECT 1 FROM t', 'postgresql')).not.toBe(first);
 });
-
-/** The oracle: verb, real tables, and columns compared with `=` to a value in the outermost WHERE. */
-function byParser(sql: string): { readonly verb: string; readonly tables: readonly string[]; readonly keyColumns: readonly string[] } {
-  const statement = parse(sql)[0] as Ast;
-  const tables = new Set<string>();
-  const common = new Set<string>();
-  const add = (name: { readonly name: string; readonly schema?: string }): void =>
-    void tables.add((name.schema === undefined ? name.name : `${name.schema}.${name.name}`).toLowerCase());
-  astVisitor((visit) => ({
-    with: (node) => {
-      for (const bind of node.bind) common.add(bind.alias.name.toLowerCase());
-      visit.super().with(node);
-    },
-    tableRef: (node) => {
-      add(node);
-      visit.super().tableRef(node);
-    },
-    insert: (node) => {
-      add(node.into);
-      visit.super().insert(node);
-    },
-    update: (node) => {
-      add(node.table);
-      visit.super().update(node);
-    },
-    delete: (node) => {
-      add(node.from);
-      visit.super().delete(node);
-    },
-  })).statement(statement);
-  const body = statement.type === 'with' ? statement.in : statement;
-  const columns = new Set<string>();
-  const collect = (expression: unknown): void => {
-    if (typeof expression !== 'object' || expression === null || !('type' in expression) || expression.type !== 'binary') return;
-    const { op, left, right } = expression as unknown as {
-      op: string;
-      left: { type: string; name?: string };
-      right: { type: string; name?: string };
-    };
-    if (op === 'AND') {
-      collect(left);
-      collect(right);
-    } else if (op === '=') {
-      if (left.type === 'ref' && right.type !== 'ref') columns.add((left.name ?? '').toLowerCase());
-      else if (right.type === 'ref' && left.type !== 'ref' && left.type !== 'call') columns.add((right.name ?? '').toLowerCase());
-    }
-  };
-  if ('where' in body) collect(body.where);
-  return { verb: body.type, tables: [...tables].filter((table) => !common.has(table)).toSorted(), keyColumns: [...columns].toSorted() };
-}
