@@ -9,7 +9,9 @@ import { canonicalText, rowDigest } from '../../../src/domain/row-encoding.ts';
 import type { Shape } from '../../../src/domain/row.ts';
 import { DigestSum } from '../../../src/io/replicas/lane-sum.ts';
 import { openReplica } from '../../../src/io/replicas/registry.ts';
+import { isEqualSummary } from '../../../src/detect/localize-sketch.ts';
 import { agreedShape } from '../../../src/runtime/compare.ts';
+import { commonHash } from '../../../src/runtime/compare-sketch.ts';
 import { mariadbAvailable, startMariadb, type TestMariadb } from '../../servers/mariadb.ts';
 import { startPostgres, type TestPostgres } from '../../servers/postgres.ts';
 import { type CorpusPair, type CorpusRow, differing, equal } from './corpus.ts';
@@ -81,7 +83,13 @@ async function areEqual(pair: CorpusPair): Promise<boolean> {
       expect(read?.digest, 'the engine digests as the specification does').toBe(rowDigest(shape, read?.row ?? {}));
     }
     const [left, right] = digests.map((list) => list[0]);
-    return left !== undefined && right !== undefined && isEqualRangeDigest(left, right);
+    const isEqual = left !== undefined && right !== undefined && isEqualRangeDigest(left, right);
+    const hash = await commonHash(shape, connections, signal);
+    if (hash !== undefined) {
+      const [one, two] = await Promise.all(connections.map(({ sketching }) => sketching?.summarize(shape, everyKey, hash, signal)));
+      expect(one !== undefined && two !== undefined && isEqualSummary(one, two), `by the ${hash} hash of sketches`).toBe(isEqual);
+    }
+    return isEqual;
   } finally {
     await Promise.all(connections.map((connection) => connection.close()));
   }

@@ -133,6 +133,9 @@ const differingOf: readonly (readonly [EngineName, string, readonly (readonly [s
       ['0', 'NULL'],
       ['-1', '1'],
       ['9223372036854775807', '9223372036854775806'],
+      // To the engine's own hash functions these are the same (they fold 64 bits, leave out signs, do not tell NaN from Infinity).
+      ['1', '4294967296'],
+      ['4294967297', '0'],
     ],
   ],
   [
@@ -145,6 +148,9 @@ const differingOf: readonly (readonly [EngineName, string, readonly (readonly [s
       ["'NaN'", 'NULL'],
       ["'NaN'", '0'],
       ['1e20', '1e21'],
+      ['12.5', '-12.5'],
+      ["'NaN'", "'Infinity'"],
+      ["'-Infinity'", "'Infinity'"],
     ],
   ],
   [
@@ -183,6 +189,7 @@ const differingOf: readonly (readonly [EngineName, string, readonly (readonly [s
       ["'2026-01-01 00:00:00.000001Z'", "'2026-01-01 00:00:00Z'"],
       ["'2026-01-01 00:00:00Z'", "'2026-01-01 00:00:00+01'"],
       ["'infinity'", "'-infinity'"],
+      ["'2000-01-01 01:11:34.967296Z'", "'2000-01-01 00:00:00.000001Z'"],
     ],
   ],
   [
@@ -206,6 +213,7 @@ const differingOf: readonly (readonly [EngineName, string, readonly (readonly [s
     'time',
     [
       ["'24:00'", "'00:00'"],
+      ["'01:11:34.967296'", "'00:00:00.000001'"],
       ["'12:00:00.1'", "'12:00:00.10001'"],
     ],
   ],
@@ -226,9 +234,18 @@ const differingOf: readonly (readonly [EngineName, string, readonly (readonly [s
       ["'null'", 'NULL'],
       ['\'"1"\'', "'1'"],
       ["'[1,2]'", "'[2,1]'"],
+      ["'[[1]]'", "'[[[[1]]]]'"],
       ["'[]'", "'{}'"],
       ['\'{"a":"1.0"}\'', '\'{"a":"1.00"}\''],
       ['\'{"a":"x\\"1.50"}\'', '\'{"a":"x\\"1.5"}\''],
+    ],
+  ],
+  [
+    'postgres',
+    'int[]',
+    [
+      ["'{1,2,3,4}'", "'{{1,2},{3,4}}'"],
+      ["'{}'", 'NULL'],
     ],
   ],
   [
@@ -323,7 +340,33 @@ const differingOf: readonly (readonly [EngineName, string, readonly (readonly [s
   ['mariadb', 'boolean', [['2', '1']]],
 ];
 
+/** Two columns of one type whose values have changed places: what a hash that may pass its seed through does not see. */
+const swapped: readonly (readonly [string, string, string])[] = [
+  ['float8', '0', '5'],
+  ['numeric', '0', '5'],
+  ['numeric', "'NaN'", '0'],
+  ['bigint', '0', '4294967296'],
+  ['boolean', 'true', 'false'],
+  ['boolean', 'false', 'NULL'],
+  ['int', '0', 'NULL'],
+  ['date', "'epoch'", 'NULL'],
+];
+
 export const differing: readonly CorpusPair[] = [
+  ...swapped.map(([type, a, b]) =>
+    pair(
+      PP,
+      `${type}: ${a} and ${b} against ${b} and ${a}`,
+      [
+        [type, a],
+        [type, b],
+      ],
+      [
+        [type, b],
+        [type, a],
+      ],
+    ),
+  ),
   ...[PP, MM, PM].flatMap((engines) => shifted.map(([left, right]) => texts(engines, left, right))),
   ...[PP, MM, PM].flatMap((engines) => one(engines, 'varchar(100)', differingTexts)),
   ...differingOf.flatMap(([engine, type, rows]) => one([engine, engine], type, rows)),

@@ -29,6 +29,8 @@ export interface Table {
   readonly key: readonly string[];
   readonly shape: Shape;
   readonly serverVersion: number;
+  /** `server_encoding`. */
+  readonly encoding: string;
   readonly isUtf8: boolean;
   readonly hasAlwaysIdentity: boolean;
   /** Rows have system columns: no view, no foreign table. */
@@ -204,6 +206,7 @@ export async function describeTable(collection: Collection, replica: Replica, se
     key: collection.key,
     shape: { key: collection.key, columns: shapeColumns(collection.key, [...columns.values()]) },
     serverVersion: Number(found['version']),
+    encoding: String(found['encoding']),
     isUtf8: found['encoding'] === 'UTF8',
     hasAlwaysIdentity,
     isStored: ['r', 'p', 'm'].includes(String(found['relkind'])),
