@@ -2,17 +2,18 @@
  * Sketches of a set of rows: what travels instead of rows. Each row is an item: a 64-bit key word k, a 64-bit place p that spreads k, and
  * a 32-bit value v from its digest, uniform in [-2^31, 2^31).
  *
- * Summary (one scan, 0.7 kB): count and 128-bit sum of everything; of 256 buckets of p, a 16-bit fingerprint each; of 128, the top of
- * the exact sum of the digests' low lanes, whose squared differences estimate how much differs (a row that one side lacks adds a
- * variance of 1, a changed row 2; after Alon, Matias, Szegedy 1996); of 64, the count modulo 256, whose scatter tells how many rows one
- * side lacks. All of it comes from count and sums a bucket: nothing more to add up than a digest has.
+ * Summary (one scan, 0.7 kB): count and 128-bit sum of everything; of 256 buckets (`slicing.ts`), a 16-bit fingerprint each; of 128,
+ * the top of the exact sum of the digests' low lanes, whose squared differences estimate how much differs (a row that one side lacks
+ * adds a variance of 1, a changed row 2; after Alon, Matias, Szegedy 1996); of 64, the count modulo 256, whose scatter tells how many
+ * rows one side lacks. All of it comes from count and sums a slice: nothing more to add up than a digest has. The fingerprints of the
+ * slices stay with the replica until somebody asks for those of a few buckets.
  *
  * Table (an invertible Bloom lookup table, Goodrich and Mitzenmacher 2011, in linear form): three sub-tables of `cells` cells; an item
  * falls into one cell of each and adds v, v*k_low, v*k_high, k_low and k_high being the 32-bit halves of k. Subtract two replicas'
  * tables: equal rows vanish. A cell that holds one differing key has left d, d*k_low and d*k_high, d being v (lacking) or v - v'
  * (changed): divisions give the key back. So a changed row costs one cell, not two; and a cell with more than one key is recognised by
  * quotients that do not come out even, are no 32 bits, or belong elsewhere: odds of about 2^-60 against a false key. Each key found is
- * taken out of its other cells, until nothing is left (about 1.25 cells a key, more for small tables). 22 bytes a cell.
+ * taken out of its other cells, until nothing is left (about 1.25 cells a key, more for small tables). 21 bytes a cell.
  *
  * `cells` need not be a power of two, and a table folds to any divisor of its cells by adding.
  */
@@ -39,7 +40,7 @@ export interface Summary {
 export interface SketchTable {
   /** Cells of one sub-table. */
   readonly cells: number;
-  /** Modulo 2^48, by sub-table, then cell. */
+  /** Modulo 2^40, by sub-table, then cell. */
   readonly values: BigUint64Array;
   /** Modulo 2^64. */
   readonly lows: BigUint64Array;
@@ -54,14 +55,10 @@ export interface SketchItem {
 }
 
 const MASK_32 = 0xffff_ffffn;
-const MASK_48 = 0xffff_ffff_ffffn;
+const MASK_40 = 0xff_ffff_ffffn;
 const MASK_64 = 0xffff_ffff_ffff_ffffn;
 
-export function bucketOf(place: bigint): number {
-  return Number(place & 255n);
-}
-
-/** The cells of a place, one a sub-table; the bucket's bits are not used, because a scan may have chosen by bucket. */
+/** The cells of a place, one a sub-table, from bits that a slice by place does not fix. */
 export function cellsOf(place: bigint, cells: number): readonly [number, number, number] {
   const low = place & MASK_32;
   const high = (place >> 32n) & MASK_32;
@@ -85,7 +82,7 @@ export function addItem(table: SketchTable, key: bigint, place: bigint, value: b
   const high = ((key >> 32n) & MASK_32) * value;
   for (const [sub, cell] of cellsOf(place, table.cells).entries()) {
     const at = sub * table.cells + cell;
-    table.values[at] = ((table.values[at] ?? 0n) + value) & MASK_48;
+    table.values[at] = ((table.values[at] ?? 0n) + value) & MASK_40;
     table.lows[at] = ((table.lows[at] ?? 0n) + low) & MASK_64;
     table.highs[at] = ((table.highs[at] ?? 0n) + high) & MASK_64;
   }
@@ -94,7 +91,7 @@ export function addItem(table: SketchTable, key: bigint, place: bigint, value: b
 export function subtractTables(a: SketchTable, b: SketchTable): SketchTable {
   const result = emptyTable(a.cells);
   for (let at = 0; at < a.values.length; at += 1) {
-    result.values[at] = ((a.values[at] ?? 0n) - (b.values[at] ?? 0n)) & MASK_48;
+    result.values[at] = ((a.values[at] ?? 0n) - (b.values[at] ?? 0n)) & MASK_40;
     result.lows[at] = ((a.lows[at] ?? 0n) - (b.lows[at] ?? 0n)) & MASK_64;
     result.highs[at] = ((a.highs[at] ?? 0n) - (b.highs[at] ?? 0n)) & MASK_64;
   }
@@ -107,16 +104,16 @@ export function foldTable(table: SketchTable, cells: number): SketchTable {
   for (let at = 0; at < table.values.length; at += 1) {
     const sub = Math.floor(at / table.cells);
     const to = sub * cells + ((at % table.cells) % cells);
-    result.values[to] = ((result.values[to] ?? 0n) + (table.values[at] ?? 0n)) & MASK_48;
+    result.values[to] = ((result.values[to] ?? 0n) + (table.values[at] ?? 0n)) & MASK_40;
     result.lows[to] = ((result.lows[to] ?? 0n) + (table.lows[at] ?? 0n)) & MASK_64;
     result.highs[to] = ((result.highs[to] ?? 0n) + (table.highs[at] ?? 0n)) & MASK_64;
   }
   return result;
 }
 
-const CELL_BYTES = 22;
+export const CELL_BYTES = 21;
 
-/** 22 bytes a cell: value 6, low 8, high 8, big-endian; low and high with 2^63 added, which is what an engine can cast. */
+/** 21 bytes a cell: value 5, low 8, high 8, big-endian; low and high with 2^63 added, which is what an engine can cast. */
 export function parseTable(bytes: Buffer, cells: number): SketchTable {
   if (bytes.length !== cells * SUB_TABLES * CELL_BYTES) throw new RangeError(`a table of ${cells} cells is not ${bytes.length} bytes long`);
   const table = emptyTable(cells);
@@ -124,11 +121,11 @@ export function parseTable(bytes: Buffer, cells: number): SketchTable {
   return table;
 }
 
-/** Sets cell `index` of a table from 22 bytes at `from`. */
+/** Sets cell `index` of a table from 21 bytes at `from`. */
 export function parseCell(bytes: Buffer, from: number, table: SketchTable, index: number): void {
-  table.values[index] = BigInt(bytes.readUIntBE(from, 6));
-  table.lows[index] = bytes.readBigUInt64BE(from + 6) ^ (1n << 63n);
-  table.highs[index] = bytes.readBigUInt64BE(from + 14) ^ (1n << 63n);
+  table.values[index] = BigInt(bytes.readUIntBE(from, 5));
+  table.lows[index] = bytes.readBigUInt64BE(from + 5) ^ (1n << 63n);
+  table.highs[index] = bytes.readBigUInt64BE(from + 13) ^ (1n << 63n);
 }
 
 /** The key words that differ, or undefined where the table is too small for them. `placeOf` gives p of k. Uses up the table. */
@@ -158,7 +155,7 @@ function pureKey(
 ): { readonly key: bigint; readonly place: bigint; readonly value: bigint } | undefined {
   const raw = table.values[at] ?? 0n;
   if (raw === 0n) return undefined;
-  const value = BigInt.asIntN(48, raw);
+  const value = BigInt.asIntN(40, raw);
   const size = value < 0n ? -value : value;
   if (size > MASK_32) return undefined;
   // The products have the sign of the value, and less than 64 bits without it.

@@ -4,16 +4,16 @@
  * at which they were seen. Values travel only for keys that differ.
  */
 import type { Clock } from '../base/clock.ts';
-import { differingRanges, EntrySubtraction } from '../detect/localize.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { Divergence } from '../domain/divergence.ts';
-import { everyKey } from '../domain/key-range.ts';
+import { everyKey, type KeyRange } from '../domain/key-range.ts';
 import { type Key, keyText, type Shape } from '../domain/row.ts';
 import type { ReplicaConnection } from '../io/replicas/replica.ts';
 import { confirmDivergences } from './compare-confirm.ts';
 import { readDivergences } from './compare-keys.ts';
 import { agreedShape } from './compare-shape.ts';
-import { commonHash, sketchDifference, type SketchedKeys } from './compare-sketch.ts';
+import { bucketKeys, differingEntries } from './compare-entries.ts';
+import { commonHash, sketchDifference } from './compare-sketch.ts';
 
 export { agreedShape } from './compare-shape.ts';
 export { compareKeys } from './compare-keys.ts';
@@ -53,10 +53,7 @@ export interface CompareOptions {
   readonly onProgress?: (progress: CompareProgress) => void;
 }
 
-const BUCKETS = 256;
 const KEYS_PER_READ = 1_000;
-/** Keys and digests held while buckets are subtracted: about 300 bytes each. */
-const MAX_HELD_ENTRIES = 400_000;
 /** Differences that wait for confirmation at once; a comparison with more confirms in between. */
 const MAX_WAITING = 20_000;
 
@@ -92,7 +89,7 @@ export async function* compareReplicas(options: CompareOptions): AsyncGenerator<
 
   const { stores, caches } = byRole(connections);
   const found = [
-    differingKeys(shape, stores, signal, tally, progress),
+    differingKeys(shape, stores, everyKey, signal, tally, progress),
     ...caches.map((cache) => cachedKeys(shape, cache, stores, signal, tally, progress)),
   ];
   // A key can differ among the stores and in a cache: it is one divergence.
@@ -173,83 +170,25 @@ async function* cachedKeys(
   }
 }
 
-/** Keys whose digests are not the same on all replicas, in batches. */
+/** Keys whose rows are not the same on all replicas, in batches. */
 async function* differingKeys(
   shape: Shape,
   connections: readonly ReplicaConnection[],
+  range: KeyRange,
   signal: AbortSignal,
   tally: { rounds: number },
   progress: Progress,
 ): AsyncGenerator<readonly Key[]> {
   if (connections.length < 2) return;
-  progress('digests', 0, 1);
+  const options = { shape, connections, signal, tally, progress: (done: number, of: number) => progress('keys', done, of) };
   const hash = await commonHash(shape, connections, signal);
-  const sketched: SketchedKeys =
-    hash === undefined
-      ? await bucketDifference(shape, connections, signal, tally)
-      : await sketchDifference(shape, connections, everyKey, hash, signal, tally);
-  progress('digests', 1, 1);
-  if (sketched.is === 'equal') return;
-  if (sketched.is === 'keys') {
-    yield sketched.keys;
+  if (hash === undefined) {
+    yield* bucketKeys({ ...options, range });
     return;
   }
-  // Entries are chosen by the canonical key digest: buckets of another hash would name the wrong rows, and miss the right ones.
-  const bucketed = hash === 'native' ? await bucketDifference(shape, connections, signal, tally) : sketched;
-  if (bucketed.is === 'too-many') yield* keysOfBuckets(shape, connections, bucketed.buckets, signal, tally, progress);
-}
-
-/** For stores that make no sketches: a digest a bucket. */
-async function bucketDifference(
-  shape: Shape,
-  connections: readonly ReplicaConnection[],
-  signal: AbortSignal,
-  tally: { rounds: number },
-): Promise<SketchedKeys> {
-  tally.rounds += 1;
-  const digests = await Promise.all(connections.map((connection) => connection.digestBuckets(shape, everyKey, BUCKETS, signal)));
-  const buckets = differingRanges(digests);
-  return buckets.length === 0 ? { is: 'equal' } : { is: 'too-many', buckets };
-}
-
-/** Keys and digests of these buckets from every replica, subtracted; as many buckets at a time as memory allows. */
-async function* keysOfBuckets(
-  shape: Shape,
-  connections: readonly ReplicaConnection[],
-  buckets: readonly number[],
-  signal: AbortSignal,
-  tally: { rounds: number },
-  progress: Progress,
-): AsyncGenerator<readonly Key[]> {
-  let pass = buckets;
-  let rest: readonly number[] = [];
-  let done = 0;
-  while (pass.length > 0) {
-    tally.rounds += 1;
-    const subtraction = new EntrySubtraction(shape.key, connections.length);
-    const isFull = await Promise.all(
-      connections.map(async (connection, index) => {
-        for await (const batch of connection.entries(shape, everyKey, { buckets: BUCKETS, only: pass }, signal)) {
-          for (const entry of batch) subtraction.add(index, entry.key, entry.digest);
-          if (subtraction.size > MAX_HELD_ENTRIES && pass.length > 1) return true;
-        }
-        return false;
-      }),
-    );
-    if (isFull.includes(true)) {
-      // Too much differs to hold at once: half the buckets now, the others in a scan of their own.
-      const half = Math.ceil(pass.length / 2);
-      rest = [...pass.slice(half), ...rest];
-      pass = pass.slice(0, half);
-      continue;
-    }
-    done += pass.length;
-    progress('keys', done, buckets.length);
-    yield subtraction.differing();
-    const next = Math.min(rest.length, pass.length);
-    pass = rest.slice(0, next);
-    rest = rest.slice(next);
-  }
+  const sketched = await sketchDifference(shape, connections, range, hash, signal, tally);
+  if (sketched.is === 'keys') yield sketched.keys;
+  if (sketched.is === 'too-many') for (const part of sketched.ranges) yield* differingEntries({ ...options, range: part });
 }
 
 function totals(connections: readonly ReplicaConnection[]): { rowsScanned: number; bytesMoved: number; rowsFetched: number } {

@@ -12,6 +12,7 @@ import type { Collection, Replica } from '../domain/collection.ts';
 import { everyKey } from '../domain/key-range.ts';
 import type { ReplicaConnection } from '../io/replicas/replica.ts';
 import { answerCall } from '../io/replicas/remote/answer-call.ts';
+import { OpenScans } from '../io/replicas/remote/open-scans.ts';
 import { PROTOCOL, type RemoteCall } from '../io/replicas/remote/wire.ts';
 import { sayError } from '../io/telemetry/log.ts';
 
@@ -62,6 +63,7 @@ export async function serveReplica(target: AgentTarget, options: { readonly once
     connections.set(purpose, known);
     return known;
   };
+  const scans = new OpenScans();
   const running = new Map<number, { readonly stop: AbortController; readonly done: Promise<void> }>();
   const ending = new AbortController();
 
@@ -118,6 +120,7 @@ export async function serveReplica(target: AgentTarget, options: { readonly once
         connection: await connection(call.purpose),
         mayLeave: target.mayLeave,
         mayWrite: target.mayWrite,
+        scans,
         signal,
         give,
       });
@@ -176,6 +179,7 @@ export async function serveReplica(target: AgentTarget, options: { readonly once
   } finally {
     await Promise.allSettled([...running.values()].map((one) => one.done));
     ending.abort();
+    await scans.closeAll();
     await Promise.allSettled([...connections.values()].map((one) => one.close()));
   }
 }

@@ -5,6 +5,7 @@ import pg from 'pg';
 import type { Collection, Replica } from '../../src/domain/collection.ts';
 import type { Row } from '../../src/domain/row.ts';
 import { openReplica } from '../../src/io/replicas/registry.ts';
+import { OpenScans } from '../../src/io/replicas/remote/open-scans.ts';
 import { answerCall } from '../../src/io/replicas/remote/answer-call.ts';
 import { type CallChannel, openRemoteReplica } from '../../src/io/replicas/remote/remote.ts';
 import type { ReplicaConnection } from '../../src/io/replicas/replica.ts';
@@ -206,11 +207,19 @@ export async function startAgentStore(): Promise<ReplicaStore> {
 }
 
 function channelTo(connection: ReplicaConnection): CallChannel {
+  const scans = new OpenScans();
   return {
     async *call(_collection, _replica, call, signal) {
       const parts: string[] = [];
       const give = async (part: unknown): Promise<void> => void parts.push(JSON.stringify(part));
-      await answerCall(JSON.parse(JSON.stringify(call)) as typeof call, { connection, mayLeave: true, mayWrite: true, signal, give });
+      await answerCall(JSON.parse(JSON.stringify(call)) as typeof call, {
+        connection,
+        mayLeave: true,
+        mayWrite: true,
+        scans,
+        signal,
+        give,
+      });
       for (const part of parts) yield JSON.parse(part) as unknown;
     },
   };

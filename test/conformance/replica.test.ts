@@ -8,8 +8,9 @@ import { everyKey } from '../../src/domain/key-range.ts';
 import { isCanonical, keyDigest, rowDigest } from '../../src/domain/row-encoding.ts';
 import type { Row, Shape } from '../../src/domain/row.ts';
 import { addItem, emptyTable, peelTable, subtractTables, valueOf } from '../../src/domain/sketch.ts';
+import { everySlice, runsOf, sliceByKey, sliceOf, type Slicing } from '../../src/domain/slicing.ts';
 import { DigestSum, laneSum } from '../../src/io/replicas/lane-sum.ts';
-import type { ReplicaConnection } from '../../src/io/replicas/replica.ts';
+import type { Entry, ReplicaConnection, SketchHash, SketchScan } from '../../src/io/replicas/replica.ts';
 import { mariadbAvailable } from '../servers/mariadb.ts';
 import { redisAvailable } from '../servers/redis.ts';
 import {
@@ -137,44 +138,110 @@ for (const { name, isAvailable, start } of stores) {
       const { sketching } = replica;
       if (sketching === undefined) return context.skip('this store makes no sketches');
       const cells = 11;
-      const buckets = Array.from({ length: 256 }, (_unused, at) => at);
-      const before = await sketching.summarize(shape, everyKey, 'canonical', signal);
+      const scan = async <T>(hash: SketchHash, slicing: Slicing, work: (scan: SketchScan) => Promise<T>): Promise<T> => {
+        const opened = await sketching.scan(shape, everyKey, hash, slicing, signal);
+        try {
+          return await work(opened);
+        } finally {
+          await opened.close();
+        }
+      };
+      const span = await sketching.keySpan(shape, everyKey, signal);
+      expect(span).toEqual({ low: 1n, high: 40n });
+      const narrow = { by: 'key', shift: 2, low: 8n, high: 30n } as const;
+      const hashes = name.startsWith('postgres') ? (['canonical', 'native'] as const) : (['canonical'] as const);
+      const slicings: readonly Slicing[] = [{ by: 'place' }, sliceByKey(1n, 40n), narrow];
+      // Outside of the span that slices are made for: they are found all the same.
+      await store.put(rowOf(-70_000));
+      await store.put(rowOf(900_000));
+      const ids = [...Array.from({ length: 40 }, (_unused, at) => at + 1), -70_000, 900_000];
       const [digest] = await replica.digest(shape, [everyKey], signal);
-      expect({ count: before.count, sum: before.sum }).toEqual(digest);
-      const table = await sketching.table(shape, everyKey, 'canonical', buckets, cells, signal);
-      const expected = emptyTable(cells);
-      for (let id = 1; id <= 40; id += 1) {
-        const place = BigInt(`0x${keyDigest(shape, { id: String(id) }).slice(0, 16)}`);
-        addItem(expected, BigInt(id), place, valueOf(rowDigest(shape, rowOf(id))));
+      for (const hash of hashes) {
+        const placeOf = sketching.placeOf(shape, hash);
+        for (const slicing of slicings) {
+          const what = `${hash} by ${slicing.by}`;
+          await scan(hash, slicing, async (opened) => {
+            const { summary } = opened;
+            if (hash === 'canonical') expect({ count: summary.count, sum: summary.sum }, what).toEqual(digest);
+            // Fingerprints of parts add up to those of their bucket.
+            const buckets = [...summary.fingerprints.keys()];
+            const parts = await opened.refine(buckets, 4);
+            for (const bucket of buckets) {
+              const sum = parts.subarray(bucket * 4, bucket * 4 + 4).reduce((total, part) => total + part, 0);
+              expect(sum & 65535, what).toBe(summary.fingerprints[bucket]);
+            }
+            // The table of some slices holds exactly the rows of those.
+            const chosen = ids.filter((id) => id % 3 === 0);
+            const slices = new Set(
+              chosen.map((id) => sliceOf(slicing, BigInt.asUintN(64, BigInt(id)), placeOf(BigInt.asUintN(64, BigInt(id))))),
+            );
+            const runs = runsOf(
+              [...slices].toSorted((a, b) => a - b),
+              1,
+            );
+            const table = await opened.table(runs, cells);
+            if (hash !== 'canonical') return;
+            const expected = emptyTable(cells);
+            for (const id of ids) {
+              const place = BigInt(`0x${keyDigest(shape, { id: String(id) }).slice(0, 16)}`);
+              const word = BigInt.asUintN(64, BigInt(id));
+              if (slices.has(sliceOf(slicing, word, place))) addItem(expected, word, place, valueOf(rowDigest(shape, rowOf(id))));
+            }
+            expect(table, what).toEqual(expected);
+          });
+        }
       }
-      expect(table).toEqual(expected);
-      for (const hash of name.startsWith('postgres') ? (['canonical', 'native'] as const) : (['canonical'] as const)) {
-        await store.put(rowOf(3));
-        await store.put(rowOf(-5));
-        await store.put(rowOf(8));
-        await store.remove('77');
-        const [one, oneTable] = [
-          await sketching.summarize(shape, everyKey, hash, signal),
-          await sketching.table(shape, everyKey, hash, buckets, cells, signal),
-        ];
-        await store.put(rowOf(3, { note: '' }));
-        await store.remove('-5');
-        await store.put(rowOf(77));
-        await store.put(rowOf(8, { name: null }));
-        const two = await sketching.summarize(shape, everyKey, hash, signal);
-        expect(isEqualSummary(one, two)).toBe(false);
-        const estimate = estimateDifference(one, two);
-        expect(estimate.buckets.length).toBeLessThanOrEqual(4);
-        const full = await sketching.table(shape, everyKey, hash, buckets, cells, signal);
-        const words = peelTable(subtractTables(oneTable, full), sketching.placeOf(shape, hash));
-        // A word past 2^63 is looked for as a negative and as an unsigned key: the second is nobody's here.
-        const located = words === undefined ? [] : await sketching.locate(shape, everyKey, hash, words, signal);
-        const keys = located.filter((key) => key['id'] !== '18446744073709551611');
-        expect(
-          keys.map((key) => Number(key['id'])).toSorted((a, b) => a - b),
-          hash,
-        ).toEqual([-5, 3, 8, 77]);
+      for (const hash of hashes) {
+        for (const slicing of slicings) {
+          await store.put(rowOf(3));
+          await store.put(rowOf(-5));
+          await store.put(rowOf(8));
+          await store.remove('77');
+          const [one, oneTable] = await scan(hash, slicing, async (opened) => [
+            opened.summary,
+            await opened.table(everySlice(slicing), cells),
+          ]);
+          await store.put(rowOf(3, { note: '' }));
+          await store.remove('-5');
+          await store.put(rowOf(77));
+          await store.put(rowOf(8, { name: null }));
+          const [two, full] = await scan(hash, slicing, async (opened) => [opened.summary, await opened.table(everySlice(slicing), cells)]);
+          expect(isEqualSummary(one, two)).toBe(false);
+          expect(estimateDifference(one, two).buckets.length).toBeLessThanOrEqual(4);
+          const words = peelTable(subtractTables(oneTable, full), sketching.placeOf(shape, hash));
+          // A word past 2^63 is looked for as a negative and as an unsigned key: the second is nobody's here.
+          const located = words === undefined ? [] : await sketching.locate(shape, everyKey, hash, words, signal);
+          const keys = located.filter((key) => key['id'] !== '18446744073709551611');
+          expect(
+            keys.map((key) => Number(key['id'])).toSorted((a, b) => a - b),
+            hash,
+          ).toEqual([-5, 3, 8, 77]);
+        }
       }
+    });
+
+    test('a scan stays in its snapshot until it is closed', async (context) => {
+      const { sketching } = replica;
+      if (sketching === undefined) return context.skip('this store makes no sketches');
+      const slicing = sliceByKey(1n, 40n);
+      const opened = await sketching.scan(shape, everyKey, 'canonical', slicing, signal);
+      const before = await opened.table(everySlice(slicing), 11);
+      await store.put(rowOf(4, { note: 'changed meanwhile' }));
+      expect(await opened.table(everySlice(slicing), 11)).toEqual(before);
+      await opened.close();
+      const again = await sketching.scan(shape, everyKey, 'canonical', slicing, signal);
+      expect(await again.table(everySlice(slicing), 11)).not.toEqual(before);
+      await again.close();
+    });
+
+    test('entries in order are all entries, ascending by key as a range has it', async (context) => {
+      if (replica.entriesInOrder === undefined) return context.skip('this store has no order');
+      await store.put(rowOf(-5));
+      await store.put(rowOf(1_000));
+      const found: Entry[] = [];
+      for await (const batch of replica.entriesInOrder(shape, { after: { id: '-5' }, upTo: { id: '1000' } }, signal)) found.push(...batch);
+      expect(found.map((entry) => entry.key['id'])).toEqual([...Array.from({ length: 40 }, (_unused, at) => String(at + 1)), '1000']);
+      expect(found[2]?.digest).toBe(rowDigest(shape, rowOf(3)));
     });
 
     test('a reader that leaves early leaves a usable connection', async () => {

@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { createRng, type Rng } from '../../src/base/rng.ts';
-import { cellsFor, estimateDifference } from '../../src/detect/localize-sketch.ts';
+import { cellsFor, differingRuns, estimateDifference, keysOfTable, partsFor } from '../../src/detect/localize-sketch.ts';
 import {
   addItem,
-  bucketOf,
   emptyTable,
   foldTable,
   peelTable,
@@ -12,6 +11,7 @@ import {
   subtractTables,
   type Summary,
 } from '../../src/domain/sketch.ts';
+import { bucketOfSlice, sliceOf } from '../../src/domain/slicing.ts';
 
 const word = (random: Rng): bigint => (BigInt(random.int(2 ** 32)) << 32n) | BigInt(random.int(2 ** 32));
 const value = (random: Rng): bigint => BigInt(random.int(2 ** 32)) - 0x8000_0000n;
@@ -52,7 +52,7 @@ describe('sketch tables', () => {
     let failed = 0;
     for (let seed = 0; seed < 200; seed += 1) {
       const keys = 1 + (seed % 40) * 5;
-      const { a, b, differing } = tables(`peel ${seed}`, cellsFor(keys, 0), 50, keys);
+      const { a, b, differing } = tables(`peel ${seed}`, cellsFor(keys), 50, keys);
       const found = peelTable(subtractTables(a, b), same);
       if (found === undefined) failed += 1;
       else expect(new Set(found)).toEqual(differing);
@@ -74,12 +74,45 @@ describe('sketch tables', () => {
   });
 });
 
+test('a table that could not be peeled says how much larger the next must be', () => {
+  for (const keys of [40, 150, 600]) {
+    let madeFor = 5;
+    for (let attempt = 0; ; attempt += 1) {
+      expect(attempt, `${keys} keys`).toBeLessThan(7);
+      const { a, b, differing } = tables(`grow ${keys}`, cellsFor(madeFor), 20, keys);
+      const subtracted = subtractTables(a, b);
+      const next = keysOfTable(subtracted, madeFor);
+      const found = peelTable(subtracted, same);
+      if (found !== undefined) {
+        expect(new Set(found)).toEqual(differing);
+        // What is spent on a table that is larger than need be.
+        expect(madeFor).toBeLessThan(keys * 2);
+        break;
+      }
+      madeFor = next;
+    }
+  }
+});
+
+test('few differences in many slices are narrowed down, where fingerprints cost less than what follows', () => {
+  const slicing = { by: 'key', shift: 9, low: 1n, high: 4_000_000n } as const;
+  expect(partsFor(slicing, 10, 10)).toBe(1);
+  expect(partsFor(slicing, 82, 100)).toBe(4);
+  expect(partsFor(slicing, 250, 1_000)).toBe(16);
+  expect(partsFor(slicing, 256, 25_000)).toBe(1);
+  const parts = (list: readonly number[]): Uint16Array => Uint16Array.from(list);
+  expect(differingRuns(slicing, [3, 9], 4, [parts([1, 2, 3, 4, 5, 6, 7, 8]), parts([1, 0, 0, 4, 5, 6, 7, 9])])).toEqual([
+    { from: 3 * 32 + 8, to: 3 * 32 + 24 },
+    { from: 9 * 32 + 24, to: 9 * 32 + 32 },
+  ]);
+});
+
 function summary(rows: ReadonlyMap<bigint, bigint>): Summary {
   const fingerprints = new Uint16Array(256);
   const sums = Array.from({ length: 128 }, () => 0n);
   const counts = new Uint8Array(64);
   for (const [key, digest] of rows) {
-    const bucket = bucketOf(key);
+    const bucket = bucketOfSlice({ by: 'place' }, sliceOf({ by: 'place' }, key, key));
     fingerprints[bucket] = (fingerprints[bucket] ?? 0) + Number(digest & 0xffffn);
     sums[bucket % 128] = (sums[bucket % 128] ?? 0n) + BigInt.asIntN(64, digest);
     counts[bucket % 64] = (counts[bucket % 64] ?? 0) + 1;

@@ -1,18 +1,23 @@
 import { expect, test } from 'vitest';
 import { everyKey } from '../../src/domain/key-range.ts';
 import type { Shape } from '../../src/domain/row.ts';
-import { addItem, bucketOf, emptyTable } from '../../src/domain/sketch.ts';
+import { addItem, emptyTable } from '../../src/domain/sketch.ts';
+import { bucketOfSlice, sliceOf, slicesIn, type Slicing } from '../../src/domain/slicing.ts';
 import type { ReplicaConnection, Sketching } from '../../src/io/replicas/replica.ts';
 import { sketchDifference } from '../../src/runtime/compare-sketch.ts';
 
 const shape: Shape = { key: ['id'], columns: [{ name: 'id', type: 'int', nullable: false }] };
 
-/** Rows in memory: key word -> low lane of the digest. Places are the key words themselves. */
+const byPlace: Slicing = { by: 'place' };
+const bucketOf = (key: bigint): number => bucketOfSlice(byPlace, sliceOf(byPlace, key, key));
+
+/** Rows in memory: key word -> low lane of the digest. Places are the key words themselves. `asked`: slices of each table. */
 function store(rows: ReadonlyMap<bigint, bigint>): { readonly connection: ReplicaConnection; readonly asked: number[] } {
   const asked: number[] = [];
   const sketching: Sketching = {
     family: () => Promise.resolve('memory'),
-    summarize: () => {
+    keySpan: () => Promise.resolve(undefined),
+    scan: () => {
       const fingerprints = new Uint16Array(256);
       let sum = 0n;
       for (const [key, low] of rows) {
@@ -20,18 +25,25 @@ function store(rows: ReadonlyMap<bigint, bigint>): { readonly connection: Replic
         sum = BigInt.asUintN(64, sum + low);
       }
       return Promise.resolve({
-        count: rows.size,
-        sum: sum.toString(16).padStart(32, '0'),
-        fingerprints,
-        spreads: new Uint8Array(128),
-        counts: new Uint8Array(64),
+        summary: {
+          count: rows.size,
+          sum: sum.toString(16).padStart(32, '0'),
+          fingerprints,
+          spreads: new Uint8Array(128),
+          counts: new Uint8Array(64),
+        },
+        refine: () => Promise.reject(new Error('so few buckets are not worth it')),
+        table: (runs, cells) => {
+          asked.push(slicesIn(runs));
+          const table = emptyTable(cells);
+          for (const [key, low] of rows) {
+            const slice = sliceOf(byPlace, key, key);
+            if (runs.some((run) => run.from <= slice && slice < run.to)) addItem(table, key, key, (low & 0xffff_ffffn) - 0x8000_0000n);
+          }
+          return Promise.resolve(table);
+        },
+        close: () => Promise.resolve(),
       });
-    },
-    table: (_shape, _range, _hash, buckets, cells) => {
-      asked.push(buckets.length);
-      const table = emptyTable(cells);
-      for (const [key, low] of rows) if (buckets.includes(bucketOf(key))) addItem(table, key, key, (low & 0xffff_ffffn) - 0x8000_0000n);
-      return Promise.resolve(table);
     },
     placeOf: () => (key) => key,
     locate: (_shape, _range, _hash, words) => Promise.resolve(words.map((word) => ({ id: word.toString() }))),
@@ -66,7 +78,7 @@ test('only the buckets whose fingerprints differ are looked into', async () => {
   changed.set(key, 12345n);
   const { result, asked } = await difference(rows(), changed);
   expect(result).toEqual({ is: 'keys', keys: [{ id: key.toString() }] });
-  expect(asked).toEqual([1]);
+  expect(asked).toEqual([8]);
 });
 
 test('a bucket whose fingerprint stays the same though it differs is found all the same', async () => {
@@ -77,7 +89,7 @@ test('a bucket whose fingerprint stays the same though it differs is found all t
   changed.set(seen, 12345n);
   changed.set(hidden, (changed.get(hidden) ?? 0n) + 0x10000n);
   const { result, asked } = await difference(rows(), changed);
-  expect(asked).toEqual([1, 256]);
+  expect(asked).toEqual([8, 2048]);
   expect(result.is === 'keys' ? new Set(result.keys.map((key) => key['id'])) : result).toEqual(
     new Set([seen.toString(), hidden.toString()]),
   );
@@ -88,6 +100,6 @@ test('a difference that no fingerprint shows is found by the sum of everything',
   const [, hidden = 0n] = changed.keys();
   changed.set(hidden, (changed.get(hidden) ?? 0n) + 0x10000n);
   const { result, asked } = await difference(rows(), changed);
-  expect(asked).toEqual([256]);
+  expect(asked).toEqual([2048]);
   expect(result).toEqual({ is: 'keys', keys: [{ id: hidden.toString() }] });
 });

@@ -5,6 +5,7 @@ import type { Effect } from '../../domain/effect.ts';
 import type { KeyRange } from '../../domain/key-range.ts';
 import type { Key, Row, Shape } from '../../domain/row.ts';
 import type { SketchTable, Summary } from '../../domain/sketch.ts';
+import type { SliceRun, Slicing } from '../../domain/slicing.ts';
 
 /** What became of a batch of effects on the target. All of them, or none. */
 export type ApplyResult =
@@ -44,20 +45,24 @@ export type SketchHash = 'native' | 'canonical';
 export interface Sketching {
   /** Replicas with the same text here have the same native hash for this shape; 'none': no sketches of this shape are made here. */
   family(shape: Shape, signal: AbortSignal): Promise<string>;
-  summarize(shape: Shape, range: KeyRange, hash: SketchHash, signal: AbortSignal): Promise<Summary>;
-  /** A table of the rows in these buckets of a summary. */
-  table(
-    shape: Shape,
-    range: KeyRange,
-    hash: SketchHash,
-    buckets: readonly number[],
-    cells: number,
-    signal: AbortSignal,
-  ): Promise<SketchTable>;
+  /** The lowest and highest key of the range, where the key is one integer that an index orders; undefined otherwise. */
+  keySpan(shape: Shape, range: KeyRange, signal: AbortSignal): Promise<{ readonly low: bigint; readonly high: bigint } | undefined>;
+  /** Scans the range in a snapshot that stays until the scan is closed. */
+  scan(shape: Shape, range: KeyRange, hash: SketchHash, slicing: Slicing, signal: AbortSignal): Promise<SketchScan>;
   /** p of a key word, for peeling. */
   placeOf(shape: Shape, hash: SketchHash): (key: bigint) => bigint;
   /** The keys that this replica holds behind key words. */
   locate(shape: Shape, range: KeyRange, hash: SketchHash, words: readonly bigint[], signal: AbortSignal): Promise<readonly Key[]>;
+}
+
+/** One scanned range of one replica. Calls come one after the other; the caller closes it. */
+export interface SketchScan {
+  readonly summary: Summary;
+  /** Fingerprints of the parts (a power of two, at most the slices of a bucket) of each of these buckets, in order. */
+  refine(buckets: readonly number[], parts: number): Promise<Uint16Array>;
+  /** A table of the rows in these slices. */
+  table(runs: readonly SliceRun[], cells: number): Promise<SketchTable>;
+  close(): Promise<void>;
 }
 
 /** What a connector has moved and looked at since it was opened. */
@@ -89,6 +94,8 @@ export interface ReplicaConnection {
   readonly sketching?: Sketching;
   /** Keys and row digests of the chosen buckets of the range, in batches, in no particular order. */
   entries(shape: Shape, range: KeyRange, choice: BucketChoice, signal: AbortSignal): AsyncIterable<readonly Entry[]>;
+  /** All entries of the range in key order, in batches; absent where the store has no order. */
+  readonly entriesInOrder?: (shape: Shape, range: KeyRange, signal: AbortSignal) => AsyncIterable<readonly Entry[]>;
   /** The rows of `keys` that exist. */
   readRows(shape: Shape, keys: readonly Key[], signal: AbortSignal): Promise<readonly ReadRow[]>;
   /**

@@ -11,7 +11,7 @@ import { DigestSum } from '../../../src/io/replicas/lane-sum.ts';
 import { openReplica } from '../../../src/io/replicas/registry.ts';
 import { isEqualSummary } from '../../../src/detect/localize-sketch.ts';
 import { agreedShape } from '../../../src/runtime/compare.ts';
-import { commonHash } from '../../../src/runtime/compare-sketch.ts';
+import { commonHash, commonSlicing } from '../../../src/runtime/compare-sketch.ts';
 import { mariadbAvailable, startMariadb, type TestMariadb } from '../../servers/mariadb.ts';
 import { startPostgres, type TestPostgres } from '../../servers/postgres.ts';
 import { type CorpusPair, type CorpusRow, differing, equal } from './corpus.ts';
@@ -86,7 +86,11 @@ async function areEqual(pair: CorpusPair): Promise<boolean> {
     const isEqual = left !== undefined && right !== undefined && isEqualRangeDigest(left, right);
     const hash = await commonHash(shape, connections, signal);
     if (hash !== undefined) {
-      const [one, two] = await Promise.all(connections.map(({ sketching }) => sketching?.summarize(shape, everyKey, hash, signal)));
+      const sketchers = connections.flatMap(({ sketching }) => (sketching === undefined ? [] : [sketching]));
+      const slicing = await commonSlicing(shape, sketchers, everyKey, signal);
+      const scans = await Promise.all(sketchers.map((sketching) => sketching.scan(shape, everyKey, hash, slicing, signal)));
+      const [one, two] = scans.map((scan) => scan.summary);
+      await Promise.all(scans.map((scan) => scan.close()));
       expect(one !== undefined && two !== undefined && isEqualSummary(one, two), `by the ${hash} hash of sketches`).toBe(isEqual);
     }
     return isEqual;

@@ -4,13 +4,14 @@ import type { Collection, Replica } from '../../../domain/collection.ts';
 import type { Position } from '../../../domain/divergence.ts';
 import { ChangedSinceRead } from '../changed-since-read.ts';
 import { handOver } from '../hand-over.ts';
+import { hold } from '../hold.ts';
 import type { ReplicaConnection, ReplicaCounters } from '../replica.ts';
 import { canonicalPlace } from '../key-word.ts';
 import { applyEffects } from './apply.ts';
 import { needsClient } from './canonical-sql.ts';
 import { describeTable, type Table } from './describe.ts';
 import { digestBuckets, readEntries, readRows } from './scan.ts';
-import { locateKeys, sketchTable, summarize } from './sketch.ts';
+import { keySpan, locateKeys, refine, sketchTable, summarize } from './sketch.ts';
 import { openSessionPool, type Session } from './session.ts';
 
 const SNAPSHOT = ['SET TRANSACTION ISOLATION LEVEL REPEATABLE READ', 'START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY'];
@@ -58,14 +59,20 @@ export function openMysqlReplica(collection: Collection, replica: Replica): Repl
         await pool.use(signal, tableOf);
         return needsClient(shape) ? 'none' : `canonical:${replica.id}`;
       },
-      summarize: (shape, range, _hash, signal) =>
-        pool.transaction(signal, SNAPSHOT, async (session) => {
-          const summary = await summarize(session, await tableOf(session), shape, range);
-          counters.rowsScanned += summary.count;
-          return summary;
-        }),
-      table: (shape, range, _hash, buckets, cells, signal) =>
-        pool.transaction(signal, SNAPSHOT, async (session) => sketchTable(session, await tableOf(session), shape, range, buckets, cells)),
+      keySpan: (shape, range, signal) => pool.use(signal, async (session) => keySpan(session, await tableOf(session), shape, range)),
+      scan: async (shape, range, _hash, slicing, signal) => {
+        const held = await hold<Session>((use) => pool.transaction(signal, SNAPSHOT, use));
+        const table = await held.call(tableOf);
+        const scanned = { table, shape, range, slicing };
+        const summary = await held.call((session) => summarize(session, scanned));
+        counters.rowsScanned += summary.count;
+        return {
+          summary,
+          refine: (buckets, parts) => held.call((session) => refine(session, slicing, buckets, parts)),
+          table: (runs, cells) => held.call((session) => sketchTable(session, { ...scanned, runs }, cells)),
+          close: held.close,
+        };
+      },
       placeOf: canonicalPlace,
       locate: (shape, range, _hash, words, signal) =>
         pool.use(signal, async (session) => locateKeys(session, await tableOf(session), shape, range, words)),
@@ -74,6 +81,12 @@ export function openMysqlReplica(collection: Collection, replica: Replica): Repl
       handOver(async (give) => {
         await pool.transaction(signal, SNAPSHOT, async (session) => {
           for await (const batch of readEntries(session, await tableOf(session), shape, range, choice)) await give(batch);
+        });
+      }),
+    entriesInOrder: (shape, range, signal) =>
+      handOver(async (give) => {
+        await pool.transaction(signal, SNAPSHOT, async (session) => {
+          for await (const batch of readEntries(session, await tableOf(session), shape, range, 'in-order')) await give(batch);
         });
       }),
     readRows: (shape, keys, signal) =>

@@ -91,14 +91,16 @@ export async function* readEntries(
   table: Table,
   shape: Shape,
   range: KeyRange,
-  choice: BucketChoice,
+  choice: BucketChoice | 'in-order',
 ): AsyncGenerator<readonly Entry[]> {
-  const where = rangeWhere(table, shape, range);
-  const only = choice.only === undefined ? undefined : new Set(choice.only);
+  const { buckets, only: list } = choice === 'in-order' ? { buckets: 1, only: undefined } : choice;
+  const ranged = rangeWhere(table, shape, range);
+  const where = choice === 'in-order' ? { sql: `${ranged.sql} ${keyOrder(table, shape)}`, values: ranged.values } : ranged;
+  const only = list === undefined ? undefined : new Set(list);
   let batch: Entry[] = [];
   for await (const entry of needsClient(shape)
-    ? entriesHere(session, table, shape, where, choice.buckets)
-    : entriesThere(session, table, shape, where, choice)) {
+    ? entriesHere(session, table, shape, where, buckets)
+    : entriesThere(session, table, shape, where, list === undefined ? { buckets } : { buckets, only: list })) {
     if (entry.bucket !== undefined && only?.has(entry.bucket) === false) continue;
     batch.push({ key: entry.key, digest: entry.digest });
     if (batch.length === BATCH_ROWS) {
@@ -107,6 +109,16 @@ export async function* readEntries(
     }
   }
   if (batch.length > 0) yield batch;
+}
+
+/** ORDER BY for the order that {@link rangeWhere} has. LIMIT keeps the server from dropping the order of a derived table. */
+function keyOrder(table: Table, shape: Shape): string {
+  const terms = shape.key.map((name) => {
+    const column = tableColumn(table, name);
+    const type = typeOf(shape, name);
+    return column.type === type && naturallyOrdered.has(type) ? `t.${column.sql}` : `CAST(${canonicalExpression(column, type)} AS BINARY)`;
+  });
+  return `ORDER BY ${terms.join(', ')} LIMIT 18446744073709551615`;
 }
 
 interface PlacedEntry extends Entry {

@@ -127,12 +127,17 @@ function lane(table: Table, digest: string, index: 0 | 1): string {
  * A derived table with each row's canonical texts as c0, c1 ... (shape order). OFFSET 0 keeps the planner from computing a text twice
  * where it is used twice (its length and itself); where such texts cost nothing to make, the extra node would cost more.
  */
-export function textsFrom(table: Table, shape: Shape, where: string, more = ''): string {
+export function textsFrom(
+  table: Table,
+  shape: Shape,
+  where: string,
+  { more = '', from = `${table.sql} t` }: { readonly more?: string; readonly from?: string } = {},
+): string {
   const texts = shape.columns.map((column, at) => `${canonicalExpression(tableColumn(table, column.name), column.type, 't.')} AS c${at}`);
   const isCheap = shape.columns.every(
     (column) => closedTypes.has(column.type) || (column.type === 'text' && cheapTexts.has(tableColumn(table, column.name).base)),
   );
-  return `(SELECT ${texts.join(', ')}${more} FROM ${table.sql} t ${where} ${isCheap ? '' : 'OFFSET 0'}) s`;
+  return `(SELECT ${texts.join(', ')}${more} FROM ${from} ${where} ${isCheap ? '' : 'OFFSET 0'}) s`;
 }
 
 /** Types whose text is the value itself. */

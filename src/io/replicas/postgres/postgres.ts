@@ -4,6 +4,7 @@ import type { Collection, Replica } from '../../../domain/collection.ts';
 import type { Shape } from '../../../domain/row.ts';
 import { ChangedSinceRead } from '../changed-since-read.ts';
 import { handOver } from '../hand-over.ts';
+import { hold } from '../hold.ts';
 import type { ReplicaConnection, ReplicaCounters } from '../replica.ts';
 import { applyEffects } from './apply.ts';
 import { describeTable, type Table } from './describe.ts';
@@ -11,7 +12,7 @@ import { hasPassedPosition, readPosition } from './position.ts';
 import { readRows } from './read-rows.ts';
 import { digestBuckets, digestRange, readEntries } from './scan.ts';
 import { nativeFamily } from './native-hash.ts';
-import { locateKeys, placeOfKeyWord, sketchTable, summarize } from './sketch.ts';
+import { keySpan, locateKeys, placeOfKeyWord, refine, sketchTable, summarize } from './sketch.ts';
 import { openSessionPool, type Session } from './session.ts';
 
 const READ_ONLY = 'ISOLATION LEVEL REPEATABLE READ READ ONLY';
@@ -62,14 +63,20 @@ export function openPostgresReplica(collection: Collection, replica: Replica): R
 
     sketching: {
       family: (shape, signal) => pool.use(signal, async (session) => nativeFamily(await tableOf(session), shape)),
-      summarize: (shape, range, hash, signal) =>
-        pool.use(signal, async (session) => {
-          const summary = await summarize(session, await tableOf(session), shape, range, hash);
-          counters.rowsScanned += summary.count;
-          return summary;
-        }),
-      table: (shape, range, hash, buckets, cells, signal) =>
-        pool.use(signal, async (session) => sketchTable(session, await tableOf(session), shape, range, hash, buckets, cells)),
+      keySpan: (shape, range, signal) => pool.use(signal, async (session) => keySpan(session, await tableOf(session), shape, range)),
+      scan: async (shape, range, hash, slicing, signal) => {
+        const held = await hold<Session>((use) => pool.transaction(signal, READ_ONLY, use));
+        const table = await held.call(tableOf);
+        const scanned = { table, shape, range, hash, slicing };
+        const summary = await held.call((session) => summarize(session, scanned));
+        counters.rowsScanned += summary.count;
+        return {
+          summary,
+          refine: (buckets, parts) => held.call((session) => refine(session, slicing, buckets, parts)),
+          table: (runs, cells) => held.call((session) => sketchTable(session, { ...scanned, runs }, cells)),
+          close: held.close,
+        };
+      },
       placeOf: placeOfKeyWord,
       locate: (shape, range, hash, words, signal) =>
         pool.use(signal, async (session) => locateKeys(session, await tableOf(session), shape, range, hash, words)),
@@ -85,6 +92,13 @@ export function openPostgresReplica(collection: Collection, replica: Replica): R
         });
       });
     },
+
+    entriesInOrder: (shape, range, signal) =>
+      handOver((give) =>
+        pool.transaction(signal, READ_ONLY, async (session) => {
+          for await (const batch of readEntries(session, await tableOf(session), shape, range, 'in-order')) await give(batch);
+        }),
+      ),
 
     readRows: (shape, keys, signal) =>
       keys.length === 0

@@ -18,7 +18,7 @@ export async function readRows(session: Session, table: Table, shape: Shape, key
     // The transaction that wrote this version of the row: another write, another number, even where it wrote the same values.
     const stamp = table.isStored ? ', t.xmin::text AS stamp' : ", '' AS stamp";
     const rows = await session.query(
-      `SELECT ${[...columns, ...keyTexts].join(', ')}, stamp, ${rowDigestExpression(table, shape)} AS digest FROM ${textsFrom(table, shape, `, ${wanted(shape.key.length)} WHERE ${keyMatch(table, shape)} ${lock}`, stamp)}`,
+      `SELECT ${[...columns, ...keyTexts].join(', ')}, stamp, ${rowDigestExpression(table, shape)} AS digest FROM ${textsFrom(table, shape, `, ${wanted(shape.key.length)} WHERE ${keyMatch(table, shape)} ${lock}`, { more: stamp })}`,
       keyParameters(shape, batch),
     );
     for (const row of rows) {

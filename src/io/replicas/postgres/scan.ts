@@ -86,15 +86,18 @@ export async function* readEntries(
   table: Table,
   shape: Shape,
   range: KeyRange,
-  choice: BucketChoice,
+  choice: BucketChoice | 'in-order',
 ): AsyncGenerator<readonly Entry[]> {
   const where = rangeWhere(table, shape, range, 2);
   const keys = shape.key.map((name, at) => `c${shape.columns.findIndex((column) => column.name === name)} AS k${at}`);
-  const chosen = choice.only === undefined ? '$1::bigint[] IS NULL' : `${bucketOf(table, shape, choice.buckets)} = ANY ($1::bigint[])`;
+  const only = choice === 'in-order' ? undefined : choice.only;
+  const chosen =
+    choice === 'in-order' || only === undefined ? '$1::bigint[] IS NULL' : `${bucketOf(table, shape, choice.buckets)} = ANY ($1::bigint[])`;
+  const order = choice === 'in-order' ? keyOrder(table, shape) : { inside: '', outside: '' };
   await session.query(
     `DECLARE entries NO SCROLL CURSOR FOR
-     SELECT ${keys.join(', ')}, ${rowDigestExpression(table, shape)} AS digest FROM ${textsFrom(table, shape, where.sql)} WHERE ${chosen}`,
-    [choice.only ?? null, ...where.values],
+     SELECT ${keys.join(', ')}, ${rowDigestExpression(table, shape)} AS digest FROM ${textsFrom(table, shape, `${where.sql} ${order.inside}`)} WHERE ${chosen} ${order.outside}`,
+    [only ?? null, ...where.values],
   );
   for (;;) {
     const rows = await session.query(`FETCH ${BATCH_ROWS} FROM entries`);
@@ -103,6 +106,26 @@ export async function* readEntries(
     if (rows.length < BATCH_ROWS) break;
   }
   await session.query('CLOSE entries');
+}
+
+/**
+ * ORDER BY for the order that {@link rangeWhere} has. By the columns where an index may serve it; by the text, of which the server has
+ * no index, after the rest of the row is a digest: what is sorted is short.
+ */
+function keyOrder(table: Table, shape: Shape): { readonly inside: string; readonly outside: string } {
+  const parts = shape.key.map((name, at) => {
+    const column = tableColumn(table, name);
+    const isPlain = column.type === shape.columns[at]?.type && column.type !== 'text';
+    return { isPlain, inside: `t.${column.sql}` };
+  });
+  if (parts.every((part) => part.isPlain)) return { inside: `ORDER BY ${parts.map((part) => part.inside).join(', ')}`, outside: '' };
+  const casts: Readonly<Record<string, string>> = { int: '::numeric', numeric: '::numeric', float: '::float8' };
+  const terms = parts.map((_part, at) => {
+    const type = shape.columns[at]?.type ?? 'text';
+    if (type === 'date' || type === 'timestamp' || type === 'timestamptz') return `c${at}::${type}`;
+    return casts[type] === undefined ? `c${at} COLLATE "C"` : `c${at}${casts[type]}`;
+  });
+  return { inside: '', outside: `ORDER BY ${terms.join(', ')}` };
 }
 
 export function keyOf(shape: Shape, row: Record<string, unknown>): Key {

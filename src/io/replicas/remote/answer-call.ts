@@ -9,6 +9,8 @@ import type { BucketChoice, ReadRow, ReplicaConnection, SketchHash } from '../re
 import type { KeyRange } from '../../../domain/key-range.ts';
 import type { Key, Row, Shape } from '../../../domain/row.ts';
 import type { Position } from '../../../domain/divergence.ts';
+import type { SliceRun, Slicing } from '../../../domain/slicing.ts';
+import type { OpenScans } from './open-scans.ts';
 import { pack, type RemoteCall, unpack } from './wire.ts';
 
 export interface AnswerOptions {
@@ -17,6 +19,8 @@ export interface AnswerOptions {
   readonly mayLeave: boolean;
   /** Whether effects may be executed here. */
   readonly mayWrite: boolean;
+  /** Scans that stay open between calls. */
+  readonly scans: OpenScans;
   readonly signal: AbortSignal;
   /** Takes one part of the answer; waits while the service has not read the last ones. */
   give(part: unknown): Promise<void>;
@@ -48,6 +52,11 @@ export async function answerCall(call: RemoteCall, options: AnswerOptions): Prom
     case 'entries':
       for await (const batch of connection.entries(shape, args[1] as KeyRange, args[2] as BucketChoice, signal)) await give(pack(batch));
       return;
+    case 'entriesInOrder':
+      if (connection.entriesInOrder === undefined)
+        throw new Failure('no-order', `replica ${connection.replica.id} has no order of keys: compare it by buckets.`, 'never');
+      for await (const batch of connection.entriesInOrder(shape, args[1] as KeyRange, signal)) await give(pack(batch));
+      return;
     case 'readRows': {
       const rows = await connection.readRows(shape, args[1] as readonly Key[], signal);
       return give(pack(options.mayLeave ? rows : rows.map((row) => withoutValues(shape, row))));
@@ -58,12 +67,24 @@ export async function answerCall(call: RemoteCall, options: AnswerOptions): Prom
       return give(pack(await connection.apply(shape, args[1] as readonly Effect[], signal)));
     case 'family':
       return give(await sketching().family(shape, signal));
-    case 'summarize':
-      return give(pack(await sketching().summarize(shape, args[1] as KeyRange, args[2] as SketchHash, signal)));
-    case 'table': {
-      const [, range, hash, buckets, cells] = args as [Shape, KeyRange, SketchHash, readonly number[], number];
-      return give(pack(await sketching().table(shape, range, hash, buckets, cells, signal)));
+    case 'keySpan':
+      return give(pack(await sketching().keySpan(shape, args[1] as KeyRange, signal)));
+    case 'scan': {
+      const [, range, hash, slicing] = args as [Shape, KeyRange, SketchHash, Slicing];
+      const scan = await sketching().scan(shape, range, hash, slicing, signal);
+      return give(pack({ number: await options.scans.add(scan), summary: scan.summary }));
     }
+    case 'refine': {
+      const [number, buckets, parts] = args as [number, readonly number[], number];
+      return give(pack(await options.scans.get(number).refine(buckets, parts)));
+    }
+    case 'table': {
+      const [number, runs, cells] = args as [number, readonly SliceRun[], number];
+      return give(pack(await options.scans.get(number).table(runs, cells)));
+    }
+    case 'closeScan':
+      await options.scans.close(args[0] as number);
+      return give(null);
     case 'locate': {
       const [, range, hash, words] = args as [Shape, KeyRange, SketchHash, readonly bigint[]];
       return give(pack(await sketching().locate(shape, range, hash, words, signal)));

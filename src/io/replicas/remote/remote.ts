@@ -3,12 +3,15 @@ import { Failure } from '../../../base/failure.ts';
 import type { Collection, Replica } from '../../../domain/collection.ts';
 import type { RangeDigest } from '../../../domain/digest.ts';
 import type { Position } from '../../../domain/divergence.ts';
+import type { KeyRange } from '../../../domain/key-range.ts';
 import type { Key, Shape } from '../../../domain/row.ts';
 import type { SketchTable, Summary } from '../../../domain/sketch.ts';
 import { canonicalPlace } from '../key-word.ts';
 import { placeOfKeyWord } from '../postgres/sketch.ts';
 import type { ApplyResult, Entry, ReadRow, ReplicaConnection, ReplicaCounters, Sketching } from '../replica.ts';
 import { pack, type RemoteCall, type RemoteMethod, unpack } from './wire.ts';
+
+const CLOSE_TIMEOUT_MS = 10_000;
 
 /** Carries a call to the agent of a replica and its answer back, part by part. Throws the agent's failure as its own. */
 export interface CallChannel {
@@ -40,12 +43,23 @@ export function openRemoteReplica(
       const able = await one<{ readonly sketching: boolean }>('capabilities', [], signal);
       return able.sketching ? one<string>('family', [shape], signal) : 'none';
     },
-    summarize: async (shape, range, hash, signal) => {
-      const summary = await one<Summary>('summarize', [shape, range, hash], signal);
-      counters.rowsScanned += summary.count;
-      return summary;
+    keySpan: async (shape, range, signal) =>
+      (await one<{ readonly low: bigint; readonly high: bigint } | null>('keySpan', [shape, range], signal)) ?? undefined,
+    scan: async (shape, range, hash, slicing, signal) => {
+      const opened = await one<{ readonly number: number; readonly summary: Summary }>('scan', [shape, range, hash, slicing], signal);
+      counters.rowsScanned += opened.summary.count;
+      return {
+        summary: opened.summary,
+        refine: (buckets, parts) => one<Uint16Array>('refine', [opened.number, buckets, parts], signal),
+        table: (runs, cells) => one<SketchTable>('table', [opened.number, runs, cells], signal),
+        // An agent that does not hear of it ends the scan by itself.
+        close: () =>
+          one<null>('closeScan', [opened.number], AbortSignal.timeout(CLOSE_TIMEOUT_MS)).then(
+            () => undefined,
+            () => undefined,
+          ),
+      };
     },
-    table: (shape, range, hash, buckets, cells, signal) => one<SketchTable>('table', [shape, range, hash, buckets, cells], signal),
     placeOf: replica.engine === 'postgres' ? placeOfKeyWord : canonicalPlace,
     locate: (shape, range, hash, words, signal) => one<readonly Key[]>('locate', [shape, range, hash, words], signal),
   };
@@ -70,6 +84,17 @@ export function openRemoteReplica(
         yield entries;
       }
     },
+    ...(replica.engine === 'postgres' || replica.engine === 'mysql'
+      ? {
+          async *entriesInOrder(shape: Shape, range: KeyRange, signal: AbortSignal) {
+            for await (const batch of parts('entriesInOrder', [shape, range], signal)) {
+              const entries = batch as readonly Entry[];
+              counters.rowsScanned += entries.length;
+              yield entries;
+            }
+          },
+        }
+      : {}),
     readRows: async (shape, keys, signal) => {
       const rows = await one<readonly ReadRow[]>('readRows', [shape, keys], signal);
       counters.rowsFetched += rows.length;

@@ -16,12 +16,16 @@ export const remoteMethods = [
   'digest',
   'digestBuckets',
   'entries',
+  'entriesInOrder',
   'readRows',
   'apply',
   'capabilities',
   'family',
-  'summarize',
+  'keySpan',
+  'scan',
+  'refine',
   'table',
+  'closeScan',
   'locate',
 ] as const;
 export type RemoteMethod = (typeof remoteMethods)[number];
