@@ -1,6 +1,6 @@
 /** What two summaries say of the rows between them, and how large a table must be to name them. */
-import { CELL_BYTES, type SketchTable, SUB_TABLES, SUMMARY_BUCKETS, type Summary } from '../domain/sketch.ts';
-import { runsOf, type SliceRun, type Slicing, slicesPerBucket } from '../domain/slicing.ts';
+import { COUNT_BUCKETS, SPREAD_BUCKETS, type SketchTable, SUB_TABLES, SUMMARY_BUCKETS, type Summary } from '../domain/sketch.ts';
+import { runsOf, type SliceRun, type Slicing, slicesPerBucket, usedBuckets } from '../domain/slicing.ts';
 
 export interface Estimate {
   /** Buckets that hold a difference. */
@@ -17,36 +17,67 @@ export function isEqualSummary(a: Summary, b: Summary): boolean {
 }
 
 /** Of two summaries that are not equal. */
-export function estimateDifference(a: Summary, b: Summary): Estimate {
+export function estimateDifference(a: Summary, b: Summary, slicing: Slicing): Estimate {
   const buckets = Array.from({ length: SUMMARY_BUCKETS }, (_unused, at) => at).filter((at) => a.fingerprints[at] !== b.fingerprints[at]);
-  // Linear counting (Whang et al. 1990) is exact enough until few buckets are left untouched.
-  const untouched = SUMMARY_BUCKETS - buckets.length;
-  const counted = untouched === 0 ? Infinity : -SUMMARY_BUCKETS * Math.log(untouched / SUMMARY_BUCKETS);
-  if (buckets.length <= SUMMARY_BUCKETS * 0.9) return { buckets, keys: Math.max(counted, Math.abs(a.count - b.count), 1) };
+  const counts = differences(a.counts, b.counts, 16);
   // A lane is uniform in [-8, 8) after the shift: variance 64/3.
-  const elements = squares(differences(a.spreads, b.spreads), 0) / (64 / 3);
-  // Counts scatter as Poisson does: the variance is the number of rows lacking, on whichever side, whatever the mean.
-  const counts = differences(a.counts, b.counts);
-  const mean = counts.reduce((sum, count) => sum + count, 0) / counts.length;
-  const lacking = Math.min(squares(counts, mean), elements);
-  const keys = Math.max(lacking + (elements - lacking) / 2, Math.abs(a.count - b.count));
+  const elements = squares(differences(a.spreads, b.spreads, 8), 0) / (64 / 3);
+  const used = usedBuckets(slicing);
+  if (buckets.length <= used * 0.9) {
+    // Linear counting (Whang et al. 1990) is exact enough until few buckets are left untouched. Where slices are by key, differences
+    // may stand close together: rows that lack show in the counts, changed ones in the spreads, roughly.
+    const counted = -used * Math.log(1 - buckets.length / used);
+    const lacking = counts.reduce((sum, count) => sum + Math.max(0, Math.abs(count) - 1), 0);
+    const gathered = slicing.by === 'key' ? Math.max(counted, 0.35 * elements) + lacking - overlap(buckets, counts) : counted;
+    return { buckets, keys: Math.max(gathered, counted, Math.abs(a.count - b.count), 1) };
+  }
+  // Counts scatter as Poisson does: the variance is the number of rows lacking, on whichever side, whatever the mean. Many rows that
+  // lack side by side are no scatter: they are counted apart.
+  const center = counts.toSorted((one, two) => one - two)[Math.floor(counts.length / 2)] ?? 0;
+  const spread = scatter(counts, center);
+  const gathered = counts.reduce((sum, count) => sum + Math.max(0, Math.abs(count - center) - 4 * Math.sqrt(spread) - 4), 0);
+  const scattered = (scatter(differences(a.spreads, b.spreads, 8), 0) * SPREAD_BUCKETS) / (64 / 3);
+  const lacking = Math.min(spread * counts.length, scattered);
+  const keys = Math.max(lacking + (scattered - lacking) / 2 + gathered, Math.abs(a.count - b.count));
   return { buckets, keys: keys > SATURATED_KEYS ? Infinity : keys };
 }
 
-/** Modulo 256, signed. */
-function differences(a: Uint8Array, b: Uint8Array): readonly number[] {
-  return Array.from(a, (value, at) => ((value - (b[at] ?? 0)) << 24) >> 24);
+/** The smaller nine tenths of squares of a normal variable make up this share of what their number would. */
+const TRIMMED_SHARE = 0.623;
+
+/** Variance about a center, by the smaller nine tenths: the rest may be no scatter. */
+function scatter(values: readonly number[], center: number): number {
+  const kept = values
+    .map((value) => (value - center) ** 2)
+    .toSorted((one, two) => one - two)
+    .slice(0, Math.floor(values.length * 0.9));
+  return kept.reduce((sum, square) => sum + square, 0) / kept.length / TRIMMED_SHARE;
+}
+
+/** What lacks in a group of buckets has been counted once for each of its buckets. */
+function overlap(buckets: readonly number[], counts: readonly number[]): number {
+  return counts.reduce((sum, count, group) => {
+    const touched = buckets.filter((bucket) => bucket % COUNT_BUCKETS === group).length;
+    return sum + Math.min(Math.max(0, Math.abs(count) - 1), Math.max(0, touched - 1));
+  }, 0);
+}
+
+/** Modulo 2^bits, signed. */
+function differences(a: Uint8Array | Uint16Array, b: Uint8Array | Uint16Array, bits: number): readonly number[] {
+  return Array.from(a, (value, at) => ((value - (b[at] ?? 0)) << (32 - bits)) >> (32 - bits));
 }
 
 function squares(values: readonly number[], mean: number): number {
   return values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
 }
 
-/** Cells of a sub-table for about `keys` keys. Peeling with three sub-tables succeeds from 1.23 cells a key on for many keys; few keys
- * need slack for their scatter, and so does the estimate.
+/**
+ * Cells of a sub-table for about `keys` keys. Peeling with three sub-tables succeeds from 1.23 cells a key on for many keys; few keys
+ * need slack for their scatter, and so does the estimate. `had`: cells of sub-tables that were too few; they count, though less.
  */
-export function cellsFor(keys: number): number {
-  return Math.ceil((1.35 * keys + 2.2 * Math.sqrt(keys) + 6) / SUB_TABLES) | 1;
+export function cellsFor(keys: number, had = 0): number {
+  const wanted = (1.35 * keys + 2.2 * Math.sqrt(keys) + 6) / SUB_TABLES;
+  return Math.ceil(Math.max(wanted - 0.8 * had, wanted / 4)) | 1;
 }
 
 /**
@@ -60,19 +91,21 @@ export function keysOfTable(table: SketchTable, madeFor: number): number {
   return counted === Infinity ? madeFor * 4 : Math.max(counted * 1.1, madeFor * 1.4);
 }
 
-/** Fingerprints of parts of the buckets are worth asking for while they cost this share of the table that follows. */
-const REFINING_SHARE = 0.3;
+/** Fingerprints of parts of the buckets may cost this many bytes a differing key on each side, beyond what a few cost anyway. */
+const REFINING_BYTES_A_KEY = 14;
+const REFINING_FREE_BYTES = 500;
 /** A second scan of less than this share of the rows is not worth narrowing down. */
 const SMALL_SHARE = 0.06;
 
 /** Into how many parts each differing bucket is to be split before the second scan; 1: it is not worth asking. */
 export function partsFor(slicing: Slicing, buckets: number, keys: number): number {
-  if (buckets === 0 || buckets / SUMMARY_BUCKETS < SMALL_SHARE) return 1;
-  const worth = (REFINING_SHARE * cellsFor(keys) * SUB_TABLES * CELL_BYTES) / (buckets * 2);
+  const used = usedBuckets(slicing);
+  if (buckets / used < SMALL_SHARE) return 1;
+  const worth = (REFINING_BYTES_A_KEY * keys - REFINING_FREE_BYTES) / (buckets * 2);
   let parts = 1;
   while (parts * 2 <= Math.min(worth, slicesPerBucket(slicing))) parts *= 2;
   // Where most parts would differ too, the second scan is as long as without them.
-  return keys > 2 * parts * SUMMARY_BUCKETS ? 1 : parts;
+  return keys > 2 * parts * used ? 1 : parts;
 }
 
 /** The slices of the parts of these buckets whose fingerprints are not the same on all replicas. `prints`: one list a replica. */

@@ -4,7 +4,7 @@
  *
  * Summary (one scan, 0.7 kB): count and 128-bit sum of everything; of 256 buckets (`slicing.ts`), a 16-bit fingerprint each; of 128,
  * the top of the exact sum of the digests' low lanes, whose squared differences estimate how much differs (a row that one side lacks
- * adds a variance of 1, a changed row 2; after Alon, Matias, Szegedy 1996); of 64, the count modulo 256, whose scatter tells how many
+ * adds a variance of 1, a changed row 2; after Alon, Matias, Szegedy 1996); of 32, the count, whose scatter tells how many
  * rows one side lacks. All of it comes from count and sums a slice: nothing more to add up than a digest has. The fingerprints of the
  * slices stay with the replica until somebody asks for those of a few buckets.
  *
@@ -20,7 +20,7 @@
 
 export const SUMMARY_BUCKETS = 256;
 export const SPREAD_BUCKETS = 128;
-export const COUNT_BUCKETS = 64;
+export const COUNT_BUCKETS = 32;
 /** What the sum of signed low lanes is shifted by, so that a byte holds the difference of some hundred rows. */
 export const SPREAD_SHIFT = 60n;
 export const SUB_TABLES = 3;
@@ -33,8 +33,8 @@ export interface Summary {
   readonly fingerprints: Uint16Array;
   /** floor(sum of the signed low lanes / 2^60), the low byte. */
   readonly spreads: Uint8Array;
-  /** Rows, the low byte. */
-  readonly counts: Uint8Array;
+  /** Rows, modulo 2^16. */
+  readonly counts: Uint16Array;
 }
 
 export interface SketchTable {
@@ -76,7 +76,11 @@ export function emptyTable(cells: number): SketchTable {
   return { cells, values: new BigUint64Array(size), lows: new BigUint64Array(size), highs: new BigUint64Array(size) };
 }
 
-/** Adds `sign` times an item. */
+export function copyTable(table: SketchTable): SketchTable {
+  return { cells: table.cells, values: table.values.slice(), lows: table.lows.slice(), highs: table.highs.slice() };
+}
+
+/** Adds an item; with a negative value, takes one out. */
 export function addItem(table: SketchTable, key: bigint, place: bigint, value: bigint): void {
   const low = (key & MASK_32) * value;
   const high = ((key >> 32n) & MASK_32) * value;
@@ -130,22 +134,31 @@ export function parseCell(bytes: Buffer, from: number, table: SketchTable, index
 
 /** The key words that differ, or undefined where the table is too small for them. `placeOf` gives p of k. Uses up the table. */
 export function peelTable(table: SketchTable, placeOf: (key: bigint) => bigint): readonly bigint[] | undefined {
+  return peelTables([table], placeOf);
+}
+
+/** The same for several tables of the same rows: what one of them tells is taken out of all, so a table too small was not in vain. */
+export function peelTables(tables: readonly SketchTable[], placeOf: (key: bigint) => bigint): readonly bigint[] | undefined {
   const found = new Set<bigint>();
-  const queue = Array.from({ length: table.values.length }, (_unused, at) => at);
+  const queue = tables.flatMap((table) => Array.from({ length: table.values.length }, (_unused, at) => ({ table, at })));
   // Each key is found once; a false key could be found and put back for ever.
-  let budget = table.values.length * 8;
-  for (let at = queue.pop(); at !== undefined; at = queue.pop()) {
+  let budget = queue.length * 8;
+  for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
     if ((budget -= 1) < 0) return undefined;
-    const pure = pureKey(table, at, placeOf);
+    const pure = pureKey(next.table, next.at, placeOf);
     if (pure === undefined) continue;
     if (found.has(pure.key)) return undefined;
     found.add(pure.key);
-    addItem(table, pure.key, pure.place, -pure.value);
-    for (const [sub, cell] of cellsOf(pure.place, table.cells).entries()) queue.push(sub * table.cells + cell);
+    for (const table of tables) {
+      addItem(table, pure.key, pure.place, -pure.value);
+      for (const [sub, cell] of cellsOf(pure.place, table.cells).entries()) queue.push({ table, at: sub * table.cells + cell });
+    }
   }
-  const isEmpty =
-    table.values.every((value) => value === 0n) && table.lows.every((low) => low === 0n) && table.highs.every((high) => high === 0n);
-  return isEmpty ? [...found] : undefined;
+  return tables.every(isEmptyTable) ? [...found] : undefined;
+}
+
+function isEmptyTable(table: SketchTable): boolean {
+  return table.values.every((value) => value === 0n) && table.lows.every((low) => low === 0n) && table.highs.every((high) => high === 0n);
 }
 
 function pureKey(

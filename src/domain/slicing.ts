@@ -44,6 +44,13 @@ export function sliceCount(slicing: Slicing): number {
   return slicing.by === 'key' ? KEY_SLICES : PLACE_SLICES;
 }
 
+/** Buckets that rows between `low` and `high` can fall into; all where slices are by place. */
+export function usedBuckets(slicing: Slicing): number {
+  if (slicing.by === 'place') return SUMMARY_BUCKETS;
+  const blocks = (slicing.high >> BigInt(slicing.shift)) - (slicing.low >> BigInt(slicing.shift)) + 1n;
+  return Math.max(1, Math.ceil(Number(blocks) / slicesPerBucket(slicing)));
+}
+
 export function slicesPerBucket(slicing: Slicing): number {
   return sliceCount(slicing) / SUMMARY_BUCKETS;
 }

@@ -6,7 +6,7 @@
 import { cellsFor, differingRuns, estimateDifference, isEqualSummary, keysOfTable, partsFor } from '../detect/localize-sketch.ts';
 import { type KeyRange } from '../domain/key-range.ts';
 import { type Key, keyText, type Shape } from '../domain/row.ts';
-import { peelTable, type SketchTable, subtractTables, SUMMARY_BUCKETS, type Summary } from '../domain/sketch.ts';
+import { copyTable, peelTables, type SketchTable, subtractTables, SUMMARY_BUCKETS, type Summary } from '../domain/sketch.ts';
 import {
   bucketOfSlice,
   everySlice,
@@ -48,12 +48,12 @@ export async function commonHash(
 
 /** How all replicas cut the range: by key if each of them has an index for that. */
 export async function commonSlicing(shape: Shape, sketchers: readonly Sketching[], range: KeyRange, signal: AbortSignal): Promise<Slicing> {
-  const spans = await Promise.all(sketchers.map((sketching) => sketching.keySpan(shape, range, signal)));
-  const known = spans.flatMap((span) => (span === undefined ? [] : [span]));
-  const [first] = known;
-  if (first === undefined || known.length < spans.length) return { by: 'place' };
-  // What the others hold beyond is found all the same; their few strays must not stretch the slices of all.
-  return sliceByKey(first.low, first.high);
+  const [first] = sketchers;
+  const able = await Promise.all(sketchers.map((sketching) => sketching.slicesByKey(shape, signal)));
+  if (first === undefined || able.includes(false)) return { by: 'place' };
+  // Of one replica: what the others hold beyond is found all the same, and a few strays must not stretch the slices of all.
+  const span = await first.keySpan(shape, range, signal);
+  return span === undefined ? { by: 'place' } : sliceByKey(span.low, span.high);
 }
 
 export async function sketchDifference(
@@ -98,22 +98,34 @@ async function differingWords(
   const [first, ...others] = scans.map((scan) => scan.summary);
   if (first === undefined) return { is: 'equal' };
   // Replicas that are equal to the first are equal to each other: comparing all with the first finds every key.
-  const estimates = others.flatMap((other) => (isEqualSummary(first, other) ? [] : [estimateDifference(first, other)]));
+  const estimates = others.flatMap((other) => (isEqualSummary(first, other) ? [] : [estimateDifference(first, other, slicing)]));
   if (estimates.length === 0) return { is: 'equal' };
   const buckets = [...new Set(estimates.flatMap((estimate) => estimate.buckets))].toSorted((a, b) => a - b);
   let keys = Math.max(...estimates.map((estimate) => estimate.keys));
   const fewest = Math.min(...scans.map((scan) => scan.summary.count));
   const isTooMany = (): boolean => keys > MAX_SKETCHED_KEYS || keys > fewest / 4 + 100;
   let chosen = buckets.length === 0 ? everySlice(slicing) : await narrowed(scans, slicing, buckets, keys);
+  /** Tables that were too small, a list an attempt: one for each of the other replicas. */
+  const had: SketchTable[][] = [];
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
     if (isTooMany()) return { is: 'too-many', chosen };
     tally.rounds += 1;
-    const cells = cellsFor(keys);
+    const cells = cellsFor(
+      keys,
+      had.reduce((sum, [table]) => sum + (table?.cells ?? 0), 0),
+    );
     const [own, ...tables] = await Promise.all(scans.map((scan) => scan.table(chosen, cells)));
     if (own === undefined) break;
     const subtracted = tables.map((table) => subtractTables(own, table));
     const seen = Math.max(...subtracted.map((table) => keysOfTable(table, keys)));
-    const peeled = subtracted.map((table) => peelTable(table, placeOf));
+    had.push(subtracted);
+    // Peeling uses tables up; a later attempt needs them whole.
+    const peeled = others.map((_other, at) =>
+      peelTables(
+        had.flatMap((list) => list.slice(at, at + 1).map(copyTable)),
+        placeOf,
+      ),
+    );
     if (peeled.includes(undefined)) {
       keys = seen;
       continue;
@@ -126,6 +138,7 @@ async function differingWords(
     });
     if (!isAll && slicesIn(chosen) < sliceCount(slicing)) {
       chosen = everySlice(slicing);
+      had.length = 0;
       continue;
     }
     const words = [...new Set(peeled.flatMap((one) => one ?? []))];

@@ -99,6 +99,7 @@ test('few differences in many slices are narrowed down, where fingerprints cost 
   expect(partsFor(slicing, 10, 10)).toBe(1);
   expect(partsFor(slicing, 82, 100)).toBe(4);
   expect(partsFor(slicing, 250, 1_000)).toBe(16);
+  expect(partsFor(slicing, 256, 5_000)).toBe(32);
   expect(partsFor(slicing, 256, 25_000)).toBe(1);
   const parts = (list: readonly number[]): Uint16Array => Uint16Array.from(list);
   expect(differingRuns(slicing, [3, 9], 4, [parts([1, 2, 3, 4, 5, 6, 7, 8]), parts([1, 0, 0, 4, 5, 6, 7, 9])])).toEqual([
@@ -110,12 +111,12 @@ test('few differences in many slices are narrowed down, where fingerprints cost 
 function summary(rows: ReadonlyMap<bigint, bigint>): Summary {
   const fingerprints = new Uint16Array(256);
   const sums = Array.from({ length: 128 }, () => 0n);
-  const counts = new Uint8Array(64);
+  const counts = new Uint16Array(32);
   for (const [key, digest] of rows) {
     const bucket = bucketOfSlice({ by: 'place' }, sliceOf({ by: 'place' }, key, key));
     fingerprints[bucket] = (fingerprints[bucket] ?? 0) + Number(digest & 0xffffn);
     sums[bucket % 128] = (sums[bucket % 128] ?? 0n) + BigInt.asIntN(64, digest);
-    counts[bucket % 64] = (counts[bucket % 64] ?? 0) + 1;
+    counts[bucket % 32] = (counts[bucket % 32] ?? 0) + 1;
   }
   const spreads = Uint8Array.from(sums, (sum) => Number((sum >> SPREAD_SHIFT) & 255n));
   return { count: rows.size, sum: '', fingerprints, spreads, counts };
@@ -135,7 +136,7 @@ test('summaries tell about how many keys differ, from a handful to tens of thous
         if (left % 2 === 0) b.delete(key);
         else b.set(key, word(random));
       }
-      ratios.push(estimateDifference(summary(a), summary(b)).keys / keys);
+      ratios.push(estimateDifference(summary(a), summary(b), { by: 'place' }).keys / keys);
     }
     const sorted = ratios.toSorted((one, two) => one - two);
     expect(sorted[6], `${keys} keys`).toBeGreaterThan(0.6);

@@ -16,6 +16,7 @@ function store(rows: ReadonlyMap<bigint, bigint>): { readonly connection: Replic
   const asked: number[] = [];
   const sketching: Sketching = {
     family: () => Promise.resolve('memory'),
+    slicesByKey: () => Promise.resolve(false),
     keySpan: () => Promise.resolve(undefined),
     scan: () => {
       const fingerprints = new Uint16Array(256);
@@ -30,7 +31,7 @@ function store(rows: ReadonlyMap<bigint, bigint>): { readonly connection: Replic
           sum: sum.toString(16).padStart(32, '0'),
           fingerprints,
           spreads: new Uint8Array(128),
-          counts: new Uint8Array(64),
+          counts: new Uint16Array(32),
         },
         refine: () => Promise.reject(new Error('so few buckets are not worth it')),
         table: (runs, cells) => {

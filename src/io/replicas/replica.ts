@@ -45,7 +45,9 @@ export type SketchHash = 'native' | 'canonical';
 export interface Sketching {
   /** Replicas with the same text here have the same native hash for this shape; 'none': no sketches of this shape are made here. */
   family(shape: Shape, signal: AbortSignal): Promise<string>;
-  /** The lowest and highest key of the range, where the key is one integer that an index orders; undefined otherwise. */
+  /** Whether the key is one integer that an index orders. */
+  slicesByKey(shape: Shape, signal: AbortSignal): Promise<boolean>;
+  /** The lowest and highest key of the range, where rows can be sliced by key and there are any. */
   keySpan(shape: Shape, range: KeyRange, signal: AbortSignal): Promise<{ readonly low: bigint; readonly high: bigint } | undefined>;
   /** Scans the range in a snapshot that stays until the scan is closed. */
   scan(shape: Shape, range: KeyRange, hash: SketchHash, slicing: Slicing, signal: AbortSignal): Promise<SketchScan>;

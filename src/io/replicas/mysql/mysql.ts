@@ -11,7 +11,7 @@ import { applyEffects } from './apply.ts';
 import { needsClient } from './canonical-sql.ts';
 import { describeTable, type Table } from './describe.ts';
 import { digestBuckets, readEntries, readRows } from './scan.ts';
-import { keySpan, locateKeys, refine, sketchTable, summarize } from './sketch.ts';
+import { keySpan, locateKeys, refine, sketchTable, slicesByKey, summarize } from './sketch.ts';
 import { openSessionPool, type Session } from './session.ts';
 
 const SNAPSHOT = ['SET TRANSACTION ISOLATION LEVEL REPEATABLE READ', 'START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY'];
@@ -59,6 +59,7 @@ export function openMysqlReplica(collection: Collection, replica: Replica): Repl
         await pool.use(signal, tableOf);
         return needsClient(shape) ? 'none' : `canonical:${replica.id}`;
       },
+      slicesByKey: (shape, signal) => pool.use(signal, async (session) => slicesByKey(await tableOf(session), shape)),
       keySpan: (shape, range, signal) => pool.use(signal, async (session) => keySpan(session, await tableOf(session), shape, range)),
       scan: async (shape, range, _hash, slicing, signal) => {
         const held = await hold<Session>((use) => pool.transaction(signal, SNAPSHOT, use));
@@ -70,7 +71,7 @@ export function openMysqlReplica(collection: Collection, replica: Replica): Repl
           summary,
           refine: (buckets, parts) => held.call((session) => refine(session, slicing, buckets, parts)),
           table: (runs, cells) => held.call((session) => sketchTable(session, { ...scanned, runs }, cells)),
-          close: held.close,
+          close: () => held.close(),
         };
       },
       placeOf: canonicalPlace,

@@ -108,18 +108,18 @@ export async function summarize(session: Session, scanned: Scanned): Promise<Sum
   const [row] = await session.query(
     `SELECT CAST(coalesce(sum(n), 0) AS CHAR) AS n, CAST(coalesce(sum(hi), 0) AS CHAR) AS high, CAST(coalesce(sum(lo), 0) AS CHAR) AS low,
             UNHEX(coalesce(GROUP_CONCAT(CONCAT(${hex('b', 2)}, ${hex(modulo('lo', '65536'), 4)}, ${hex(modulo(`FLOOR(lo / ${TWO_60})`, '256'), 2)},
-              ${hex('n % 256', 2)}) SEPARATOR ''), '')) AS packed
+              ${hex('n % 65536', 4)}) SEPARATOR ''), '')) AS packed
        FROM (SELECT s DIV ${perBucket} AS b, sum(n) AS n, sum(hi) AS hi, sum(lo) AS lo FROM ${keptSlices} GROUP BY 1) g`,
   );
   const fingerprints = new Uint16Array(SUMMARY_BUCKETS);
   const spreads = new Uint8Array(SPREAD_BUCKETS);
-  const counts = new Uint8Array(COUNT_BUCKETS);
+  const counts = new Uint16Array(COUNT_BUCKETS);
   const packed = bytesOf(row?.['packed']);
-  for (let at = 0; at + 5 <= packed.length; at += 5) {
+  for (let at = 0; at + 6 <= packed.length; at += 6) {
     const bucket = packed.readUInt8(at);
     fingerprints[bucket] = packed.readUInt16BE(at + 1);
     spreads[bucket % SPREAD_BUCKETS] = (spreads[bucket % SPREAD_BUCKETS] ?? 0) + packed.readUInt8(at + 3);
-    counts[bucket % COUNT_BUCKETS] = (counts[bucket % COUNT_BUCKETS] ?? 0) + packed.readUInt8(at + 4);
+    counts[bucket % COUNT_BUCKETS] = (counts[bucket % COUNT_BUCKETS] ?? 0) + packed.readUInt16BE(at + 4);
   }
   return { count: Number(row?.['n']), sum: laneSum(String(row?.['high']), String(row?.['low'])), fingerprints, spreads, counts };
 }
@@ -168,6 +168,10 @@ export async function sketchTable(session: Session, scanned: Scanned, cells: num
   return result;
 }
 
+export function slicesByKey(table: Table, shape: Shape): boolean {
+  return hasIntKey(shape) && tableColumn(table, shape.key[0] ?? '').type === 'int';
+}
+
 /** By the index of the key. */
 export async function keySpan(
   session: Session,
@@ -176,7 +180,7 @@ export async function keySpan(
   range: KeyRange,
 ): Promise<{ readonly low: bigint; readonly high: bigint } | undefined> {
   const [name = ''] = shape.key;
-  if (!hasIntKey(shape) || tableColumn(table, name).type !== 'int') return undefined;
+  if (!slicesByKey(table, shape)) return undefined;
   const where = rangeWhere(table, shape, range);
   const key = `t.${tableColumn(table, name).sql}`;
   const [row] = await session.query(

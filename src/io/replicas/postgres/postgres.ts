@@ -12,7 +12,7 @@ import { hasPassedPosition, readPosition } from './position.ts';
 import { readRows } from './read-rows.ts';
 import { digestBuckets, digestRange, readEntries } from './scan.ts';
 import { nativeFamily } from './native-hash.ts';
-import { keySpan, locateKeys, placeOfKeyWord, refine, sketchTable, summarize } from './sketch.ts';
+import { keySpan, locateKeys, placeOfKeyWord, refine, sketchTable, slicesByKey, summarize } from './sketch.ts';
 import { openSessionPool, type Session } from './session.ts';
 
 const READ_ONLY = 'ISOLATION LEVEL REPEATABLE READ READ ONLY';
@@ -63,6 +63,7 @@ export function openPostgresReplica(collection: Collection, replica: Replica): R
 
     sketching: {
       family: (shape, signal) => pool.use(signal, async (session) => nativeFamily(await tableOf(session), shape)),
+      slicesByKey: (shape, signal) => pool.use(signal, async (session) => slicesByKey(await tableOf(session), shape)),
       keySpan: (shape, range, signal) => pool.use(signal, async (session) => keySpan(session, await tableOf(session), shape, range)),
       scan: async (shape, range, hash, slicing, signal) => {
         const held = await hold<Session>((use) => pool.transaction(signal, READ_ONLY, use));
@@ -74,7 +75,7 @@ export function openPostgresReplica(collection: Collection, replica: Replica): R
           summary,
           refine: (buckets, parts) => held.call((session) => refine(session, slicing, buckets, parts)),
           table: (runs, cells) => held.call((session) => sketchTable(session, { ...scanned, runs }, cells)),
-          close: held.close,
+          close: () => held.close(),
         };
       },
       placeOf: placeOfKeyWord,

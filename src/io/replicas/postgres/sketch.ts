@@ -142,7 +142,7 @@ export async function summarize(session: Session, scanned: Omit<Scanned, 'runs'>
      SELECT (SELECT int8send(sum(n)::bigint) || ${wrapped('sum(hi)')} || ${wrapped('sum(lo)')} FROM buckets)
             || ${folded(twoBytes('mod(sum(lo), 65536)::bigint'), SUMMARY_BUCKETS)}
             || ${folded(oneByte('mod(floor(sum(lo) / 1152921504606846976), 256)::bigint'), SPREAD_BUCKETS)}
-            || ${folded(oneByte('sum(n)::bigint'), COUNT_BUCKETS)}
+            || ${folded(twoBytes('sum(n)::bigint'), COUNT_BUCKETS)}
             || substr(convert_to(set_config('${KEPT}', encode((SELECT string_agg(${twoBytes('mod(lo, 65536)::bigint')}, ''::bytea ORDER BY s) FROM slices), 'base64'), true), 'UTF8'), 1, 0)`,
   );
   const prints = bytes.subarray(24, 24 + SUMMARY_BUCKETS * 2);
@@ -152,7 +152,7 @@ export async function summarize(session: Session, scanned: Omit<Scanned, 'runs'>
     sum: laneSum((bytes.readBigUInt64BE(8) ^ (1n << 63n)).toString(), (bytes.readBigUInt64BE(16) ^ (1n << 63n)).toString()),
     fingerprints: unpackPrints(prints),
     spreads: Uint8Array.from(bytes.subarray(after, after + SPREAD_BUCKETS)),
-    counts: Uint8Array.from(bytes.subarray(after + SPREAD_BUCKETS)),
+    counts: unpackPrints(bytes.subarray(after + SPREAD_BUCKETS, after + SPREAD_BUCKETS + COUNT_BUCKETS * 2)),
   };
 }
 
@@ -196,22 +196,24 @@ export async function sketchTable(session: Session, scanned: Scanned, cells: num
   return parseTable(bytes, cells);
 }
 
-/** By the index of the key; undefined where another order serves the key, or nothing is there. */
+/** Types in the order of their numbers that a shift can be made of. */
+export function slicesByKey(table: Table, shape: Shape): boolean {
+  return hasIntKey(shape) && ['int2', 'int4', 'int8'].includes(tableColumn(table, shape.key[0] ?? '').base);
+}
+
+/** By the index of the key. */
 export async function keySpan(
   session: Session,
   table: Table,
   shape: Shape,
   range: KeyRange,
 ): Promise<{ readonly low: bigint; readonly high: bigint } | undefined> {
-  const [name = ''] = shape.key;
-  if (!hasIntKey(shape) || !['int2', 'int4', 'int8'].includes(tableColumn(table, name).base)) return undefined;
-  const where = rangeWhere(table, shape, range);
-  const [row] = await session.query(
-    `SELECT min(t.${tableColumn(table, name).sql})::text AS low, max(t.${tableColumn(table, name).sql})::text AS high FROM ${table.sql} t ${where.sql}`,
-    where.values,
+  if (!slicesByKey(table, shape)) return undefined;
+  const key = `t.${tableColumn(table, shape.key[0] ?? '').sql}::int8`;
+  const bytes = await session.packed(
+    `SELECT coalesce(int8send(min(${key})) || int8send(max(${key})), '') FROM ${table.sql} t ${rangeWhere(table, shape, range, 'literals').sql}`,
   );
-  const { low, high } = { low: null, high: null, ...row } as { readonly low: string | null; readonly high: string | null };
-  return low === null || high === null ? undefined : { low: BigInt(low), high: BigInt(high) };
+  return bytes.length === 0 ? undefined : { low: bytes.readBigInt64BE(0), high: bytes.readBigInt64BE(8) };
 }
 
 /** The keys behind key words. Integer keys need no look-up; others cost a scan that hashes keys only. */

@@ -67,6 +67,8 @@ export async function answerCall(call: RemoteCall, options: AnswerOptions): Prom
       return give(pack(await connection.apply(shape, args[1] as readonly Effect[], signal)));
     case 'family':
       return give(await sketching().family(shape, signal));
+    case 'slicesByKey':
+      return give(await sketching().slicesByKey(shape, signal));
     case 'keySpan':
       return give(pack(await sketching().keySpan(shape, args[1] as KeyRange, signal)));
     case 'scan': {

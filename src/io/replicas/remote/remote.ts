@@ -43,6 +43,7 @@ export function openRemoteReplica(
       const able = await one<{ readonly sketching: boolean }>('capabilities', [], signal);
       return able.sketching ? one<string>('family', [shape], signal) : 'none';
     },
+    slicesByKey: (shape, signal) => one<boolean>('slicesByKey', [shape], signal),
     keySpan: async (shape, range, signal) =>
       (await one<{ readonly low: bigint; readonly high: bigint } | null>('keySpan', [shape, range], signal)) ?? undefined,
     scan: async (shape, range, hash, slicing, signal) => {

@@ -21,6 +21,7 @@ export const remoteMethods = [
   'apply',
   'capabilities',
   'family',
+  'slicesByKey',
   'keySpan',
   'scan',
   'refine',
