@@ -30,6 +30,7 @@ export interface DetectThreadOptions {
  */
 export function openDetectThread(options: DetectThreadOptions): DetectThread {
   const worker = new Worker(new URL('./detect-worker.ts', import.meta.url), {
+    name: 'detect',
     workerData: options.stage,
     // Operations live for about a second; with the default nursery most of them would be moved to the old generation first.
     resourceLimits: { maxYoungGenerationSizeMb: nurseryMb },

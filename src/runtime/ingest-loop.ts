@@ -9,7 +9,7 @@ import { type Decoded, ProtobufDecoder } from '../ingest/decode-otlp-protobuf.ts
 import { type LogKey, LogKeys } from '../ingest/log-keys.ts';
 import { type PackedBatch, packBatch } from '../ingest/packed-batch.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
-import type { Journal, JournalRecord } from '../io/journal/journal.ts';
+import type { Appended, Journal, JournalRecord } from '../io/journal/journal.ts';
 import { openOtlpGrpc } from '../io/otlp/grpc.ts';
 import { openOtlpHttp } from '../io/otlp/http.ts';
 import { largestBodyBytes, type Payload, type Receipt, type Receiver } from '../io/otlp/payload.ts';
@@ -87,8 +87,6 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   };
   const spare: SpanBatch[] = [];
   const waiting = new Map<number, Held>();
-  /** Payload sizes of the sequences that are not released yet, as far as this run received them. */
-  const sizes = new Map<number, number>();
   let waitingBytes = 0;
   /** The next sequence that the consumer gets. */
   let turn = journal.first;
@@ -98,6 +96,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   /** Stretches of settled sequences that are still within the replay window, with the time at which they were. */
   const passed: { readonly before: number; readonly atMs: number; readonly bytes: number }[] = [];
   let passedBytes = 0;
+  let journalFailedMs = Number.NEGATIVE_INFINITY;
   let isClosing = false;
   let wake: (() => void) | undefined;
   let idlers: { readonly until: number; readonly done: () => void }[] = [];
@@ -118,6 +117,19 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     if (spare.length < mostSpareBatches && batch.heldBytes < largestSpareBytes) spare.push(batch);
   };
 
+  /** A disk that takes nothing is not asked for every request: the exporter is told to wait, whoever runs us is told once a while. */
+  const append = async (payload: Payload): Promise<Appended | { readonly is: 'failed' }> => {
+    if (clock.monotonicMs() - journalFailedMs < journalRestMs) return { is: 'failed' };
+    try {
+      const { signal, encoding, compression, bytes } = payload;
+      return await journal.append({ signal, encoding, compression, receivedAtMs: clock.nowMs(), bytes });
+    } catch (error) {
+      if (clock.monotonicMs() - journalFailedMs > journalRestMs) options.onFailure(error);
+      journalFailedMs = clock.monotonicMs();
+      return { is: 'failed' };
+    }
+  };
+
   const onPayload = async (payload: Payload): Promise<Receipt> => {
     if (isClosing) return { is: 'busy', message: 'shutting down', retryAfterS: 5 };
     const batch = spare.pop() ?? new SpanBatch();
@@ -135,19 +147,16 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
       return { is: 'accepted', rejected, message };
     }
     counters.measured(batch.measurements.length);
-    const appended = await journal.append({
-      signal: payload.signal,
-      encoding: payload.encoding,
-      compression: payload.compression,
-      receivedAtMs: clock.nowMs(),
-      bytes: payload.bytes,
-    });
+    const appended = await append(payload);
+    if (appended.is === 'failed') {
+      giveBack(batch);
+      return { is: 'busy', message: 'the journal cannot be written', retryAfterS: 5 };
+    }
     if (appended.is === 'full') {
       giveBack(batch);
       return { is: 'busy', message: `the journal is full (${journal.maxBytes} bytes wait to be processed)`, retryAfterS: 5 };
     }
     counters.accept(payload, batch.count);
-    sizes.set(appended.sequence, payload.bytes.length);
     if (waitingBytes < mostWaitingBytes) {
       const held = holdOf(batch);
       waiting.set(appended.sequence, held);
@@ -200,8 +209,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   const checkpoint = async (): Promise<void> => {
     const settled = Math.min(consumer.settled, turn);
     if (settled > passedTo) {
-      let bytes = 0;
-      for (let sequence = passedTo; sequence < settled; sequence += 1) bytes += sizes.get(sequence) ?? 0;
+      const bytes = journal.bytesBetween(passedTo, settled);
       passed.push({ before: settled, atMs: clock.monotonicMs(), bytes });
       passedBytes += bytes;
       passedTo = settled;
@@ -209,19 +217,17 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     const untilMs = clock.monotonicMs() - replayWindowMs;
     let upTo = 0;
     let count = 0;
+    let kept = passedBytes;
     for (const { before, atMs, bytes } of passed) {
-      if (atMs > untilMs && passedBytes <= replayBytes) break;
+      if (atMs > untilMs && kept <= replayBytes) break;
       upTo = before;
-      passedBytes -= bytes;
+      kept -= bytes;
       count += 1;
     }
     if (count === 0) return;
-    passed.splice(0, count);
-    for (const sequence of sizes.keys()) {
-      if (sequence >= upTo) break;
-      sizes.delete(sequence);
-    }
     await journal.release(upTo);
+    passed.splice(0, count);
+    passedBytes = kept;
   };
 
   const run = async (): Promise<void> => {
@@ -321,6 +327,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
  */
 const defaultReplayWindowMs = 120_000;
 const checkpointEveryMs = 500;
+const journalRestMs = 1_000;
 /** Decoded payloads that wait for their turn; past it they are decoded again from the journal. */
 const mostWaitingBytes = 32 * 1024 * 1024;
 const mostSpareBatches = 16;

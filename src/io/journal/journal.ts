@@ -10,8 +10,9 @@ export interface JournalRecord {
 export type Appended = { readonly is: 'durable'; readonly sequence: number } | { readonly is: 'full' };
 
 /**
- * Payloads between acknowledgement and the end of their use. Sequence numbers are dense and rise; `append` resolves once the record
- * survives a crash, in order of sequence. Bounded: a full journal refuses, it never drops.
+ * Payloads between acknowledgement and the end of their use. Sequence numbers rise by one; `append` resolves once the record survives a
+ * crash, in order of sequence. Bounded: a full journal refuses, it never drops. An append that fails (a full disk, a broken one) throws,
+ * leaves a gap that reads as undefined, and takes nothing of the bound.
  */
 export interface Journal {
   append(record: JournalRecord): Promise<Appended>;
@@ -23,6 +24,8 @@ export interface Journal {
   /** Bytes kept. */
   readonly bytes: number;
   readonly maxBytes: number;
+  /** Bytes of the records in `[from, to)`. */
+  bytesBetween(from: number, to: number): number;
   /** Forgets everything before `sequence`: the checkpoint. */
   release(sequence: number): Promise<void>;
   close(): Promise<void>;

@@ -1,13 +1,18 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { open } from 'lmdb';
 import { invariant } from '../../base/assert.ts';
 import { Failure } from '../../base/failure.ts';
 import type { Appended, Journal, JournalRecord } from './journal.ts';
+import { RecordSizes } from './record-sizes.ts';
 
 /**
  * The journal in LMDB. Group commit: all appends of one turn of the event loop go into one transaction, written and synced on LMDB's own
  * thread; `overlappingSync` is off, so that the promise of a write means on disk. Records are large values that LMDB keeps in runs of
  * pages; pages of released records are used again, so the file stays near the bound.
+ *
+ * LMDB writes new pages even to delete, so a disk that is full would stay so: a file of some megabytes beside the journal is given up then,
+ * and made again when there is room.
  *
  * Value: 12 bytes of header (format, signal, encoding, compression, time of receipt as a double), then the payload.
  */
@@ -17,31 +22,62 @@ export function openLmdbJournal(options: { readonly directory: string; readonly 
 
 function openJournal(directory: string, maxBytes: number): Journal {
   const environment = openEnvironment(directory, maxBytes);
+  const reserve = openReserve(directory);
   let first = 1;
   let next = 1;
   let bytes = 0;
+  let sizes: RecordSizes | undefined;
   // Values are mapped memory: walking the sizes of a full journal at start touches a page a record.
-  let isFirst = true;
   for (const { key, value } of environment.getRange({})) {
-    if (isFirst) first = key;
-    isFirst = false;
+    if (sizes === undefined) {
+      sizes = new RecordSizes(key);
+      first = key;
+      next = key;
+    }
+    // A gap is an append that failed.
+    for (; next < key; next += 1) sizes.push(0);
+    sizes.push(value.length);
     next = key + 1;
     bytes += value.length;
   }
-  if (isFirst) {
+  if (sizes === undefined) {
     // Sequence numbers must not start again after everything was released: checkpoints elsewhere may name them.
     first = Math.max(1, Math.floor(Date.now()));
     next = first;
+    sizes = new RecordSizes(first);
   }
+  const held = sizes;
+
+  /** Deletes up to `upTo`, in transactions of a bounded size. */
+  const remove = async (upTo: number): Promise<void> => {
+    while (first < upTo) {
+      const until = Math.min(upTo, first + removedAtOnce);
+      const removals: Promise<boolean>[] = [];
+      for (let sequence = first; sequence < until; sequence += 1)
+        if (held.of(sequence) > 0) removals.push(environment.remove(sequence).catch(rethrow));
+      await Promise.all(removals);
+      bytes -= held.between(first, until);
+      held.drop(until);
+      first = until;
+    }
+  };
+
   return {
     append: async (record): Promise<Appended> => {
-      if (bytes + record.bytes.length > maxBytes) return { is: 'full' };
+      const size = headerBytes + record.bytes.length;
+      if (bytes + size > maxBytes) return { is: 'full' };
       const sequence = next;
       next += 1;
-      const value = encode(record);
-      bytes += value.length;
-      const stored = await environment.put(sequence, value);
-      invariant(stored, 'the journal stores what it is given', { sequence });
+      bytes += size;
+      held.push(size);
+      try {
+        const stored = await environment.put(sequence, encode(record)).catch(rethrow);
+        invariant(stored, 'the journal stores what it is given', { sequence });
+      } catch (error) {
+        bytes -= held.of(sequence);
+        held.set(sequence, 0);
+        throw error;
+      }
       return { is: 'durable', sequence };
     },
     read: (sequence) => {
@@ -58,20 +94,66 @@ function openJournal(directory: string, maxBytes: number): Journal {
       return bytes;
     },
     maxBytes,
+    bytesBetween: (from, to) => held.between(from, to),
     release: async (sequence) => {
       const upTo = Math.min(sequence, next);
-      let last: Promise<boolean> | undefined;
-      for (; first < upTo; first += 1) {
-        bytes -= environment.getBinaryFast(first)?.length ?? 0;
-        last = environment.remove(first);
+      try {
+        await remove(upTo);
+        reserve.restore();
+      } catch (error) {
+        if (!reserve.giveUp()) throw error;
+        await remove(upTo);
       }
-      await last;
     },
     close: async () => {
       await environment.committed;
       await environment.close();
     },
   };
+}
+
+/** Removals in one transaction: what it writes must fit the reserve. */
+const removedAtOnce = 256;
+const reserveBytes = 8 * 1024 * 1024;
+
+interface Reserve {
+  /** False where there is nothing to give. */
+  giveUp(): boolean;
+  restore(): void;
+}
+
+/** Disk space that is held for the day when there is no other. */
+function openReserve(directory: string): Reserve {
+  const path = join(directory, 'reserve');
+  let isThere = false;
+  const restore = (): void => {
+    if (isThere) return;
+    try {
+      writeFileSync(path, Buffer.alloc(reserveBytes));
+      isThere = true;
+    } catch {
+      // A part of it is worth nothing, and takes what the journal could use.
+      rmSync(path, { force: true });
+    }
+  };
+  restore();
+  return {
+    giveUp: () => {
+      const had = isThere;
+      rmSync(path, { force: true });
+      isThere = false;
+      return had;
+    },
+    restore,
+  };
+}
+
+/** lmdb rejects each write of a failed transaction with an error that holds the cause in a promise; nobody else handles that one. */
+async function rethrow(error: unknown): Promise<never> {
+  const inner: unknown = error instanceof Error && 'commitError' in error ? error.commitError : undefined;
+  const cause: unknown = inner instanceof Promise ? await inner.catch((reason: unknown) => reason) : error;
+  const says = cause instanceof Error ? cause.message : 'unknown';
+  throw new Failure('journal-write', `the journal cannot be written: ${says}; is its disk full?`, 'later', cause);
 }
 
 function openEnvironment(directory: string, maxBytes: number) {
@@ -81,6 +163,9 @@ function openEnvironment(directory: string, maxBytes: number) {
       path: directory,
       encoding: 'binary',
       overlappingSync: false,
+      // Its batches have a promise of their own that nobody can reach: a failed commit would end the process. Appends of one turn still
+      // share a transaction.
+      eventTurnBatching: false,
       // Room for pages that a long reader still holds while new ones are written.
       mapSize: maxBytes * 2 + 64 * 1024 * 1024,
       maxDbs: 1,

@@ -27,6 +27,12 @@ export function openMemoryJournal(options: { readonly maxBytes?: number } = {}):
       return bytes;
     },
     maxBytes,
+    bytesBetween: (from, to) => {
+      let sum = 0;
+      for (let sequence = Math.max(from, first); sequence < Math.min(to, next); sequence += 1)
+        sum += records.get(sequence)?.bytes.length ?? 0;
+      return sum;
+    },
     release: (sequence) => {
       while (first < Math.min(sequence, next)) {
         bytes -= records.get(first)?.bytes.length ?? 0;
