@@ -16,6 +16,7 @@ import { largestBodyBytes, type Payload, type Receipt, type Receiver } from '../
 import type { BatchConsumer } from './batch-consumer.ts';
 import { createIngestCounters, type IngestCounters } from './ingest-loop-counters.ts';
 import { createInlineConsumer } from './inline-consumer.ts';
+import { Retention } from './retention.ts';
 
 export interface IngestOptions {
   readonly host: string;
@@ -73,8 +74,11 @@ export interface Ingest {
 export async function startIngest(options: IngestOptions): Promise<Ingest> {
   const { journal, clock } = options;
   const largest = options.largestBodyBytes ?? largestBodyBytes;
-  const replayWindowMs = options.replayWindowMs ?? defaultReplayWindowMs;
-  const replayBytes = options.replayBytes ?? journal.maxBytes / 4;
+  const retention = new Retention({
+    first: journal.first,
+    windowMs: options.replayWindowMs ?? defaultReplayWindowMs,
+    mostBytes: options.replayBytes ?? journal.maxBytes / 4,
+  });
   const counters = createIngestCounters();
   const inline = createInlineConsumer({ ...options, onOperations: options.onOperations ?? (() => undefined) });
   const consumer: BatchConsumer = options.consumer ?? inline;
@@ -91,11 +95,6 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   /** The next sequence that the consumer gets. */
   let turn = journal.first;
   let durable = journal.next;
-  /** Everything before it is settled and stands in `passed`. */
-  let passedTo = journal.first;
-  /** Stretches of settled sequences that are still within the replay window, with the time at which they were. */
-  const passed: { readonly before: number; readonly atMs: number; readonly bytes: number }[] = [];
-  let passedBytes = 0;
   let journalFailedMs = Number.NEGATIVE_INFINITY;
   let isClosing = false;
   let wake: (() => void) | undefined;
@@ -207,27 +206,11 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   });
 
   const checkpoint = async (): Promise<void> => {
-    const settled = Math.min(consumer.settled, turn);
-    if (settled > passedTo) {
-      const bytes = journal.bytesBetween(passedTo, settled);
-      passed.push({ before: settled, atMs: clock.monotonicMs(), bytes });
-      passedBytes += bytes;
-      passedTo = settled;
-    }
-    const untilMs = clock.monotonicMs() - replayWindowMs;
-    let upTo = 0;
-    let count = 0;
-    let kept = passedBytes;
-    for (const { before, atMs, bytes } of passed) {
-      if (atMs > untilMs && kept <= replayBytes) break;
-      upTo = before;
-      kept -= bytes;
-      count += 1;
-    }
-    if (count === 0) return;
+    retention.settle(Math.min(consumer.settled, turn), clock.monotonicMs(), (from, to) => journal.bytesBetween(from, to));
+    const upTo = retention.due(clock.monotonicMs());
+    if (upTo === undefined) return;
     await journal.release(upTo);
-    passed.splice(0, count);
-    passedBytes = kept;
+    retention.released(upTo);
   };
 
   const run = async (): Promise<void> => {
