@@ -29,7 +29,7 @@ const record = (bytes: Buffer, more: Partial<JournalRecord> = {}): JournalRecord
   ...more,
 });
 
-const journals: readonly { readonly name: string; open(maxBytes: number): Promise<Journal> }[] = [
+const journals: readonly { readonly name: string; readonly open: (maxBytes: number) => Promise<Journal> }[] = [
   { name: 'memory', open: (maxBytes) => Promise.resolve(openMemoryJournal({ maxBytes })) },
   { name: 'lmdb', open: async (maxBytes) => openLmdbJournal({ directory: await directory(), maxBytes }) },
 ];

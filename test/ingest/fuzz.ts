@@ -78,7 +78,11 @@ export function fuzz(options: {
 
 function makeTargets(rng: Rng): readonly Target[] {
   const load = createLoad({ seed: rng.int(1_000_000), spansPerRequest: 7 });
-  const traces = [...Array.from({ length: 12 }, () => load.next()), encodeTraces(richRequest)];
+  const traces = [
+    ...Array.from({ length: 8 }, () => load.next()),
+    ...Array.from({ length: 16 }, () => encodeTraces(strangeRequest(rng))),
+    encodeTraces(richRequest),
+  ];
   const [protobuf, json, logs, metrics] = [new ProtobufDecoder(), new JsonDecoder(), new LogsDecoder(), new MetricsDecoder()];
   const text = (bytes: Buffer): Buffer => {
     const plain = traceRequestType.toObject(traceRequestType.decode(bytes), { longs: String });
@@ -97,7 +101,7 @@ function makeTargets(rng: Rng): readonly Target[] {
     },
     {
       name: 'json',
-      seeds: traces.slice(-4).map(text),
+      seeds: traces.slice(-6).map(text),
       isText: true,
       decode: (bytes, batch) => json.decodeText(bytes.toString('utf8'), batch, 'traces'),
     },
@@ -192,6 +196,64 @@ const values: readonly string[] = [
 
 const attribute = (key: string, value: object): object => ({ key, value });
 const nested = { kvlistValue: { values: [attribute('a', { arrayValue: { values: [{ intValue: '-1' }, { bytesValue: 'AAE=' }] } })] } };
+
+/** Keys that mean something, with values of every kind, fitting or not. */
+function strangeRequest(rng: Rng): object {
+  const value = (): object =>
+    rng.pick([
+      { stringValue: rng.pick(['', '7', 'x', 'SELECT 1', 'SET a:1 2', '["a",null]', '{"a":1}', 'postgresql', 'redis', 'mongodb']) },
+      { intValue: rng.pick(['0', '-1', '9007199254740993', '-9223372036854775808']) },
+      { doubleValue: rng.pick([0.5, -0, 1e300, Number.NaN]) },
+      { boolValue: rng.int(2) === 1 },
+      { bytesValue: Buffer.from([1, 2]) },
+      { arrayValue: { values: [{ stringValue: 'a' }, {}] } },
+      nested,
+      {},
+    ]);
+  const attributes = (): object[] => Array.from({ length: 6 }, () => attribute(rng.pick(keys), value()));
+  const spans = Array.from({ length: 3 }, (_, i) => ({
+    traceId: Buffer.alloc(16, 1),
+    spanId: Buffer.alloc(8, i + 1),
+    name: rng.pick(['', 'x', 'send orders']),
+    kind: rng.int(7),
+    endTimeUnixNano: '1700000000000000001',
+    attributes: attributes(),
+    events: [{ name: rng.pick(['exception', 'consistency.operation']), attributes: attributes() }],
+    status: { code: rng.int(3) },
+  }));
+  return { resourceSpans: [{ resource: { attributes: attributes() }, scopeSpans: [{ spans }] }] };
+}
+
+const keys = [
+  ...[
+    'service.name',
+    'session.id',
+    'db.system.name',
+    'db.system',
+    'db.query.text',
+    'db.statement',
+    'db.operation.name',
+    'db.query.summary',
+  ],
+  ...['db.collection.name', 'db.response.status_code', 'db.response.returned_rows', 'db.postgresql.values', 'db.query.parameter.0'],
+  ...['aws.dynamodb.table_names', 'server.address', 'server.port', 'messaging.system', 'messaging.operation.type', 'messaging.message.id'],
+  ...[
+    'messaging.destination.name',
+    'messaging.kafka.offset',
+    'messaging.batch.message_count',
+    'aws.sqs.queue.url',
+    'http.route',
+    'url.full',
+  ],
+  ...['http.request.header.idempotency-key', 'rpc.grpc.status_code', 'error.type', 'exception.message', 'consistency.object.key'],
+  ...[
+    'consistency.operation',
+    'consistency.version',
+    'consistency.version.base',
+    'consistency.saga.step',
+    'consistency.transaction.outcome',
+  ],
+];
 
 /** What the load does not have: events, links, failures, large numbers, arrays and maps, both generations of names. */
 const richRequest = {
