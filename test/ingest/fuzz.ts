@@ -224,36 +224,16 @@ function strangeRequest(rng: Rng): object {
   return { resourceSpans: [{ resource: { attributes: attributes() }, scopeSpans: [{ spans }] }] };
 }
 
-const keys = [
-  ...[
-    'service.name',
-    'session.id',
-    'db.system.name',
-    'db.system',
-    'db.query.text',
-    'db.statement',
-    'db.operation.name',
-    'db.query.summary',
-  ],
-  ...['db.collection.name', 'db.response.status_code', 'db.response.returned_rows', 'db.postgresql.values', 'db.query.parameter.0'],
-  ...['aws.dynamodb.table_names', 'server.address', 'server.port', 'messaging.system', 'messaging.operation.type', 'messaging.message.id'],
-  ...[
-    'messaging.destination.name',
-    'messaging.kafka.offset',
-    'messaging.batch.message_count',
-    'aws.sqs.queue.url',
-    'http.route',
-    'url.full',
-  ],
-  ...['http.request.header.idempotency-key', 'rpc.grpc.status_code', 'error.type', 'exception.message', 'consistency.object.key'],
-  ...[
-    'consistency.operation',
-    'consistency.version',
-    'consistency.version.base',
-    'consistency.saga.step',
-    'consistency.transaction.outcome',
-  ],
-];
+const keys = `
+  service.name session.id db.system.name db.system db.query.text db.statement db.operation.name db.query.summary
+  db.collection.name db.response.status_code db.response.returned_rows db.postgresql.values db.query.parameter.0
+  aws.dynamodb.table_names server.address server.port messaging.system messaging.operation.type messaging.message.id
+  messaging.destination.name messaging.kafka.offset messaging.batch.message_count aws.sqs.queue.url http.route url.full
+  http.request.header.idempotency-key rpc.grpc.status_code error.type exception.message consistency.object.key
+  consistency.operation consistency.version consistency.version.base consistency.saga.step consistency.transaction.outcome
+`
+  .trim()
+  .split(/\s+/);
 
 /** What the load does not have: events, links, failures, large numbers, arrays and maps, both generations of names. */
 const richRequest = {
