@@ -87,7 +87,9 @@ function makeTargets(rng: Rng): readonly Target[] {
   const text = (bytes: Buffer): Buffer => {
     const plain = traceRequestType.toObject(traceRequestType.decode(bytes), { longs: String });
     return Buffer.from(
-      JSON.stringify(plain, (key, value: unknown) => (/Id$/.test(key) && isBytes(value) ? Buffer.from(value.data).toString('hex') : value)),
+      JSON.stringify(plain, (key, value: unknown) =>
+        key.endsWith('Id') && isBytes(value) ? Buffer.from(value.data).toString('hex') : value,
+      ),
     );
   };
   return [
