@@ -168,12 +168,6 @@ export interface ForecastRule {
   readonly leastAge: number;
 }
 
-export const forecastRules: readonly ForecastRule[] = [6, 12, 24, 48].flatMap((span) =>
-  [0.7, 1, 1.5].flatMap((caution) =>
-    [0, 0.5, 1.5].flatMap((threshold) => [0, 12, 36].map((leastAge) => ({ span, caution, threshold, leastAge }))),
-  ),
-);
-
 /** Probability mass that each quantile level stands for. */
 const masses = levels.map((level, q) => {
   const low = q === 0 ? 0 : (level + (levels[q - 1] ?? 0)) / 2;

@@ -52,7 +52,15 @@ export const bench: Bench = {
         const quantiles = await thread.quantiles(member, trainEnd, values.length);
         for (const delay of delays) {
           const prices = pricesOf(values, trainEnd, delay);
-          const input = { load: values, quantiles, from: trainEnd, tuneEnd: calibrationEnd, to: values.length, prices };
+          const input = {
+            load: values,
+            stepMs: member.grid.stepMs,
+            quantiles,
+            from: trainEnd,
+            tuneEnd: calibrationEnd,
+            to: values.length,
+            prices,
+          };
           byDelay.get(delay)?.push(replayDecisions(input, createRng(`${member.name}/${delay}`)));
         }
       }
@@ -71,7 +79,7 @@ export const bench: Bench = {
         figures[`moves_delay${delay}`] = mean((one) => one.ours.moves);
         figures[`moves_reactive_delay${delay}`] = mean((one) => one.reactive.moves);
         figures[`reversals_delay${delay}`] = mean((one) => one.ours.reversals);
-        figures[`forecast_used_share_delay${delay}`] = mean((one) => (one.used === 'forecast' ? 1 : 0));
+        figures[`forecast_used_share_delay${delay}`] = mean((one) => (one.used !== 'reactive' ? 1 : 0));
         baseline[`regret_always_forecast_delay${delay}`] = mean((one) => one.regretForecast);
         baseline[`reversals_reactive_delay${delay}`] = mean((one) => one.reactive.reversals);
         log(

@@ -2,7 +2,18 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createRng } from '../../src/base/rng.ts';
 import { levels } from '../../src/forecast/contender.ts';
-import { forecasting, oracle, type Prices, quantilesPerStep, reactive, simulate, stepCost } from '../../src/forecast/decide.ts';
+import {
+  type Decider,
+  forecasting,
+  oracle,
+  type Prices,
+  quantilesPerStep,
+  reactive,
+  simulate,
+  stepCost,
+} from '../../src/forecast/decide.ts';
+import { kernelPolicy } from '../../src/forecast/decide-kernel.ts';
+import { createNeighbours } from '../../src/forecast/decide-neighbours.ts';
 import { replayDecisions } from '../../src/forecast/decide-replay.ts';
 
 const prices: Prices = { capacity: 10, maxUnits: 3, delaySteps: 2, hold: 1, move: 2, over: 5 };
@@ -75,16 +86,72 @@ describe('decisions', () => {
     expect(early.reversals).toBe(0);
   });
 
-  it('fall back to the reactive rule where the forecast is worthless', () => {
+  it('leave a worthless forecast alone', () => {
     const rng = createRng('noise');
     const load = Float64Array.from({ length: 900 }, (_, i) => (Math.floor(i / 60) % 2 === 0 ? 8 : 28) + rng.next());
-    const quantiles = Float64Array.from({ length: 900 * quantilesPerStep }, () => 60 * rng.next());
+    const quantiles = Float64Array.from({ length: 500 * quantilesPerStep }, () => 60 * rng.next());
     const result = replayDecisions(
-      { load, quantiles, from: 0, tuneEnd: 300, to: 900, prices: { ...prices, maxUnits: 6, delaySteps: 1 } },
+      { load, stepMs: 300_000, quantiles, from: 400, tuneEnd: 600, to: 900, prices: { ...prices, maxUnits: 6, delaySteps: 1 } },
       createRng(1),
     );
-    expect(result.used).toBe('reactive');
-    expect(result.regret).toBe(result.regretReactive);
-    expect(result.gain).toMatchObject({ gain: 0 });
+    expect(Object.keys(result.led).filter((id) => id.startsWith('plan'))).toEqual([]);
+    expect(result.regret).toBeLessThanOrEqual(result.regretReactive);
+  });
+
+  it('are not taken back within an hour, and lose next to nothing where nothing can be foreseen', () => {
+    const rng = createRng('pure noise');
+    const load = Float64Array.from({ length: 1_200 }, () => 10 + 15 * rng.next());
+    const quantiles = Float64Array.from({ length: 480 * quantilesPerStep }, () => 60 * rng.next());
+    const result = replayDecisions(
+      { load, stepMs: 300_000, quantiles, from: 720, tuneEnd: 900, to: 1_200, prices: { ...prices, maxUnits: 6, delaySteps: 6 } },
+      createRng(1),
+    );
+    expect(result.ours.reversals).toBe(0);
+    expect(result.ours.cost).toBeLessThan(1.03 * result.reactive.cost);
+  });
+
+  it('learned from similar moments find the rush that comes every day before it is there', () => {
+    const own: Prices = { ...prices, maxUnits: 4, delaySteps: 6 };
+    const load = Float64Array.from({ length: 2_304 }, (_, i) => (i % 288 >= 96 && i % 288 < 144 ? 28 : 8));
+    const policy = kernelPolicy(load, 300_000, 1_440, 2_304, own, { neighbours: 8, dayWeight: 1 });
+    const learned: Decider = (step, units) => policy[(step - 1_440) * 5 + units] || units;
+    const late = simulate(load, 1_440, 2_304, 1, own, reactive(load, { high: 1, low: 0.85, upSteps: 1, downSteps: 3 }, own));
+    const early = simulate(load, 1_440, 2_304, 1, own, learned);
+    const best = oracle(load, 1_440, 2_304, 1, own);
+    expect(early.cost - best.cost).toBeLessThan(0.3 * (late.cost - best.cost));
+  });
+
+  it('learned from similar moments use nothing that comes later', () => {
+    const rng = createRng('later');
+    const load = Float64Array.from({ length: 700 }, (_, i) => 15 + 10 * Math.sin(i / 20) + 4 * rng.next());
+    const changed = load.map((value, i) => (i >= 600 ? 40 - value : value));
+    const of = (values: Float64Array): Uint8Array =>
+      kernelPolicy(values, 300_000, 400, 700, { ...prices, delaySteps: 3 }, { neighbours: 6, dayWeight: 0 });
+    const until = 200 * (prices.maxUnits + 1);
+    expect(of(changed).subarray(0, until)).toEqual(of(load).subarray(0, until));
+    expect(of(changed)).not.toEqual(of(load));
+  });
+});
+
+describe('similar moments', () => {
+  it('are those that a plain sort finds, however the record grows', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(50), { minLength: 30, maxLength: 60 }), fc.integer({ min: 1, max: 29 }), (values, first) => {
+        const features = Float64Array.from(values, (value, i) => value + i / 1_000);
+        const near = createNeighbours(features, 1, 3, 2, 4);
+        near.grow(first);
+        near.grow(values.length);
+        const at = (i: number): number => features[i] ?? 0;
+        for (let row = 0; row < values.length; row += 1) {
+          const found = [...near.ids.subarray(row * 3, row * 3 + 3)].filter((id) => id >= 0).map((id) => (at(row) - at(id)) ** 2);
+          const sorted = values
+            .map((_, j) => j)
+            .filter((j) => j < values.length - 2 && Math.abs(j - row) >= 4)
+            .map((j) => (at(row) - at(j)) ** 2)
+            .toSorted((a, b) => a - b);
+          expect(found).toEqual(sorted.slice(0, 3));
+        }
+      }),
+    );
   });
 });

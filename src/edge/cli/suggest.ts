@@ -74,6 +74,7 @@ async function replay(grids: readonly NamedGrid[], flags: SuggestFlags, context:
       const quantiles = await thread.quantiles(member, trainEnd, values.length);
       const input = {
         load: values,
+        stepMs: member.grid.stepMs,
         quantiles,
         from: trainEnd,
         tuneEnd: calibrationEnd,
@@ -104,14 +105,15 @@ async function replay(grids: readonly NamedGrid[], flags: SuggestFlags, context:
             gainLow: round(gain.low),
             gainHigh: round(gain.high),
             shown: gain.low > 0,
-            rule: result.used === 'forecast' ? result.rule : result.reactiveRule,
+            ledBy: result.led,
+            reactiveRule: result.reactiveRule,
           }),
         );
       } else {
         const verdict =
           result.gain.low > 0
             ? 'acting on the forecast pays, surely'
-            : result.used === 'forecast'
+            : result.used !== 'reactive'
               ? 'acting on the forecast may pay: not sure enough to suggest it'
               : 'the reactive rule is as good: nothing to suggest';
         context.out(
@@ -128,7 +130,7 @@ async function replay(grids: readonly NamedGrid[], flags: SuggestFlags, context:
       regretReactive: round(mean(({ regretReactive }) => regretReactive)),
       moves: round(mean(({ ours }) => ours.moves)),
       movesReactive: round(mean(({ reactive }) => reactive.moves)),
-      servedByForecast: results.filter(({ used }) => used === 'forecast').length,
+      servedByForecast: results.filter(({ used }) => used !== 'reactive').length,
     };
     if (flags.json === true) context.out(JSON.stringify({ summary }));
     else
