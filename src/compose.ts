@@ -20,6 +20,8 @@ import { openDatabase } from './io/store/database.ts';
 import { openEmbeddedPostgres } from './io/store/embedded.ts';
 import { migrate } from './io/store/migrate.ts';
 import type { Log } from './io/telemetry/log.ts';
+import { openTarget } from './io/targets/registry.ts';
+import type { Target } from './io/targets/target.ts';
 import { createMetrics } from './io/telemetry/metrics.ts';
 import { type Pipeline, startPipeline } from './pipeline.ts';
 import { openAgentMailbox } from './runtime/agent-mailbox.ts';
@@ -100,6 +102,10 @@ async function open(options: ServiceOptions, keep: (what: string, close: () => P
     replica.via === 'agent' ? openRemoteReplica(collection, replica, purpose, agents) : openReplica(collection, replica),
   );
   keep('replica connections', () => replicas.close());
+  const targets: Readonly<Record<string, Target>> = Object.fromEntries(
+    Object.values(config.targets).map((target) => [target.name, openTarget(target)]),
+  );
+  for (const target of Object.values(targets)) keep(`the target ${target.name}`, () => target.close());
   const context: RuntimeContext = {
     database,
     domains: config.domains,
@@ -109,6 +115,7 @@ async function open(options: ServiceOptions, keep: (what: string, close: () => P
     metrics: createMetrics(metricHelp),
     replicas,
     agents,
+    targets,
     policies: readPolicies(config.policies),
     llm: openLlm(config, options.env),
     promptTemplate: readChooseRepairPrompt(),

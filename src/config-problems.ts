@@ -118,6 +118,22 @@ export function checkMeaning(file: ConfigFile, checks: ConfigChecks, say: Say): 
     const wrong = checks.logPattern?.(pattern) ?? null;
     if (wrong !== null) say(['ingest', 'logKeys', i, 'pattern'], wrong);
   }
+  for (const [name, target] of Object.entries(file.targets)) {
+    const wanted = target.kind === 'redis-cluster' ? 'redis' : 'postgres';
+    if (engineOf(target.url) !== wanted)
+      say(['targets', name, 'url'], `${show(target.url)} is not a ${wanted}:// URL; write that of the ${target.kind}.`);
+    for (const collection of target.collections)
+      if (file.collections[collection] === undefined)
+        say(
+          ['targets', name, 'collections'],
+          `there is no collection ${collection}; known are ${Object.keys(file.collections).join(', ') || 'none'}.`,
+        );
+    if (target.kind === 'postgres-quorum' && target.faults >= target.standbys.length)
+      say(
+        ['targets', name, 'faults'],
+        `${target.faults} of ${target.standbys.length} standbys cannot be lost without losing a commit; write less.`,
+      );
+  }
   const tokens = new Map<string, string>();
   for (const [person, { token, domains: theirs }] of Object.entries(file.people)) {
     const twin = tokens.get(token);

@@ -125,6 +125,36 @@ const logKeySchema = z.strictObject({
   operation: z.enum(['read', 'write', 'append', 'delete', 'compensate']).default('write').describe('What the record says was done.'),
 });
 
+const targetCollections = z.array(z.string()).min(1).max(1000).describe('Collections whose state lies there.');
+const targetSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('redis-cluster'),
+    url: z.string().min(1).describe('Any node: redis://user:password@host:port. ${VARIABLE} is taken from the environment.'),
+    collections: targetCollections,
+    keysPerSecond: z.int().min(1).max(1_000_000).default(2_000).describe('Keys that a move hands over a second at most.'),
+    nodeOperationsPerSecond: z
+      .number()
+      .positive()
+      .optional()
+      .describe('Operations a second that one node carries. Default: learned from the load above which it was seen to hurt.'),
+  }),
+  z.strictObject({
+    kind: z.literal('postgres-quorum'),
+    url: z.string().min(1).describe('The primary: postgres://... ${VARIABLE} is taken from the environment.'),
+    collections: targetCollections,
+    standbys: z.array(z.string().min(1)).min(1).max(20).describe('application_name of the standbys that commits may wait for.'),
+    commitP99Ms: z
+      .number()
+      .positive()
+      .max(600_000)
+      .optional()
+      .describe('What a commit may take (99 %), milliseconds; a change that breaks it is taken back.'),
+    observeMs: z.int().min(100).max(3_600_000).default(10_000).describe('How long commits are measured after a change, milliseconds.'),
+    freshShare: z.number().min(0).max(1).optional().describe('Least share of reads from standbys that must be fresh.'),
+    faults: z.int().min(0).max(19).default(0).describe('Standbys that may be lost without losing a commit.'),
+  }),
+]);
+
 const options = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.array(z.string())]));
 
 export const configSchema = z.strictObject({
@@ -145,6 +175,10 @@ export const configSchema = z.strictObject({
     .describe('The language model that chooses among checked candidates; absent: heuristics alone.'),
   domains: z.record(name, domainSchema).default({}),
   collections: z.record(name, collectionSchema).default({}),
+  targets: z
+    .record(name, targetSchema)
+    .default({})
+    .describe('What approved suggestions can be carried out on; for other stores the commands are shown to copy.'),
   people: z
     .record(name, personSchema)
     .default({})

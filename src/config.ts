@@ -11,6 +11,7 @@ import { checkMeaning, type ConfigChecks, engineOf, meansOtherwise, sayIssue } f
 import { type ConfigFile, configSchema, type replicaSchema } from './config-schema.ts';
 import type { Collection, Replica } from './domain/collection.ts';
 import type { ConsistencyDomain, Risk } from './domain/consistency-domain.ts';
+import type { PlacementTarget } from './domain/placement-target.ts';
 import { parseLogPattern } from './ingest/log-keys.ts';
 import { parseDeclaredInvariant } from './propose/declared-invariant.ts';
 import { strategies } from './propose/registry.ts';
@@ -23,13 +24,14 @@ export interface Person {
   readonly token: string;
 }
 
-export interface Config extends Readonly<Omit<ConfigFile, 'queue' | 'domains' | 'collections' | 'people' | 'policies'>> {
+export interface Config extends Readonly<Omit<ConfigFile, 'queue' | 'domains' | 'collections' | 'people' | 'policies' | 'targets'>> {
   /** Absolute path, or '' where the defaults stand alone. */
   readonly file: string;
   /** `database`, or Redis URLs: one server, or nodes of a cluster. */
   readonly queue: 'database' | readonly string[];
   readonly domains: Readonly<Record<string, ConsistencyDomain>>;
   readonly collections: Readonly<Record<string, Collection>>;
+  readonly targets: Readonly<Record<string, PlacementTarget>>;
   readonly people: readonly Person[];
   /** Absolute folder of policies, or null. */
   readonly policies: string | null;
@@ -149,7 +151,7 @@ const riskOf: Readonly<Record<ConsistencyDomain['consistency'], Risk>> = {
 };
 
 function toConfig(file: ConfigFile, path: string, warnings: readonly string[]): Config {
-  const { queue, domains, collections, people, policies, ingest, ...rest } = file;
+  const { queue, domains, collections, people, policies, ingest, targets, ...rest } = file;
   const folder = path === '' ? '.' : dirname(path);
   return deepFreeze({
     ...rest,
@@ -175,6 +177,7 @@ function toConfig(file: ConfigFile, path: string, warnings: readonly string[]): 
         scanEveryMs: entry.scanEveryMs,
       };
     }),
+    targets: mapValues(targets, toTarget),
     people: Object.entries(people).map(([person, it]) => ({ name: person, role: it.role, domains: it.domains, token: it.token })),
     policies: policies === undefined ? null : resolve(folder, policies),
     ingest: {
@@ -183,6 +186,12 @@ function toConfig(file: ConfigFile, path: string, warnings: readonly string[]): 
     },
     warnings,
   });
+}
+
+function toTarget(it: ConfigFile['targets'][string], name: string): PlacementTarget {
+  return it.kind === 'redis-cluster'
+    ? { ...it, name, nodeOperationsPerSecond: it.nodeOperationsPerSecond ?? null }
+    : { ...it, name, commitP99Ms: it.commitP99Ms ?? null, freshShare: it.freshShare ?? null };
 }
 
 function toReplica(id: string, it: z.infer<typeof replicaSchema>, collection: string): Replica {

@@ -16,6 +16,7 @@ import { startForecastLoop } from './runtime/forecast-loop.ts';
 import { type Ingest, startIngest } from './runtime/ingest-loop.ts';
 import { startMeasureLoop } from './runtime/measure-loop.ts';
 import { startLoops } from './runtime/start-loops.ts';
+import { openSuggestionPlaces } from './runtime/suggestion-places.ts';
 
 /*
  * The path on one page. Each stage is pure and lives in the folder of its name; each arrow is a loop in runtime/ that feeds the
@@ -107,6 +108,9 @@ async function startIntake(
         modelDir,
         ownModelDir: join(dataDir, 'models'),
         retrain: config.forecast.retrain,
+        places: openSuggestionPlaces(Object.values(config.targets), context.targets ?? {}, database, (error) =>
+          log('warn', `targets: ${sayError(error)}`),
+        ),
         onError: (error) => log('warn', `forecast: ${sayError(error)}`),
         log: (line) => log('info', line),
       })

@@ -33,6 +33,16 @@ export function costSplit(left: readonly number[], right: readonly number[], pri
   });
 }
 
+/** The same onto a node that has a load of its own already: no second range to hold, but that load beside the right half. */
+export function costMoved(left: readonly number[], right: readonly number[], other: readonly number[], prices: SplitPrices): number[] {
+  return left.map((value, i) => {
+    const moved = right[i] ?? 0;
+    const own = other[i] ?? 0;
+    if (i < prices.delaySteps) return over(value + moved, prices.capacity);
+    return over(value, prices.capacity) + Math.max(0, over(moved + own, prices.capacity) - over(own, prices.capacity));
+  });
+}
+
 export interface ReactiveRun {
   readonly perStep: readonly number[];
   readonly moves: number;

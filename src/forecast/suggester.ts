@@ -2,6 +2,7 @@ import type { Rng } from '../base/rng.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
 import type { Forecast } from '../domain/forecast.ts';
+import type { PlacementTarget } from '../domain/placement-target.ts';
 import type { Suggestion } from '../domain/suggestion.ts';
 
 /** What is recorded of one bucket, one number a step, oldest first; all buckets of a subject cover the same steps. */
@@ -12,6 +13,21 @@ export interface BucketHistory {
   readonly writes: readonly number[];
   /** Share of the bucket's hottest key in its operations, 0 where unknown. */
   readonly hottestKeyShare: readonly number[];
+}
+
+/** The slots of one node of the cluster that holds the collection. */
+export interface RangeNode {
+  readonly id: string;
+  readonly says: string;
+  readonly slots: readonly (readonly [number, number])[];
+}
+
+/** How far standbys were behind at one moment after another, milliseconds, the same moments for all. */
+export interface StandbyLags {
+  readonly standby: string;
+  /** From the primary's own flush until the standby has flushed, and until it shows the change to readers. */
+  readonly flushMs: readonly number[];
+  readonly replayMs: readonly number[];
 }
 
 /** Everything a suggester may look at about one collection. */
@@ -27,6 +43,16 @@ export interface Subject {
   readonly conflicts: readonly number[];
   /** Latest forecasts of this collection's series. */
   readonly forecasts: readonly Forecast[];
+  /** The target that could carry a change out, with what it says of itself now. */
+  readonly cluster?: { readonly target: Extract<PlacementTarget, { kind: 'redis-cluster' }>; readonly nodes: readonly RangeNode[] };
+  readonly standbys?: {
+    readonly target: Extract<PlacementTarget, { kind: 'postgres-quorum' }>;
+    /** How many a commit waits for now. */
+    readonly waitsFor: number;
+    readonly lags: readonly StandbyLags[];
+  };
+  /** When the placement of this collection was last changed; absent: not that we know. */
+  readonly movedAtMs?: number;
   /** For the bootstrap; the same seed gives the same suggestion. */
   readonly rng: Rng;
 }
@@ -39,4 +65,6 @@ export interface Suggester {
   suggest(subject: Subject): readonly Suggestion[];
   /** A subject on which it suggests, for the conformance suite and the documentation. */
   readonly example: Subject;
+  /** As near to the example as can be, and nothing to suggest. */
+  readonly twin: Subject;
 }

@@ -106,6 +106,28 @@ export function evaluatePolicies(
   return { rules, approvals };
 }
 
+/** The same for a change that is no repair of rows, as its own context tells it: only what denies it matters, people are asked anyway. */
+export function policiesOnChange(
+  policies: Policies,
+  facts: Pick<GuardFacts, 'collection' | 'domain'>,
+  context: PolicyContext,
+): { readonly rules: readonly MatchedRule[]; readonly approvals: number } {
+  const problem = prepare(policies);
+  if (problem !== null) return { rules: [evaluationError('policies', problem)], approvals: 1 };
+  const denied = ask(policies, facts, 'repair', context);
+  const asked = ask(policies, facts, 'repair-automatically', context);
+  const rules: MatchedRule[] = [...denied.errors];
+  let approvals = 1;
+  for (const policy of policies.policies) {
+    if (!denied.forbids.has(policy.id) && !asked.forbids.has(policy.id)) continue;
+    approvals = Math.max(approvals, policy.approvals);
+    const effect = denied.forbids.has(policy.id) ? 'denies' : 'forbids-auto';
+    rules.push({ id: policy.id, effect, reason: policy.reason, nearestChange: null });
+  }
+  for (const error of asked.errors) if (!rules.some(({ id }) => id === error.id)) rules.push(error);
+  return { rules, approvals };
+}
+
 /** The summary of a repair that policies see. */
 export type PolicyContext = Readonly<Record<string, number | string | boolean | readonly string[]>>;
 
@@ -156,7 +178,7 @@ function needsSecondQuestion(policies: Policies, asked: Said): boolean {
   );
 }
 
-function ask(policies: Policies, facts: GuardFacts, action: Action, context: PolicyContext): Said {
+function ask(policies: Policies, facts: Pick<GuardFacts, 'collection' | 'domain'>, action: Action, context: PolicyContext): Said {
   const { collection, domain } = facts;
   const answer = cedar.statefulIsAuthorized({
     principal: { type: 'Service', id: 'homeostat' },

@@ -26,7 +26,6 @@ import {
 } from '../io/store/proposals.ts';
 import { beginUndo, lockRepair, makeRepairsDue } from '../io/store/repairs.ts';
 import { askForScan } from '../io/store/scans.ts';
-import { getSuggestion, setSuggestionState } from '../io/store/suggestions.ts';
 import { editProposal as buildEdited } from '../propose/proposal.ts';
 import type { Situation } from '../propose/strategy.ts';
 import { tellBreaker } from './breaker.ts';
@@ -352,33 +351,6 @@ export async function closeBreaker(
 async function wakeDomain(tx: Queryable, domain: string, nowMs: number): Promise<void> {
   for (const id of await makeRepairsDue(tx, domain)) await appendOutbox(tx, 'repair', id, nowMs);
   for (const id of await makeCasesDue(tx, domain)) await appendOutbox(tx, 'propose', id, nowMs);
-}
-
-export async function decideSuggestion(
-  context: RuntimeContext,
-  id: string,
-  input: { readonly to: 'approved' | 'rejected'; readonly by: string; readonly reason: string },
-): Promise<Decision> {
-  return context.database.transaction(async (tx) => {
-    const suggestion = await getSuggestion(tx, id);
-    if (suggestion === null) return { is: 'not-found' };
-    const nowMs = context.clock.nowMs();
-    if (!(await setSuggestionState(tx, id, ['open'], input.to, input.by, input.reason, nowMs)))
-      return { is: 'conflict', says: `The suggestion is ${suggestion.state}.` };
-    await publishEvent(tx, { kind: 'suggestion', id, domain: suggestion.domain, state: input.to });
-    await appendAudit(
-      tx,
-      {
-        actor: input.by,
-        action: `suggestion.${input.to}`,
-        subject: id,
-        domain: suggestion.domain,
-        facts: { kind: suggestion.kind, reason: input.reason },
-      },
-      nowMs,
-    );
-    return ok();
-  });
 }
 
 /** A comparison as soon as a worker is free. */

@@ -4,6 +4,7 @@ import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
 import type { Policies } from '../guard/cedar.ts';
 import type { Llm } from '../io/llm/llm.ts';
 import type { Database } from '../io/store/database.ts';
+import type { Target } from '../io/targets/target.ts';
 import type { Log } from '../io/telemetry/log.ts';
 import type { Metrics } from '../io/telemetry/metrics.ts';
 import type { PromptTemplate } from '../propose/prompt.ts';
@@ -21,6 +22,8 @@ export interface RuntimeContext {
   readonly replicas: ReplicaPool;
   /** Calls to agents, for replicas that are reached through one. */
   readonly agents: AgentMailbox;
+  /** What suggestions can be carried out on, by name; absent: nothing. */
+  readonly targets?: Readonly<Record<string, Target>>;
   readonly policies: Policies | undefined;
   readonly llm: Llm | undefined;
   readonly promptTemplate: PromptTemplate;

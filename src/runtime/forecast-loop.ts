@@ -19,6 +19,7 @@ import { type Checkpoint, loadCheckpoint, saveCheckpoint } from '../io/model/che
 import { type ModelThread, openModelThread } from '../io/model/model-thread.ts';
 import { forecastSources } from './forecast-sources.ts';
 import { measuredPlaces } from './measured-places.ts';
+import type { PlaceFacts, SuggestionPlaces } from './suggestion-places.ts';
 
 export interface SeriesPoint {
   readonly series: SeriesId;
@@ -74,6 +75,8 @@ export interface ForecastLoopOptions {
   readonly ownModelDir?: string;
   /** Whether to train on the own history, once a day. */
   readonly retrain?: boolean;
+  /** What suggestions can be made for and carried out on, as each tells it of itself now; absent: nothing. */
+  readonly places?: SuggestionPlaces;
   readonly onError?: (error: unknown) => void;
   readonly log?: (line: string) => void;
 }
@@ -172,9 +175,13 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
       .map((forecast, i) => toForecast(subjects[i]?.series, forecast, madeAtMs, stepMs))
       .filter((forecast) => forecast !== null);
     await store.saveForecasts(forecasts);
+    const places = (await options.places?.look(nowMs, signal)) ?? new Map<string, PlaceFacts>();
     const suggestions = collections.flatMap((collection) => {
       const subject = subjectOf(collection, options.domains, history, lastStep, stepMs, nowMs, buckets, forecasts);
-      return subject === null ? [] : suggesters.flatMap((suggester) => suggester.suggest(subject));
+      const facts = places.get(collection.name);
+      // What was approved has not shown itself in the record yet: until it has, nothing else is decided there (pending influence).
+      if (subject === null || facts?.isPending === true) return [];
+      return suggesters.flatMap((suggester) => suggester.suggest({ ...subject, ...facts?.of }));
     });
     await store.saveSuggestions(
       suggestions,
@@ -250,6 +257,7 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
       clearInterval(timer);
       abort.abort();
       await round.catch(() => undefined);
+      await options.places?.close();
       await thread?.close();
     },
   };

@@ -7,6 +7,7 @@ import { startRelay } from './relay.ts';
 import { workOnRepair } from './repair-worker.ts';
 import { startScanLoop } from './scan-loop.ts';
 import { type SweeperOptions, startSweeper } from './sweeper.ts';
+import { workOnSuggestion } from './suggestion-worker.ts';
 import { startTouchedKeysLoop } from './touched-keys.ts';
 
 /** Cases and repairs in work at once in one process: each holds up to two connections of the pool. */
@@ -34,6 +35,7 @@ export async function startLoops(
     };
   await queue.answer('propose', proposeConcurrency, (subject, signal) => proposeForCase(context, subject, signal), failed('propose'));
   await queue.answer('repair', repairConcurrency, (subject, signal) => workOnRepair(context, subject, signal), failed('repair'));
+  await queue.answer('suggestion', 1, (subject, signal) => workOnSuggestion(context, subject, signal), failed('suggestion'));
   const relay = await startRelay(context, queue);
   const sweeper = startSweeper(context, queue, options.sweeper);
   const scans = startScanLoop(context);

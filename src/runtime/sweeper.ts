@@ -5,6 +5,7 @@ import { pruneDivergences } from '../io/store/divergences.ts';
 import { pruneOutbox } from '../io/store/outbox.ts';
 import { forgetRows, listExpiredProposals, lockProposal } from '../io/store/proposals.ts';
 import { freeClaims, listRepairsToContinue } from '../io/store/repairs.ts';
+import { listSuggestionsToContinue } from '../io/store/suggestions.ts';
 import { pruneWrites } from '../io/store/write-evidence.ts';
 import { reopenCase } from '../io/store/cases.ts';
 import { sayError } from '../io/telemetry/log.ts';
@@ -89,6 +90,12 @@ export async function sweepOnce(
   await queue.ring(
     'propose',
     cases.map((id) => ({ id: `s-${id}-${period}`, subject: id })),
+    timeout,
+  );
+  const suggestions = await listSuggestionsToContinue(database, nowMs, sweepLimit);
+  await queue.ring(
+    'suggestion',
+    suggestions.map((id) => ({ id: `s-${id}-${period}`, subject: id })),
     timeout,
   );
   if (repairs.length > 0) metrics.count('homeostat_swept_total', { bell: 'repair' }, repairs.length);

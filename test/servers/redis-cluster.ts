@@ -28,11 +28,11 @@ export async function startRedisCluster(masters: number, settings: readonly stri
     children[node] = spawn(
       'redis-server',
       [
-        ...['--port', String(port), '--bind', '127.0.0.1', '--cluster-enabled', 'yes', '--cluster-port', String(bus)],
-        ...['--cluster-config-file', `nodes-${node}.conf`, '--cluster-node-timeout', '1500', '--cluster-require-full-coverage', 'no'],
-        ...['--save', '', '--appendonly', 'yes', '--appendfsync', 'always', '--appenddirname', `aof-${node}`, '--dir', dir],
+        `--port ${port} --bind 127.0.0.1 --cluster-enabled yes --cluster-port ${bus}`,
+        `--cluster-config-file nodes-${node}.conf --cluster-node-timeout 1500 --cluster-require-full-coverage no`,
+        `--appendonly yes --appendfsync always --appenddirname aof-${node} --dir ${dir}`,
         ...settings,
-      ],
+      ].flatMap((words) => words.split(' ')),
       { stdio: 'ignore' },
     );
     await until(async () => {

@@ -16,6 +16,7 @@ import { debtRoutes } from './routes/debt.ts';
 import { decisionRoutes } from './routes/decisions.ts';
 import { nounRoutes } from './routes/nouns.ts';
 import { placeRoutes } from './routes/places.ts';
+import { suggestionRoutes } from './routes/suggestions.ts';
 
 export interface ApiOptions {
   readonly context: RuntimeContext;
@@ -59,6 +60,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     ...placeRoutes(context),
     ...checksumRoutes(context, version),
     ...decisionRoutes(context),
+    ...suggestionRoutes(context),
     ...debtRoutes(context),
   ];
   const events = openEventStream(context.database);

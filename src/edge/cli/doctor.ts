@@ -12,6 +12,8 @@ import { parsePolicies } from '../../guard/cedar.ts';
 import { openReplica } from '../../io/replicas/registry.ts';
 import { readTls } from '../../io/otlp/tls-files.ts';
 import { openDatabase } from '../../io/store/database.ts';
+import { openTarget } from '../../io/targets/registry.ts';
+import type { Target } from '../../io/targets/target.ts';
 import { paint } from './print.ts';
 import type { CliContext } from './program.ts';
 
@@ -66,6 +68,7 @@ export function registerDoctor(program: Command, context: CliContext): void {
         checkLlm(config, context, say);
         await checkDatabase(config, say);
         for (const collection of Object.values(config.collections)) await checkCollection(collection, context.signal, say);
+        for (const target of Object.values(config.targets)) await checkTarget(openTarget(target), context.signal, say);
       }
       if (!existsSync(join(resolve(context.cwd, options.data), 'runtime.json')))
         for (const port of [7077, 4318, 4317]) await checkPort(options.host, port, say);
@@ -212,6 +215,17 @@ async function checkCollection(collection: Collection, signal: AbortSignal, say:
         }
       : { what: collection.name, is: 'problem', says: agreed.says },
   );
+}
+
+async function checkTarget(target: Target, signal: AbortSignal, say: Say): Promise<void> {
+  const what = `target ${target.name}`;
+  try {
+    say({ what, is: 'fine', says: await target.describe(AbortSignal.any([signal, AbortSignal.timeout(replicaTimeoutMs)])) });
+  } catch (error) {
+    say({ what, is: 'problem', says: error instanceof Error ? error.message : String(error) });
+  } finally {
+    await target.close();
+  }
 }
 
 async function checkReplica(

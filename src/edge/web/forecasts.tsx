@@ -1,14 +1,13 @@
 /** What is to come for each hot range, who predicted it, and the suggestions that pay. */
 import type { JSX } from 'preact';
-import { useState } from 'preact/hooks';
 import type { StoredForecast } from '../../io/store/forecasts.ts';
 import type { StoredSuggestion } from '../../io/store/suggestions.ts';
-import { CallError, type Listing, mayApprove, type Me, send } from './api.ts';
-import { LineBand, TwoLines } from './chart.tsx';
-import { ReasonDialog, toast } from './decide.tsx';
+import type { Listing, Me } from './api.ts';
+import { LineBand } from './chart.tsx';
 import { Copy, Empty, ExporterVariables } from './empty.tsx';
 import { useNow, useResource } from './live.ts';
 import { Ago, Panel, Tag, Waiting } from './parts.tsx';
+import { isShown, SuggestionCard } from './suggestion-card.tsx';
 import { number, span } from './words.ts';
 
 type ForecastWithHistory = StoredForecast & { readonly id: string; readonly history?: readonly number[] };
@@ -35,7 +34,7 @@ export function ForecastsPage({ me }: { readonly me: Me }): JSX.Element {
     );
   }
   const hot = forecasts.items.toSorted((a, b) => peak(b) - peak(a)).slice(0, shownForecasts);
-  const open = suggestions.items.filter((item) => item.state === 'open' || item.state === 'approved');
+  const open = suggestions.items.filter((item) => isShown(item, nowMs));
   return (
     <div class="wide">
       {open.map((item) => (
@@ -97,63 +96,6 @@ function ForecastCard({ forecast, nowMs }: { readonly forecast: ForecastWithHist
           ? 'Too little history to compare the model with the simple rules yet.'
           : `Error (MASE): ${scores.map(([name, score]) => `${name} ${score.toFixed(2)}`).join(', ')}.`}
       </p>
-    </Panel>
-  );
-}
-
-function SuggestionCard({ item, me }: { readonly item: StoredSuggestion; readonly me: Me }): JSX.Element {
-  const [isRejecting, setRejecting] = useState(false);
-  const gain = item.replay.costWithout === 0 ? 0 : ((item.replay.costWithout - item.replay.costWith) / item.replay.costWithout) * 100;
-  const approve = async (): Promise<void> => {
-    try {
-      await send(`/api/v1/suggestions/${encodeURIComponent(item.id)}/approve`, { reason: '' });
-      toast('Approved.');
-    } catch (error) {
-      toast(error instanceof CallError ? error.message : String(error));
-    }
-  };
-  return (
-    <Panel
-      title={item.says}
-      aside={<Tag tone={item.state === 'open' ? 'waiting' : 'neutral'}>{item.state === 'open' ? item.kind : item.state}</Tag>}
-    >
-      <div class="suggestion">
-        <div>
-          <p>{item.because}</p>
-          <p>
-            Replayed: {number(item.replay.costWithout, 1)} without, {number(item.replay.costWith, 1)} with it:{' '}
-            <strong>{number(gain, 0)} % less</strong>, surely between {number(item.replay.gainLow, 1)} and {number(item.replay.gainHigh, 1)}
-            . {number(item.replay.moves)} {item.replay.moves === 1 ? 'move' : 'moves'}.
-          </p>
-          <p class="muted">Back out: {item.rollback}</p>
-          {item.action.commands.length === 0 ? null : <Copy text={item.action.commands.join('\n')} />}
-          {item.state === 'open' && mayApprove(me, item.domain) ? (
-            <p class="actions-buttons">
-              <button type="button" class="primary" onClick={() => void approve()}>
-                Approve this {item.kind}
-              </button>
-              <button type="button" onClick={() => setRejecting(true)}>
-                Reject…
-              </button>
-            </p>
-          ) : null}
-        </div>
-        <TwoLines
-          label="Cost with and without it over the recorded history"
-          a={{ name: 'without', values: item.replay.curveWithout }}
-          b={{ name: 'with', values: item.replay.curveWith }}
-        />
-      </div>
-      {isRejecting ? (
-        <ReasonDialog
-          title="Reject this suggestion?"
-          verb="Reject"
-          says={item.says}
-          path={`/api/v1/suggestions/${encodeURIComponent(item.id)}/reject`}
-          onClose={() => setRejecting(false)}
-          onDone={() => setRejecting(false)}
-        />
-      ) : null}
     </Panel>
   );
 }

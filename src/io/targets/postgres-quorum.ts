@@ -176,6 +176,20 @@ export function openPostgresQuorum(options: PostgresQuorumOptions): Target {
         return `PostgreSQL ${rows[0].version}, ${streaming.length} ${streaming.length === 1 ? 'standby' : 'standbys'} (${streaming.join(', ')}), commits wait for '${await currentOf(client)}'`;
       }),
     placement: () => Promise.resolve(null),
+    standbyLags: () =>
+      withClient(async (client) => {
+        // The lags are null once a standby has been idle and caught up: nothing was measured then.
+        const { rows } = await client.query<{ standby: string; flush_ms: number | null; replay_ms: number | null }>(
+          `select application_name as standby, extract(epoch from flush_lag)::float8 * 1000 as flush_ms,
+                  extract(epoch from replay_lag)::float8 * 1000 as replay_ms
+             from pg_stat_replication where state = 'streaming' order by application_name`,
+        );
+        const lags = rows.flatMap(({ standby, flush_ms: flushMs, replay_ms: replayMs }) =>
+          flushMs === null || replayMs === null ? [] : [{ standby, flushMs, replayMs }],
+        );
+        if (lags.length === 0 || lags.length < rows.length) return null;
+        return { waitsFor: Number(/^\s*(?:ANY|FIRST)\s+(\d+)/i.exec(await currentOf(client))?.[1] ?? 0), lags };
+      }),
     apply: async (asked, run) => {
       const parameters = parametersOf(asked);
       return typeof parameters === 'string'

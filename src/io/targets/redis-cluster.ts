@@ -178,6 +178,7 @@ export function openRedisCluster(options: RedisClusterOptions): Target {
         .filter(({ isFailing }) => !isFailing)
         .map(({ id, host, port, slots }) => ({ id, says: `${host}:${port}`, slots })),
     }),
+    standbyLags: () => Promise.resolve(null),
     apply: async (change, run) => {
       const parameters = parametersOf(change);
       return typeof parameters === 'string' ? { is: 'refused', says: parameters } : move(parameters, run);

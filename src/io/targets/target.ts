@@ -27,6 +27,12 @@ export interface Placement {
   readonly nodes: readonly { readonly id: string; readonly says: string; readonly slots: readonly (readonly [number, number])[] }[];
 }
 
+/** How far each standby is behind at this moment, and for how many of them a commit waits. */
+export interface StandbyMoment {
+  readonly waitsFor: number;
+  readonly lags: readonly { readonly standby: string; readonly flushMs: number; readonly replayMs: number }[];
+}
+
 /**
  * What a suggestion can be carried out on. `apply` and `undo` bring the target to a state and may be called again after any crash:
  * they look at what is there and do what is missing. A failure of the world throws a `Failure`; `retry: 'later'` means that the same
@@ -38,6 +44,8 @@ export interface Target {
   /** Connects, checks what the change would need, and says in one sentence what is there. Changes nothing. */
   describe(signal: AbortSignal): Promise<string>;
   placement(signal: AbortSignal): Promise<Placement | null>;
+  /** Null: it has none, or nothing was written lately that a lag could be told from. */
+  standbyLags(signal: AbortSignal): Promise<StandbyMoment | null>;
   apply(change: TargetChange, run: TargetRun): Promise<TargetOutcome>;
   undo(change: TargetChange, run: TargetRun): Promise<TargetOutcome>;
   close(): Promise<void>;

@@ -3,12 +3,10 @@ import { z } from 'zod';
 import { parseEffectDigest } from '../../../domain/effect.ts';
 import { getProposal } from '../../../io/store/proposals.ts';
 import { getRepair } from '../../../io/store/repairs.ts';
-import { getSuggestion } from '../../../io/store/suggestions.ts';
 import {
   approveProposal,
   closeBreaker,
   type Decision,
-  decideSuggestion,
   editProposal,
   rejectProposal,
   requestScan,
@@ -17,8 +15,7 @@ import {
   snoozeProposal,
 } from '../../../runtime/approval-queue.ts';
 import type { RuntimeContext } from '../../../runtime/context.ts';
-import type { Need } from '../access.ts';
-import { ApiError, type Call, notFound, post, type Route } from '../route.ts';
+import { ApiError, notFound, post, type Route } from '../route.ts';
 
 const digest = z
   .string()
@@ -44,33 +41,6 @@ export function decisionRoutes(context: RuntimeContext): readonly Route[] {
       call.allow('approver', proposal.domain);
       return settle(await decide(id, call.body, call.caller.name), 'proposal', id);
     });
-  const suggestionPost = (verb: 'approve' | 'reject', to: 'approved' | 'rejected'): Route =>
-    post(
-      `/api/v1/suggestions/{id}/${verb}`,
-      `${verb === 'approve' ? 'Approves' : 'Rejects'} a suggestion.`,
-      {
-        need: 'approver',
-        body: z.object({ reason: z.string().trim().max(2000).default(''), comment: z.string().max(2000).optional() }),
-        answer,
-      },
-      async (call) => {
-        const id = await suggestionFor(call, 'approver');
-        if (to === 'rejected' && call.body.reason === '')
-          throw new ApiError(400, 'bad-request', 'reason: say why: it is kept with the decision');
-        return settle(
-          await decideSuggestion(context, id, { to, by: call.caller.name, reason: call.body.reason || (call.body.comment ?? '') }),
-          'suggestion',
-          id,
-        );
-      },
-    );
-  const suggestionFor = async (call: Call<undefined, unknown>, need: Need): Promise<string> => {
-    const id = call.params['id'] ?? '';
-    const suggestion = await getSuggestion(context.database, id);
-    if (suggestion === null) throw notFound('suggestion', id);
-    call.allow(need, suggestion.domain);
-    return id;
-  };
   const domainPost = (verb: string, says: string, act: (domain: string, by: string, reason: string) => Promise<Decision>): Route =>
     post(`/api/v1/domains/{name}/${verb}`, says, { need: 'operator', body: z.object({ reason }), answer }, async (call) => {
       const domain = call.params['name'] ?? '';
@@ -120,8 +90,6 @@ export function decisionRoutes(context: RuntimeContext): readonly Route[] {
         return settle(await requestUndo(context, id, { by: call.caller.name, reason: call.body.reason }), 'repair', id);
       },
     ),
-    suggestionPost('approve', 'approved'),
-    suggestionPost('reject', 'rejected'),
     post('/api/v1/collections/{name}/scan', 'Compares the replicas of a collection now.', { need: 'operator', answer }, async (call) => {
       const name = call.params['name'] ?? '';
       const collection = context.collections[name];
@@ -129,24 +97,6 @@ export function decisionRoutes(context: RuntimeContext): readonly Route[] {
       call.allow('operator', collection.domain);
       return settle(await requestScan(context, name, { by: call.caller.name }), 'collection', name);
     }),
-    post(
-      '/api/v1/suggestions/{id}/apply',
-      'Carries out an approved suggestion, where a target can be driven.',
-      { need: 'operator', answer },
-      async (call) => {
-        const id = await suggestionFor(call, 'operator');
-        const suggestion = await getSuggestion(context.database, id);
-        if (suggestion?.state !== 'approved')
-          throw new ApiError(409, 'conflict', `${id} is ${suggestion?.state ?? 'gone'}: approve it first`);
-        // No target is driven by this version: the exact commands are the answer, never a silent success.
-        const commands = suggestion.action.commands.join('; ');
-        throw new ApiError(
-          422,
-          'no-target',
-          `no target here can carry out a ${suggestion.kind}${commands === '' ? '' : `; run: ${commands}`}`,
-        );
-      },
-    ),
     domainPost('freeze', 'Stops every repair of a domain, at once.', (domain, by, why) =>
       setDomainFrozen(context, domain, { frozen: true, by, reason: why }),
     ),

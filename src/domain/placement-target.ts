@@ -1,0 +1,26 @@
+/** A place where suggestions can be carried out, as the configuration declares it. Urls hold credentials: never logged, never answered. */
+export type PlacementTarget =
+  | {
+      readonly kind: 'redis-cluster';
+      readonly name: string;
+      readonly url: string;
+      /** Collections whose keys lie there. */
+      readonly collections: readonly string[];
+      readonly keysPerSecond: number;
+      /** What one node carries, operations a second; null: learned from when it hurt. */
+      readonly nodeOperationsPerSecond: number | null;
+    }
+  | {
+      readonly kind: 'postgres-quorum';
+      readonly name: string;
+      readonly url: string;
+      readonly collections: readonly string[];
+      /** `application_name`s of the standbys that commits may wait for. */
+      readonly standbys: readonly string[];
+      readonly commitP99Ms: number | null;
+      readonly observeMs: number;
+      /** Least share of reads from standbys that must be fresh; null: not asked. */
+      readonly freshShare: number | null;
+      /** Standbys that may be lost without losing a commit. */
+      readonly faults: number;
+    };

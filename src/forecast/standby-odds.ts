@@ -1,0 +1,87 @@
+import type { Rng } from '../base/rng.ts';
+import type { StandbyLags } from './suggester.ts';
+
+/**
+ * What waiting for n of k standbys costs a commit, and what it buys a reader: WARS (see `wars.ts`) as a primary with streaming standbys
+ * plays it. A commit returns when n standbys have shown it (`remote_apply`) or flushed it; a reader asks one standby, any of them alike,
+ * `afterMs` after the commit, and is fresh if that standby shows the change by then.
+ *
+ * Lags are drawn as they were seen, one moment for all standbys at once, in whole spells of neighbouring moments: a slow minute is slow
+ * everywhere, and independent draws would promise too much. The intervals come from drawing the spells again.
+ */
+export interface StandbyOdds {
+  /** Standbys that a commit waits for. */
+  readonly waitsFor: number;
+  /** Share of fresh reads at each of `afterMs`. */
+  readonly fresh: readonly number[];
+  /** 95 % interval of the first of them. */
+  readonly freshLow: number;
+  readonly freshHigh: number;
+  /** What a commit waits, milliseconds, beyond its own work. */
+  readonly commitMeanMs: number;
+  readonly commitP99Ms: number;
+  /** What each moment of the record would have cost a commit, for a replay. */
+  readonly commitMs: Float64Array;
+}
+
+export interface StandbyOddsOptions {
+  /** Times after the commit at which a read begins, and how long the question is on its way, milliseconds. */
+  readonly afterMs: readonly number[];
+  /** Whether a commit waits until standbys show the change; else until they have flushed it. */
+  readonly waitsForReplay: boolean;
+  /** Neighbouring moments that go together. */
+  readonly spell: number;
+}
+
+const draws = 200;
+
+export function standbyOdds(lags: readonly StandbyLags[], options: StandbyOddsOptions, rng: Rng): readonly StandbyOdds[] {
+  const moments = Math.min(...lags.map(({ replayMs, flushMs }) => Math.min(replayMs.length, flushMs.length)));
+  return Array.from({ length: lags.length + 1 }, (_, waitsFor) => {
+    const commitMs = new Float64Array(moments);
+    const freshAt = options.afterMs.map(() => new Float64Array(moments));
+    for (let m = 0; m < moments; m += 1) {
+      const acks = lags.map((lag) => (options.waitsForReplay ? lag.replayMs[m] : lag.flushMs[m]) ?? 0).toSorted((a, b) => a - b);
+      const commit = waitsFor === 0 ? 0 : (acks[waitsFor - 1] ?? 0);
+      commitMs[m] = commit;
+      options.afterMs.forEach((after, t) => {
+        const fresh = lags.filter((lag) => (lag.replayMs[m] ?? 0) <= commit + after).length;
+        (freshAt[t] as Float64Array)[m] = fresh / lags.length;
+      });
+    }
+    const [first] = freshAt;
+    const interval = first === undefined ? { low: 0, high: 1 } : meanInterval(first, options.spell, rng);
+    const sorted = commitMs.toSorted();
+    return {
+      waitsFor,
+      fresh: freshAt.map(meanOf),
+      freshLow: interval.low,
+      freshHigh: interval.high,
+      commitMeanMs: meanOf(commitMs),
+      commitP99Ms: sorted[Math.min(moments - 1, Math.floor(0.99 * moments))] ?? 0,
+      commitMs,
+    };
+  });
+}
+
+function meanOf(values: Float64Array): number {
+  let sum = 0;
+  for (const value of values) sum += value;
+  return values.length === 0 ? 0 : sum / values.length;
+}
+
+function meanInterval(values: Float64Array, spell: number, rng: Rng): { readonly low: number; readonly high: number } {
+  const length = Math.max(1, Math.min(spell, values.length));
+  const means = new Float64Array(draws);
+  for (let draw = 0; draw < draws; draw += 1) {
+    let sum = 0;
+    let count = 0;
+    while (count < values.length) {
+      const start = rng.int(values.length - length + 1);
+      for (let i = 0; i < length && count < values.length; i += 1, count += 1) sum += values[start + i] ?? 0;
+    }
+    means[draw] = sum / Math.max(1, count);
+  }
+  means.sort();
+  return { low: means[Math.floor(0.025 * draws)] ?? 0, high: means[Math.ceil(0.975 * draws) - 1] ?? 1 };
+}
