@@ -41,8 +41,9 @@ export interface IsolationHistory {
   forget(beforeUs: number, keep: number): void;
   /** Transactions remembered. */
   readonly size: number;
-  /** Objects whose versions have no known order, so that dependencies on them are unknown. */
-  unordered(): number;
+  /** Objects whose versions have no known order, so that dependencies on them are unknown; complete after `judgeAll`. */
+  readonly unordered: number;
+  judgeAll(): void;
 }
 
 /** What one operation breaks by itself, without a cycle. Row numbers, valid until the round ends. */
@@ -261,7 +262,10 @@ export function createIsolationHistory(): IsolationHistory {
     get size() {
       return transactions.count;
     },
-    unordered: () => ordered.unordered(),
+    judgeAll: () => ordered.judgeAll(),
+    get unordered() {
+      return ordered.unordered;
+    },
   };
 }
 

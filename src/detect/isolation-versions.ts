@@ -237,12 +237,17 @@ export class ObjectVersions {
     this.#unordered += 1;
   }
 
-  unordered(): number {
+  /** Objects counted so far: when their first version leaves the window, and by {@link judgeAll}. */
+  get unordered(): number {
+    return this.#unordered;
+  }
+
+  /** At the end of input: what is still in the window. */
+  judgeAll(): void {
     const { objects, byObject } = this.#tables;
     for (let row = 0; row < objects.end; row += 1) {
       const at = row * objectStride;
       if (byObject.find(objects.words[at + o.keyLow] as number, objects.words[at + o.keyHigh] as number) === row) this.#judgeOrder(at);
     }
-    return this.#unordered;
   }
 }

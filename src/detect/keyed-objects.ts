@@ -159,7 +159,7 @@ export class KeyedObjects {
   }
 
   #sweep(atUs: number): void {
-    for (let i = 0; i < sweptPerStep; i += 1) {
+    for (let i = 0; i < sweptPerStep && this.#rows.end > 0; i += 1) {
       if (this.#cursor >= this.#rows.end) this.#cursor = 0;
       const row = this.#cursor;
       this.#cursor += 1;

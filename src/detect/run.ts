@@ -11,7 +11,6 @@ import { createPlaces } from './object-place.ts';
 import { detectors as everyDetector } from './registry.ts';
 import { isSampled } from './sample.ts';
 import { createTraceBuffer } from './trace-buffer.ts';
-import { viewTrace } from './trace-view.ts';
 
 export interface DetectionOptions {
   /** How late, in event time, an operation may come after one that ended later. */
@@ -140,7 +139,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
       // At the end of input no time passes beyond the newest operation: what has not come by then is unknown, not missing.
       const atUs = Math.min(closed.closesUs, newestUs);
       for (const { fold, report } of traceFolds) fold.advance?.(atUs, report);
-      const view = viewTrace(closed.traceId, closed.operations);
+      const { view } = closed;
       duplicates += view.duplicates;
       learner.learn(view);
       for (const { fold, report } of traceFolds) fold.inspect(view, report);

@@ -1,4 +1,5 @@
 import type { Operation } from '../domain/operation.ts';
+import { type TraceView, viewTrace } from './trace-view.ts';
 
 /**
  * Holds the operations of open traces and says when a stretch of one is over. The rule reads event times only, so how the input was cut
@@ -10,8 +11,7 @@ import type { Operation } from '../domain/operation.ts';
  * A cut stretch closes, in event time, that long after its last end.
  */
 export interface ClosedTrace {
-  readonly traceId: string;
-  readonly operations: readonly Operation[];
+  readonly view: TraceView;
   readonly closesUs: number;
 }
 
@@ -26,8 +26,8 @@ interface OpenTrace {
 
 /** A trace that outgrows this is cut wherever it is: a broken context that puts everything into one trace must not fill memory. */
 const traceOperationsMax = 200_000;
-/** Width of the timetable's slots. */
-const slotUs = 1_000_000;
+/** Width of the timetable's slots: every look at a slot that is not over costs its length, and there is one with every batch of spans. */
+const slotUs = 50_000;
 
 export interface TraceBuffer {
   add(operation: Operation): void;
@@ -61,10 +61,10 @@ export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuff
   const closeOne = (trace: OpenTrace, watermarkUs: number, closed: ClosedTrace[]): void => {
     if (trace.maxEndUs - trace.minEndUs <= idleUs) {
       // No cut can lie inside: the whole of it closes or waits.
-      const isWhole = hasAllParents(trace.operations);
-      const closesUs = trace.maxEndUs + (isWhole ? idleUs : patienceUs);
+      const view = viewTrace(trace.traceId, trace.operations);
+      const closesUs = trace.maxEndUs + (view.complete ? idleUs : patienceUs);
       if (closesUs > watermarkUs) return schedule(trace, closesUs);
-      closed.push({ traceId: trace.traceId, operations: trace.operations, closesUs });
+      closed.push({ view, closesUs });
       buffered -= trace.operations.length;
       open.delete(trace.traceId);
       if (last === trace) last = undefined;
@@ -89,7 +89,7 @@ export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuff
         buffered -= from;
         return schedule(trace, closesUs);
       }
-      closed.push({ traceId: trace.traceId, operations: byEnd.slice(from, i + 1), closesUs });
+      closed.push({ view: viewTrace(trace.traceId, byEnd.slice(from, i + 1)), closesUs });
       from = i + 1;
       // Stretches are judged apart: a streaming run has let the earlier one go by now, and must come to the same cuts.
       spans.clear();
@@ -125,7 +125,7 @@ export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuff
       // One appointment at or before the earliest possible close is enough; it is renewed when it finds that more has come.
       if (dueUs < trace.dueUs) schedule(trace, dueUs);
       if (trace.operations.length >= traceOperationsMax) {
-        oversized.push({ traceId: trace.traceId, operations: trace.operations, closesUs: trace.maxEndUs + idleUs });
+        oversized.push({ view: viewTrace(trace.traceId, trace.operations), closesUs: trace.maxEndUs + idleUs });
         buffered -= trace.operations.length;
         open.delete(trace.traceId);
         last = undefined;
@@ -133,7 +133,7 @@ export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuff
     },
     close(watermarkUs) {
       const closed: ClosedTrace[] = oversized.splice(0);
-      if (firstSlot !== Number.POSITIVE_INFINITY) {
+      if (firstSlot * slotUs <= watermarkUs) {
         // At the end of input the watermark is infinite; slots are then visited in order without walking the gaps between them.
         const due = [...timetable.keys()].filter((slot) => slot * slotUs <= watermarkUs);
         due.sort((a, b) => a - b);
@@ -153,9 +153,10 @@ export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuff
             else again.push(...later);
           }
         }
-        firstSlot = timetable.size === 0 ? Number.POSITIVE_INFINITY : Math.min(...timetable.keys());
+        firstSlot = Number.POSITIVE_INFINITY;
+        for (const slot of timetable.keys()) if (slot < firstSlot) firstSlot = slot;
       }
-      return closed.sort((a, b) => a.closesUs - b.closesUs || (a.traceId < b.traceId ? -1 : a.traceId > b.traceId ? 1 : 0));
+      return closed.sort(byClosing);
     },
     narrow(keep) {
       for (const [traceId, trace] of open) {
@@ -177,9 +178,6 @@ export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuff
   };
 }
 
-function hasAllParents(operations: readonly Operation[]): boolean {
-  const spans = new Set<string>();
-  for (const operation of operations) spans.add(operation.spanId);
-  for (const operation of operations) if (operation.parentSpanId !== '' && !spans.has(operation.parentSpanId)) return false;
-  return true;
+function byClosing(a: ClosedTrace, b: ClosedTrace): number {
+  return a.closesUs - b.closesUs || (a.view.traceId < b.view.traceId ? -1 : a.view.traceId > b.view.traceId ? 1 : 0);
 }

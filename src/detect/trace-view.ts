@@ -19,7 +19,7 @@ export interface TraceView {
   readonly startUs: number;
   readonly endUs: number;
   /** Position of the parent of each operation, -1 where it has none here. */
-  readonly parentOf: Int32Array;
+  readonly parentOf: readonly number[];
   /** Operations whose parent is not here. */
   readonly missingParents: number;
   /** Dropped because their (span, index) was there already. */
@@ -75,9 +75,56 @@ export function byStart(a: Operation, b: Operation): number {
   return a.startUs - b.startUs || a.endUs - b.endUs || (a.spanId < b.spanId ? -1 : a.spanId > b.spanId ? 1 : a.index - b.index);
 }
 
+/** Up to here sorting by insertion and looking through a list beat sorting by merging and a map: most traces are no longer. */
+const shortTrace = 16;
+
+function sortedByStart(unordered: readonly Operation[]): readonly Operation[] {
+  if (unordered.length > shortTrace) return unordered.toSorted(byStart);
+  const sorted = [...unordered];
+  for (let i = 1; i < sorted.length; i += 1) {
+    const operation = sorted[i] as Operation;
+    let at = i;
+    while (at > 0 && byStart(sorted[at - 1] as Operation, operation) > 0) {
+      sorted[at] = sorted[at - 1] as Operation;
+      at -= 1;
+    }
+    sorted[at] = operation;
+  }
+  return sorted;
+}
+
+/** Positions of a trace's spans by their ids. */
+class Places {
+  readonly #positionOf: Map<string, number> | undefined;
+
+  constructor(size: number) {
+    this.#positionOf = size > shortTrace ? new Map() : undefined;
+  }
+
+  find(operations: readonly Operation[], spanId: string): number {
+    if (this.#positionOf !== undefined) return this.#positionOf.get(spanId) ?? -1;
+    for (let i = 0; i < operations.length; i += 1) if (operations[i]?.spanId === spanId) return i;
+    return -1;
+  }
+
+  note(spanId: string, position: number): void {
+    this.#positionOf?.set(spanId, position);
+  }
+}
+
+/** Used by one view at a time: making them anew took a tenth of the time. */
+let scratch = { hasChild: new Uint8Array(64), unitNumber: new Int32Array(64) };
+
+function scratchFor(size: number): typeof scratch {
+  if (scratch.hasChild.length < size) scratch = { hasChild: new Uint8Array(size * 2), unitNumber: new Int32Array(size * 2) };
+  scratch.hasChild.fill(0, 0, size);
+  scratch.unitNumber.fill(-1, 0, size);
+  return scratch;
+}
+
 export function viewTrace(traceId: string, unordered: readonly Operation[]): TraceView {
-  const sorted = unordered.length > 1 ? unordered.toSorted(byStart) : unordered;
-  const positionOf = new Map<string, number>();
+  const sorted = sortedByStart(unordered);
+  const places = new Places(sorted.length);
   const operations: Operation[] = [];
   let duplicates = 0;
   let startUs = Number.POSITIVE_INFINITY;
@@ -86,18 +133,17 @@ export function viewTrace(traceId: string, unordered: readonly Operation[]): Tra
   let previous: Operation | undefined;
   for (const operation of sorted) {
     // A duplicate has the same times and so stands next to its original; a span's later operations (index > 0) share its place.
-    if (previous !== undefined && previous.spanId === operation.spanId && previous.index === operation.index) {
+    if (previous !== undefined && previous.index === operation.index && previous.spanId === operation.spanId) {
       duplicates += 1;
       continue;
     }
     previous = operation;
-    if (operation.index === 0 || !positionOf.has(operation.spanId)) {
-      if (positionOf.has(operation.spanId)) {
-        duplicates += 1;
-        continue;
-      }
-      positionOf.set(operation.spanId, operations.length);
+    const isKnown = places.find(operations, operation.spanId) >= 0;
+    if (isKnown && operation.index === 0) {
+      duplicates += 1;
+      continue;
     }
+    if (!isKnown) places.note(operation.spanId, operations.length);
     operations.push(operation);
     if (operation.startUs < startUs) startUs = operation.startUs;
     if (operation.endUs > endUs) endUs = operation.endUs;
@@ -105,27 +151,29 @@ export function viewTrace(traceId: string, unordered: readonly Operation[]): Tra
   }
 
   const size = operations.length;
-  const parentOf = new Int32Array(size).fill(-1);
-  const hasChild = new Uint8Array(size);
+  const parentOf: number[] = [];
+  const { hasChild, unitNumber } = scratchFor(size);
   let missingParents = 0;
   for (let i = 0; i < size; i += 1) {
     const operation = operations[i] as Operation;
-    const own = positionOf.get(operation.spanId);
-    if (own !== undefined && own !== i) {
-      parentOf[i] = own;
+    if (operation.index > 0) {
+      const own = places.find(operations, operation.spanId);
+      if (own !== i) {
+        parentOf.push(own);
+        continue;
+      }
+    }
+    if (operation.parentSpanId === '') {
+      parentOf.push(-1);
       continue;
     }
-    if (operation.parentSpanId === '') continue;
-    const parent = positionOf.get(operation.parentSpanId);
-    if (parent === undefined) missingParents += 1;
-    else if (parent !== i) {
-      parentOf[i] = parent;
-      hasChild[parent] = 1;
-    }
+    const parent = places.find(operations, operation.parentSpanId);
+    if (parent < 0) missingParents += 1;
+    else if (parent !== i) hasChild[parent] = 1;
+    parentOf.push(parent === i ? -1 : parent);
   }
 
   const units: MutableUnit[] = [];
-  const unitNumber = new Int32Array(size).fill(-1);
   const orphanUnits = new Map<string, number>();
   const path: number[] = [];
   for (let i = 0; i < size; i += 1) {
@@ -242,7 +290,7 @@ export function viewTrace(traceId: string, unordered: readonly Operation[]): Tra
   };
 }
 
-function startsUnit(operations: readonly Operation[], parentOf: Int32Array, at: number): boolean {
+function startsUnit(operations: readonly Operation[], parentOf: readonly number[], at: number): boolean {
   const parent = parentOf[at] as number;
   if (parent < 0) return true;
   const operation = operations[at] as Operation;

@@ -73,9 +73,12 @@ export const isolation = historyDetector(
         search(roundEndUs, report);
         roundEndUs = Number.POSITIVE_INFINITY;
       },
-      finish: search,
+      finish(atUs, report) {
+        history.judgeAll();
+        search(atUs, report);
+      },
       size: () => history.size,
-      unordered: () => history.unordered(),
+      unordered: () => history.unordered,
     };
   },
 );
