@@ -1,5 +1,7 @@
+import { HostTables } from './host-tables.ts';
 import { bareName } from './object-place.ts';
 import { isInboxName, isOutboxName } from './outbox-table.ts';
+import { RecentKeys } from './recent-keys.ts';
 import { storeOf, targetOf, type TraceView, type Unit } from './trace-view.ts';
 
 /** One thing learned from traces or declared, with what it rests on. */
@@ -68,8 +70,8 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
   settle(): void;
 } {
   const tables = new Map<string, TableUse>();
-  const writers = new Map<string, number>();
-  const readers = new Map<string, number>();
+  const writers = new HostTables(namesMax);
+  const readers = new HostTables(namesMax);
   const lags = new Map<string, { support: number; highUs: number }>();
   const outboxes = new Set((declared.outboxTables ?? []).map(bareName));
   const notOutboxes = new Set((declared.notOutboxTables ?? []).map(bareName));
@@ -83,9 +85,10 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
   let isOver = false;
   let links = 0;
   let missingLinks = 0;
-  const seenTraces = new Set<string>();
+  const seenTraces = new RecentKeys(seenTracesMax);
+  /** In order of arrival, which is nearly that of their times; those before `settledLinks` are done with. */
   let waitingLinks: { readonly traceId: string; readonly dueUs: number }[] = [];
-  let linksDueUs = Number.POSITIVE_INFINITY;
+  let settledLinks = 0;
 
   const use = (table: string): TableUse | undefined => {
     const known = tables.get(table);
@@ -93,10 +96,6 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
     const fresh: TableUse = { insertedWithOthers: 0, relayed: 0, otherwise: 0 };
     tables.set(table, fresh);
     return fresh;
-  };
-  const count = (map: Map<string, number>, key: string): void => {
-    const before = map.get(key);
-    if (before !== undefined || map.size < namesMax) map.set(key, (before ?? 0) + 1);
   };
   const isLearnedOutbox = (table: string): boolean => {
     const seen = tables.get(table);
@@ -109,12 +108,12 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
   };
 
   const learnUnit = (unit: Unit): void => {
-    for (const read of unit.reads) if (read.host !== '') count(readers, `${read.host}\0${bareName(targetOf(read))}`);
+    for (const read of unit.reads) if (read.host !== '') readers.count(read.host, bareName(targetOf(read)));
     if (unit.writes.length === 0) return;
     for (const write of unit.writes) {
       const table = bareName(targetOf(write));
       if (table === '') continue;
-      if (write.host !== '') count(writers, `${write.host}\0${table}`);
+      if (write.host !== '') writers.count(write.host, table);
       const seen = use(table);
       if (seen === undefined) continue;
       const isInsert = write.statement?.verb === 'insert' || write.kind === 'append';
@@ -133,16 +132,16 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
   };
 
   const settleLinks = (atUs: number): void => {
-    linksDueUs = Number.POSITIVE_INFINITY;
-    waitingLinks = waitingLinks.filter(({ traceId, dueUs }) => {
-      if (dueUs > atUs) {
-        if (dueUs < linksDueUs) linksDueUs = dueUs;
-        return true;
-      }
+    while (settledLinks < waitingLinks.length) {
+      const link = waitingLinks[settledLinks];
+      if (link === undefined || link.dueUs > atUs) break;
+      settledLinks += 1;
       links += 1;
-      if (!seenTraces.has(traceId)) missingLinks += 1;
-      return false;
-    });
+      if (!seenTraces.has(link.traceId)) missingLinks += 1;
+    }
+    if (settledLinks < waitingLinksMax) return;
+    waitingLinks = waitingLinks.slice(settledLinks);
+    settledLinks = 0;
   };
 
   return {
@@ -156,7 +155,7 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
       return outboxes.has(bare) || isOutboxName(table) || isLearnedOutbox(bare);
     },
     isInbox: (table) => inboxes.has(bareName(table)) || isInboxName(table),
-    takesWrites: (host, table) => !replicaHosts.has(host) && writers.has(`${host}\0${bareName(table)}`),
+    takesWrites: (host, table) => !replicaHosts.has(host) && writers.has(host, bareName(table)),
     topicLag: (topic) => lags.get(topic) ?? { support: 0, highUs: 0 },
     isLossKnown: () => isOver || (lostOf >= 500 && newestUs - firstUs >= lossKnownAfterUs),
     missingLinkShare: () => (links < 3 ? 0 : missingLinks / links),
@@ -169,9 +168,8 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
         const from = outboxes.has(name) ? 'config' : isOutboxName(name) ? 'name' : 'traces';
         facts.push({ is: 'outbox', name, support, confidence: support / Math.max(1, support + seen.otherwise), value: 1, from });
       }
-      for (const [name, support] of readers) {
-        const [host = '', table = ''] = name.split('\0');
-        if (writers.has(name) || ![...writers.keys()].some((other) => other.endsWith(`\0${table}`))) continue;
+      for (const { host, table, count: support } of readers.entries()) {
+        if (writers.has(host, table) || !writers.hasTable(table)) continue;
         facts.push({
           is: 'replica-host',
           name: `${host} for ${table}`,
@@ -200,21 +198,14 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
         lostOf += trace.operations.length;
         lost += trace.missingParents;
       }
-      if (seenTraces.size >= seenTracesMax) {
-        const oldest = seenTraces.keys().next();
-        if (oldest.done !== true) seenTraces.delete(oldest.value);
-      }
       seenTraces.add(trace.traceId);
-      if (trace.endUs >= linksDueUs) settleLinks(trace.endUs);
+      settleLinks(trace.endUs);
       for (const unit of trace.units) {
         for (const link of unit.entry.links) {
           if (link.traceId === trace.traceId) continue;
           if (seenTraces.has(link.traceId)) links += 1;
-          else if (waitingLinks.length < waitingLinksMax) {
-            const dueUs = trace.endUs + linkPatienceUs;
-            waitingLinks.push({ traceId: link.traceId, dueUs });
-            if (dueUs < linksDueUs) linksDueUs = dueUs;
-          }
+          else if (waitingLinks.length - settledLinks < waitingLinksMax)
+            waitingLinks.push({ traceId: link.traceId, dueUs: trace.endUs + linkPatienceUs });
         }
       }
       // The recent past counts most: old traces fade by half.

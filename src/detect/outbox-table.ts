@@ -12,9 +12,22 @@ const inboxName =
   /(^|_|[a-z])inbox|processed_?(messages?|events?|commands?|ids?)|consumed_?(messages?|events?)|handled_?(messages?|events?)|received_?messages?|idempoten|dedup|message_?log$/i;
 
 export function isOutboxName(table: string): boolean {
-  return outboxName.test(bareName(table)) || /^eventuate\./i.test(table);
+  return remembered(outboxes, table, () => outboxName.test(bareName(table)) || /^eventuate\./i.test(table));
 }
 
 export function isInboxName(table: string): boolean {
-  return inboxName.test(bareName(table));
+  return remembered(inboxes, table, () => inboxName.test(bareName(table)));
+}
+
+/** Tables are few and asked for with every statement; a sender of endless names gets no more of them remembered. */
+const namesMax = 10_000;
+const outboxes = new Map<string, boolean>();
+const inboxes = new Map<string, boolean>();
+
+function remembered(known: Map<string, boolean>, table: string, look: () => boolean): boolean {
+  const before = known.get(table);
+  if (before !== undefined) return before;
+  const is = look();
+  if (known.size < namesMax) known.set(table, is);
+  return is;
 }

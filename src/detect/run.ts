@@ -134,8 +134,9 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     for (const { fold, report } of historyFolds) fold.advance(Math.min(upToUs, facts.takenUs), report);
   };
 
-  const runTraces = (upToUs: number): void => {
-    for (const closed of traces.close(upToUs)) {
+  const runTraces = (toUs: number): void => {
+    const { closed: over, upToUs } = traces.close(toUs);
+    for (const closed of over) {
       // At the end of input no time passes beyond the newest operation: what has not come by then is unknown, not missing.
       const atUs = Math.min(closed.closesUs, newestUs);
       for (const { fold, report } of traceFolds) fold.advance?.(atUs, report);

@@ -31,8 +31,8 @@ const slotUs = 50_000;
 
 export interface TraceBuffer {
   add(operation: Operation): void;
-  /** Stretches that are over at `watermarkUs`, in order of closing. */
-  close(watermarkUs: number): readonly ClosedTrace[];
+  /** Stretches that are over at `upToUs` or a little before: in order of closing, with the time up to which none is missing. */
+  close(upToUs: number): { readonly closed: readonly ClosedTrace[]; readonly upToUs: number };
   /** Drops the traces that `keep` refuses. */
   narrow(keep: (traceId: string) => boolean): void;
   readonly traces: number;
@@ -131,32 +131,28 @@ export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuff
         last = undefined;
       }
     },
-    close(watermarkUs) {
+    close(upToUs) {
       const closed: ClosedTrace[] = oversized.splice(0);
-      if (firstSlot * slotUs <= watermarkUs) {
-        // At the end of input the watermark is infinite; slots are then visited in order without walking the gaps between them.
-        const due = [...timetable.keys()].filter((slot) => slot * slotUs <= watermarkUs);
+      // Whole slots only, so that none is looked at twice; time has come as far as they have.
+      const endSlot = Math.floor(upToUs / slotUs);
+      const watermarkUs = endSlot * slotUs;
+      if (firstSlot < endSlot) {
+        // At the end of input time is infinite; slots are then visited in order without walking the gaps between them.
+        const due: number[] = [];
+        for (const slot of timetable.keys()) if (slot < endSlot) due.push(slot);
         due.sort((a, b) => a - b);
         for (const slot of due) {
           const list = timetable.get(slot);
           if (list === undefined) continue;
           timetable.delete(slot);
-          const later: OpenTrace[] = [];
           for (const trace of list) {
-            if (open.get(trace.traceId) !== trace || Math.floor(trace.dueUs / slotUs) !== slot) continue;
-            if (trace.dueUs > watermarkUs) later.push(trace);
-            else closeOne(trace, watermarkUs, closed);
-          }
-          if (later.length > 0) {
-            const again = timetable.get(slot);
-            if (again === undefined) timetable.set(slot, later);
-            else again.push(...later);
+            if (open.get(trace.traceId) === trace && Math.floor(trace.dueUs / slotUs) === slot) closeOne(trace, watermarkUs, closed);
           }
         }
         firstSlot = Number.POSITIVE_INFINITY;
         for (const slot of timetable.keys()) if (slot < firstSlot) firstSlot = slot;
       }
-      return closed.sort(byClosing);
+      return { closed: closed.sort(byClosing), upToUs: watermarkUs };
     },
     narrow(keep) {
       for (const [traceId, trace] of open) {

@@ -1,5 +1,6 @@
 import type { Operation } from '../domain/operation.ts';
 import { bareName } from './object-place.ts';
+import type { WriteOutcome } from './write-outcome.ts';
 
 /**
  * One trace as detectors see it: operations without duplicates in order of start, cut into units. A unit is a local trace: what one
@@ -51,6 +52,8 @@ export interface Unit {
   /** Messages that the unit works for: its entry, or `receive` spans without children beneath it. */
   readonly consumes: readonly Operation[];
   readonly sagaSteps: readonly Operation[];
+  /** What became of its writes, once someone has asked. */
+  outcomes: readonly WriteOutcome[] | undefined;
 }
 
 interface MutableUnit extends Unit {
@@ -208,6 +211,7 @@ export function viewTrace(traceId: string, unordered: readonly Operation[]): Tra
           commits: none,
           consumes: none,
           sagaSteps: none,
+          outcomes: undefined,
         } as MutableUnit);
         if (lost) orphanUnits.set(orphanKey, number);
       } else number = shared;
@@ -318,12 +322,30 @@ export function isWithin(unit: Unit, ancestor: Unit): boolean {
   return false;
 }
 
+/** Stores are few and asked for with every statement; a sender of endless names gets no more of them remembered. */
+const storesMax = 10_000;
+const stores = new Map<string, { readonly system: string; readonly namespace: string; readonly key: string }[]>();
+let storeCount = 0;
+
 /** One store: what a single local transaction could span. MySQL schemas of one server are one store, PostgreSQL databases are not. */
 export function storeOf(operation: Operation): string {
-  const system = operation.system;
-  if (operation.host !== '' && (system === 'mysql' || system === 'mariadb')) return `${system}\0${operation.host}`;
-  return `${system}\0${operation.host}\0${operation.namespace}`;
+  const { system, host, namespace } = operation;
+  let ofHost = stores.get(host);
+  if (ofHost !== undefined) for (const store of ofHost) if (store.namespace === namespace && store.system === system) return store.key;
+  const isOneServer = host !== '' && (system === 'mysql' || system === 'mariadb');
+  const key = isOneServer ? `${system}\0${host}` : `${system}\0${host}\0${namespace}`;
+  if (storeCount >= storesMax) return key;
+  storeCount += 1;
+  if (ofHost === undefined) {
+    ofHost = [];
+    stores.set(host, ofHost);
+  }
+  if (ofHost.length < storesOfHostMax) ofHost.push({ system, namespace, key });
+  return key;
 }
+
+/** Looked through one by one. */
+const storesOfHostMax = 32;
 
 /** A store in words: `postgresql orders at db-1`. */
 export function storeWords(operation: Operation): string {

@@ -26,7 +26,8 @@ const hidesTransactions = new Set(['java', 'python', 'dotnet', 'ruby', 'php']);
  * never show: then it may have been rolled back.
  */
 export function writeOutcomes(unit: Unit): readonly WriteOutcome[] {
-  return unit.writes.map((write) => outcomeOf(unit, write));
+  unit.outcomes ??= unit.writes.map((write) => outcomeOf(unit, write));
+  return unit.outcomes;
 }
 
 function outcomeOf(unit: Unit, write: Operation): WriteOutcome {

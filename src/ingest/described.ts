@@ -71,7 +71,21 @@ export function hostOf(view: SpanView): string {
     if (!view.has(address)) continue;
     const name = view.text(address);
     const number = view.number(port, 0);
-    return number > 0 ? `${name}:${number}` : name;
+    return number > 0 ? withPort(name, number) : name;
   }
   return view.text(peerServiceCode);
+}
+
+/** Hosts are few and named by every span: one text for each, whose hash is known wherever it is looked up. */
+const hostsMax = 10_000;
+const hostTexts = new Map<string, Map<number, string>>();
+
+function withPort(name: string, port: number): string {
+  const ports = hostTexts.get(name);
+  const known = ports?.get(port);
+  if (known !== undefined) return known;
+  const text = `${name}:${port}`;
+  if (ports !== undefined && ports.size < hostsMax) ports.set(port, text);
+  else if (ports === undefined && hostTexts.size < hostsMax) hostTexts.set(name, new Map([[port, text]]));
+  return text;
 }

@@ -1,3 +1,4 @@
+import type { SpanRef } from '../../domain/anomaly.ts';
 import type { Operation } from '../../domain/operation.ts';
 import { type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
@@ -5,6 +6,7 @@ import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
 import { producerKeys, spanKey } from '../message-flow.ts';
 import { bareName } from '../object-place.ts';
+import { noteOf, type SpanNote, spanOfNote } from '../span-note.ts';
 import { keyOf, targetOf, type TraceView, type Unit } from '../trace-view.ts';
 import { type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
 
@@ -16,12 +18,34 @@ interface Looked {
 }
 
 /** Consumers that wait for their producer's trace at most; beyond it they are not judged. */
-const waitingMax = 20_000;
+const waitingMax = 5_000;
 
 interface Announced {
-  readonly publish: Operation;
+  readonly publish: SpanNote;
+  readonly destination: string;
   readonly service: string;
-  readonly writes: readonly WriteOutcome[];
+  readonly writes: readonly AnnouncedWrite[];
+}
+
+/** What is kept of a committed write: there is one for every message for as long as it is remembered. */
+interface AnnouncedWrite {
+  readonly table: string;
+  readonly key: string;
+  readonly host: string;
+  readonly domain: string;
+  readonly settledUs: number;
+  readonly settledBy: SpanRef;
+}
+
+function announcedWrite({ write, settledUs, settledBy }: WriteOutcome): AnnouncedWrite {
+  return {
+    table: targetOf(write),
+    key: keyOf(write),
+    host: write.host,
+    domain: write.facts?.domain ?? '',
+    settledUs,
+    settledBy: spanOf(settledBy ?? write),
+  };
 }
 
 /** A consumer looked for the object that its message announced before the object could be seen. */
@@ -60,13 +84,15 @@ export const notificationBeforeObject = traceDetector(
               is === 'committed' && !context.learned.isOutbox(targetOf(write)) && !context.learned.isInbox(targetOf(write)),
           );
           if (writes.length === 0) continue;
+          const kept = writes.map(announcedWrite);
           for (const publish of unit.publishes) {
-            const announced: Announced = { publish, service: unit.service, writes };
-            sent.set(spanKey(publish.traceId, publish.spanId), announced, publish.endUs);
-            if (publish.message !== undefined && publish.message.id !== '')
-              sent.set(`id\0${publish.system}\0${publish.message.id}`, announced, publish.endUs);
+            const announced: Announced = { publish: noteOf(publish), destination: publish.target, service: unit.service, writes: kept };
+            const bySpan = spanKey(publish.traceId, publish.spanId);
+            const byId = publish.message === undefined || publish.message.id === '' ? '' : `id\0${publish.system}\0${publish.message.id}`;
+            sent.set(bySpan, announced, publish.endUs);
+            if (byId !== '') sent.set(byId, announced, publish.endUs);
             if (waiting.size === 0) continue;
-            for (const key of [spanKey(publish.traceId, publish.spanId), `id\0${publish.system}\0${publish.message?.id ?? ''}`]) {
+            for (const key of byId === '' ? [bySpan] : [bySpan, byId]) {
               const looked = waiting.get(key, publish.endUs);
               if (looked === undefined) continue;
               waiting.delete(key);
@@ -103,36 +129,36 @@ export const notificationBeforeObject = traceDetector(
         const isCall = look.kind === 'call';
         const isMissing = isNotFound(look);
         if (isCall && !(isMissing && calleeOf(trace, look)?.service === announced.service)) continue;
-        const outcome = announced.writes.find(({ write }) => (isCall ? true : isSameObject(write, look)));
+        const outcome = announced.writes.find((write) => isCall || isSameObject(write, look));
         if (outcome === undefined) continue;
         // Sent before the commit, by the producer's own clock, and looked for before it: it cannot have been visible.
         const isSentEarly = publish.startUs < outcome.settledUs;
         const isEarly = isSentEarly && look.startUs < outcome.settledUs && !isFound(look);
-        const isElsewhere = isMissing && look.host !== '' && outcome.write.host !== '' && look.host !== outcome.write.host;
+        const isElsewhere = isMissing && look.host !== '' && outcome.host !== '' && look.host !== outcome.host;
         if (!isEarly && !(isMissing && (isSentEarly || isElsewhere || isCall || isFoundLater(trace, look)))) continue;
-        const table = targetOf(outcome.write);
-        const place = context.placeOf(table, outcome.write.facts?.domain ?? '');
+        const table = outcome.table;
+        const place = context.placeOf(table, outcome.domain);
         const lateUs = outcome.settledUs - look.startUs;
         report({
-          place: `${announced.service}\0${table}\0${publish.target}\0${unit.service}`,
+          place: `${announced.service}\0${table}\0${announced.destination}\0${unit.service}`,
           grade: 'risk',
           atUs: look.endUs,
           complete: unit.complete,
-          spans: [spanOf(publish), spanOf(look), spanOf(outcome.settledBy ?? outcome.write)],
+          spans: [spanOfNote(publish), spanOf(look), outcome.settledBy],
           domain: place.domainName,
           collection: place.collection ?? table,
-          objectKey: keyOf(outcome.write) === '' ? keyOf(look) : keyOf(outcome.write),
+          objectKey: outcome.key === '' ? keyOf(look) : outcome.key,
           service: unit.service,
           facts: {
             table,
-            destination: publish.target,
+            destination: announced.destination,
             producer: announced.service,
             notFound: isMissing,
             earlyMs: Math.round(lateUs / 1000),
           },
           tell: () => ({
             title: `${unit.service} looks for \`${table}\` before ${announced.service} has committed it`,
-            explanation: `${announced.service} published to \`${publish.target}\`${isSentEarly ? ' before its write to' : ' after its write to'} \`${table}\` was committed; ${unit.service} took the message up and looked for the object ${lateUs > 0 ? `${durationWords(lateUs)} before it could be seen` : 'where it had not arrived yet'}${isMissing ? ', and did not find it' : ''}.`,
+            explanation: `${announced.service} published to \`${announced.destination}\`${isSentEarly ? ' before its write to' : ' after its write to'} \`${table}\` was committed; ${unit.service} took the message up and looked for the object ${lateUs > 0 ? `${durationWords(lateUs)} before it could be seen` : 'where it had not arrived yet'}${isMissing ? ', and did not find it' : ''}.`,
           }),
         });
         return;
@@ -162,12 +188,11 @@ function isFoundLater(trace: TraceView, look: Operation): boolean {
   );
 }
 
-function isSameObject(write: Operation, look: Operation): boolean {
+function isSameObject(write: AnnouncedWrite, look: Operation): boolean {
   if (look.failed && look.errorType !== '' && !isNotFound(look)) return false;
-  if (bareName(targetOf(write)) !== bareName(targetOf(look)) || targetOf(write) === '') return false;
-  const one = keyOf(write);
-  const two = keyOf(look);
-  return one === '' || two === '' || one === two;
+  if (write.table === '' || bareName(write.table) !== bareName(targetOf(look))) return false;
+  const key = keyOf(look);
+  return write.key === '' || key === '' || write.key === key;
 }
 
 function calleeOf(trace: TraceView, call: Operation): Unit | undefined {

@@ -1,15 +1,28 @@
 import type { Operation } from '../../domain/operation.ts';
-import { type Report, spanOf, traceDetector } from '../detector.ts';
+import { type Report, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
 import { groupOf, producerKeys, spanKey } from '../message-flow.ts';
+import { noteOf, type SpanNote, spanOfNote } from '../span-note.ts';
+
+/** What is kept of a message: there is one for every publish, for minutes. */
+interface Published extends SpanNote {
+  readonly system: string;
+  readonly target: string;
+  readonly domain: string;
+  readonly messageId: string;
+  readonly messageKey: string;
+}
 
 interface Sent {
-  readonly publish: Operation;
-  readonly takenBy: Set<string>;
-  complete: boolean;
+  readonly publish: Published;
+  /** Groups that took it up; few. */
+  takenBy: readonly string[];
+  readonly complete: boolean;
 }
+
+const nobody: readonly string[] = [];
 
 interface Group {
   readonly name: string;
@@ -91,7 +104,7 @@ export const orphanMessage = traceDetector(
     let waiting = 0;
     let lastTickUs = Number.NEGATIVE_INFINITY;
 
-    const topicOf = (operation: Operation): Topic => {
+    const topicOf = (operation: Pick<Operation, 'system' | 'target' | 'endUs'>): Topic => {
       const key = `${operation.system}\0${operation.target}`;
       let found = topics.get(key, operation.endUs);
       if (found === undefined) {
@@ -103,8 +116,8 @@ export const orphanMessage = traceDetector(
 
     const take = (sent: Sent, consume: Operation): void => {
       const name = groupOf(consume);
-      if (sent.takenBy.has(name)) return;
-      sent.takenBy.add(name);
+      if (sent.takenBy.includes(name)) return;
+      sent.takenBy = [...sent.takenBy, name];
       const { groups } = topicOf(sent.publish);
       let group = groups.get(name);
       if (group === undefined) {
@@ -123,7 +136,7 @@ export const orphanMessage = traceDetector(
       const ageUs = atUs - sent.publish.endUs;
       let verdict: 'open' | undefined;
       for (const group of groups.values()) {
-        if (sent.takenBy.has(group.name)) continue;
+        if (sent.takenBy.includes(group.name)) continue;
         const later = group.sentUs.filter((sentUs) => sentUs > sent.publish.endUs).length;
         const isOvertaken = later >= settings.peers && ageUs >= Math.max(settings.overtakenAfterMs * 1000, 5 * group.highLagUs);
         const isOverdue = ageUs >= Math.max(settings.deadlineMs * 1000, 10 * group.highLagUs);
@@ -142,7 +155,7 @@ export const orphanMessage = traceDetector(
     const passedBy = (group: Group, open: readonly Sent[]): number => {
       const lastSentUs = Math.max(...group.sentUs);
       let passed = -1;
-      for (const sent of open) if (sent.publish.endUs < lastSentUs && !sent.takenBy.has(group.name)) passed += 1;
+      for (const sent of open) if (sent.publish.endUs < lastSentUs && !sent.takenBy.includes(group.name)) passed += 1;
       return Math.max(0, passed);
     };
 
@@ -171,27 +184,27 @@ export const orphanMessage = traceDetector(
           if (verdict.strangers * 100 > verdict.taken || context.learned.lostShare() > 0.01 || context.learned.missingLinkShare() > 0.3)
             continue;
           const { publish } = sent;
-          const place = context.placeOf(publish.target, publish.facts?.domain ?? '');
+          const place = context.placeOf(publish.target, publish.domain);
           report({
             place: `${publish.service}\0${publish.target}\0${verdict.name}`,
             grade: 'risk',
             atUs: publish.endUs,
             complete: sent.complete,
-            spans: [spanOf(publish)],
+            spans: [spanOfNote(publish)],
             domain: place.domainName,
             ...(place.collection === undefined ? {} : { collection: place.collection }),
-            objectKey: publish.message?.key ?? '',
+            objectKey: publish.messageKey,
             service: publish.service,
             facts: {
               destination: publish.target,
               group: verdict.name,
-              messageId: publish.message?.id ?? '',
+              messageId: publish.messageId,
               peers: verdict.taken,
               longestWaitMs: Math.round(verdict.highLagUs / 1000),
             },
             tell: () => ({
               title: `A message from ${publish.service} to ${publish.target === '' ? 'a queue' : `\`${publish.target}\``} was never consumed by ${verdict.name}`,
-              explanation: `${publish.service} published a message${publish.message?.id ? ` (${publish.message.id})` : ''} to ${publish.target === '' ? 'a queue' : `\`${publish.target}\``}, and no span shows ${verdict.name} taking it up; it took up ${verdict.taken} others, none after more than ${durationWords(Math.max(0, verdict.highLagUs))}.`,
+              explanation: `${publish.service} published a message${publish.messageId === '' ? '' : ` (${publish.messageId})`} to ${publish.target === '' ? 'a queue' : `\`${publish.target}\``}, and no span shows ${verdict.name} taking it up; it took up ${verdict.taken} others, none after more than ${durationWords(Math.max(0, verdict.highLagUs))}.`,
             }),
           });
         }
@@ -210,14 +223,15 @@ export const orphanMessage = traceDetector(
             if (publish.failed || (publish.message?.batch ?? 1) > 1) continue;
             const key = spanKey(publish.traceId, publish.spanId);
             if (bySpan.get(key, publish.endUs) !== undefined) continue;
-            const sent: Sent = { publish, takenBy: new Set(), complete: unit.complete };
+            const sent: Sent = { publish: publishedOf(publish), takenBy: nobody, complete: unit.complete };
+            const idKey = sent.publish.messageId === '' ? '' : `${publish.system}\0${sent.publish.messageId}`;
             bySpan.set(key, sent, publish.endUs);
-            if (publish.message !== undefined && publish.message.id !== '')
-              byId.set(`${publish.system}\0${publish.message.id}`, sent, publish.endUs);
-            for (const earlyKey of [key, `${publish.system}\0${publish.message?.id ?? ''}`]) {
-              for (const consume of early.get(earlyKey, publish.endUs) ?? []) take(sent, consume);
-              early.delete(earlyKey);
-            }
+            if (idKey !== '') byId.set(idKey, sent, publish.endUs);
+            if (early.size > 0)
+              for (const earlyKey of idKey === '' ? [key] : [key, idKey]) {
+                for (const consume of early.get(earlyKey, publish.endUs) ?? []) take(sent, consume);
+                early.delete(earlyKey);
+              }
             const found = topicOf(publish);
             if (found.open.length < openMax) {
               found.open.push(sent);
@@ -254,7 +268,8 @@ export const orphanMessage = traceDetector(
           for (const other of trace.units)
             for (const publish of other.publishes) {
               const sent = bySpan.get(spanKey(publish.traceId, publish.spanId), publish.endUs);
-              if (sent !== undefined && topicOf(publish).groups.has(unit.service)) sent.takenBy.add(unit.service);
+              if (sent === undefined || sent.takenBy.includes(unit.service)) continue;
+              if (topicOf(publish).groups.has(unit.service)) sent.takenBy = [...sent.takenBy, unit.service];
             }
         }
       },
@@ -274,6 +289,17 @@ export const orphanMessage = traceDetector(
     };
   },
 );
+
+function publishedOf(publish: Operation): Published {
+  return {
+    ...noteOf(publish),
+    system: publish.system,
+    target: publish.target,
+    domain: publish.facts?.domain ?? '',
+    messageId: publish.message?.id ?? '',
+    messageKey: publish.message?.key ?? '',
+  };
+}
 
 function topic(isLost: boolean) {
   return exampleOperations(

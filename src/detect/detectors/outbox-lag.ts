@@ -1,18 +1,24 @@
 import type { Operation } from '../../domain/operation.ts';
-import { type Report, spanOf, traceDetector } from '../detector.ts';
+import { type Report, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
 import { bareName } from '../object-place.ts';
+import { noteOf, type SpanNote, spanOfNote } from '../span-note.ts';
 import { keyOf, storeOf, targetOf, type TraceView, type Unit } from '../trace-view.ts';
 import { writeOutcomes } from '../write-outcome.ts';
 
 interface Row {
-  readonly insert: Operation;
+  readonly insert: SpanNote;
+  readonly domain: string;
+  /** Its id is an attribute, so that it can be told among publishes. */
+  readonly isDeclared: boolean;
   readonly settledUs: number;
   readonly id: string;
   readonly table: string;
-  publishedBy: Operation | undefined;
+  readonly tableKey: string;
+  /** Published, or judged. */
+  isDone: boolean;
 }
 
 /** How long a publish waits for the trace of its row to end. */
@@ -52,10 +58,10 @@ export const outboxLag = traceDetector(
     const byTrace = new Map<string, Row[]>();
     const byTable = new Map<string, Set<Row>>();
     /** Publishes that link to a trace which is not over yet. */
-    const earlyByTrace = createExpiringMap<Operation>(earlyUs);
+    const earlyByTrace = createExpiringMap<SpanNote>(earlyUs);
     let lastTickUs = Number.NEGATIVE_INFINITY;
     /** Newest activity of a relay on a table: it has taken what was committed before. */
-    const relayed = createExpiringMap<Operation>(3_600_000_000);
+    const relayed = createExpiringMap<SpanNote>(3_600_000_000);
     let oldestUs = Number.POSITIVE_INFINITY;
     // Publishes of rows by id, and those whose row was never seen: where there are such, spans are sampled or lost, and then a publish
     // that was not seen proves nothing.
@@ -66,17 +72,17 @@ export const outboxLag = traceDetector(
     /** Overdue rows from before the first publish that could be tied to its row: whether publishes show at all is not known yet. */
     const unsure = new Set<Row>();
     /** Publishes whose row's trace is not over yet. */
-    const early = createExpiringMap<Operation>(earlyUs);
+    const early = createExpiringMap<SpanNote>(earlyUs);
 
-    const tell = (row: Row, publishedBy: Operation | undefined, report: Report): void => {
-      const place = context.placeOf(row.table, row.insert.facts?.domain ?? '');
+    const tell = (row: Row, publishedBy: SpanNote | undefined, report: Report): void => {
+      const place = context.placeOf(row.table, row.domain);
       const lateUs = publishedBy === undefined ? undefined : publishedBy.startUs - row.settledUs;
       report({
         place: `${row.insert.service}\0${row.table}\0${row.id}`,
         grade: 'proven',
         atUs: row.settledUs,
         complete: true,
-        spans: [spanOf(row.insert), ...(publishedBy === undefined ? [] : [spanOf(publishedBy)])],
+        spans: [spanOfNote(row.insert), ...(publishedBy === undefined ? [] : [spanOfNote(publishedBy)])],
         domain: place.domainName,
         collection: place.collection ?? row.table,
         objectKey: row.id,
@@ -100,7 +106,7 @@ export const outboxLag = traceDetector(
       const left = rows.filter((other) => other !== row);
       if (left.length === 0) byTrace.delete(row.insert.traceId);
       else byTrace.set(row.insert.traceId, left);
-      byTable.get(tableKey(row.insert))?.delete(row);
+      byTable.get(row.tableKey)?.delete(row);
     };
 
     /** Whether a publish that does not show did not happen: without ids a relay that never shows (change data capture) may well have published. */
@@ -112,9 +118,9 @@ export const outboxLag = traceDetector(
       context.learned.missingLinkShare() < 0.3;
 
     /** `isExact`: it says which row it published; otherwise an earlier publish, which does not show, may have. */
-    const settle = (row: Row, by: Operation, isExact: boolean, report: Report): void => {
-      if (row.publishedBy !== undefined) return;
-      row.publishedBy = by;
+    const settle = (row: Row, by: SpanNote, isExact: boolean, report: Report): void => {
+      if (row.isDone) return;
+      row.isDone = true;
       waiting.delete(row);
       unsure.delete(row);
       unindex(row);
@@ -129,7 +135,7 @@ export const outboxLag = traceDetector(
           const row = byId.get(id, publish.endUs);
           if (row !== undefined) settle(row, publish, true, report);
           if (!id.startsWith('id\0') || publish.facts === undefined || publish.facts.outboxId === '') continue;
-          if (row === undefined) early.set(id, publish, publish.endUs);
+          if (row === undefined) early.set(id, noteOf(publish), publish.endUs);
         }
       }
       for (const { write, is, settledUs } of writeOutcomes(unit)) {
@@ -146,17 +152,23 @@ export const outboxLag = traceDetector(
           // A row that is marked or removed has been taken, by whatever published it.
           const marked = byId.get(rowKey(write, id === '' ? keyOf(write) : id), write.endUs);
           if (marked !== undefined && (marked.id !== '' || unit.publishes.length > 0)) settle(marked, write, true, report);
-          if (unit.publishes.length > 0) relayed.set(tableKey(write), unit.publishes[0] as Operation, write.endUs);
+          if (unit.publishes.length > 0) relayed.set(tableKey(write), noteOf(unit.publishes[0] as Operation), write.endUs);
           continue;
         }
         const shown = id === '' ? keyOf(write) : id;
-        if (
-          waiting.size >= rowsMax ||
-          byId.get(rowKey(write, shown === '' ? `${trace.traceId}${write.spanId}` : shown), write.endUs) !== undefined
-        )
-          continue;
-        const row: Row = { insert: write, settledUs, id: shown, table, publishedBy: undefined };
-        byId.set(rowKey(write, shown === '' ? `${trace.traceId}${write.spanId}` : shown), row, write.endUs);
+        const place = rowKey(write, shown === '' ? `${trace.traceId}${write.spanId}` : shown);
+        if (waiting.size >= rowsMax || byId.get(place, write.endUs) !== undefined) continue;
+        const row: Row = {
+          insert: noteOf(write),
+          domain: write.facts?.domain ?? '',
+          isDeclared: id !== '',
+          settledUs,
+          id: shown,
+          table,
+          tableKey: tableKey(write),
+          isDone: false,
+        };
+        byId.set(place, row, write.endUs);
         if (id !== '') byId.set(`id\0${id}`, row, write.endUs);
         waiting.add(row);
         if (settledUs < oldestUs) oldestUs = settledUs;
@@ -164,7 +176,7 @@ export const outboxLag = traceDetector(
           const rows = byTrace.get(trace.traceId);
           if (rows === undefined) byTrace.set(trace.traceId, [row]);
           else rows.push(row);
-          const key = tableKey(write);
+          const key = row.tableKey;
           const ofTable = byTable.get(key);
           if (ofTable === undefined) byTable.set(key, new Set([row]));
           else ofTable.add(row);
@@ -192,40 +204,45 @@ export const outboxLag = traceDetector(
       for (const unit of trace.units) {
         for (const publish of unit.publishes) {
           if (publish.failed) continue;
-          for (const traceId of [publish.traceId, ...publish.links.map((link) => link.traceId)]) {
-            const rows = byTrace.get(traceId);
-            if (rows === undefined) {
-              if (traceId !== publish.traceId) earlyByTrace.set(traceId, publish, publish.endUs);
-              continue;
-            }
-            for (const row of rows) if (publish.startUs >= row.settledUs) noteRelay(row, publish, report);
-          }
+          settleTrace(publish.traceId, publish, report);
+          for (const link of publish.links) settleTrace(link.traceId, publish, report);
         }
         const last = unit.publishes.findLast((publish) => !publish.failed);
         if (last === undefined) continue;
-        for (const step of [...unit.reads, ...unit.writes]) {
-          const rows = byTable.get(tableKey(step));
-          if (rows === undefined) continue;
-          relayed.set(tableKey(step), last, last.endUs);
-          // A step that names its row took that one; one that reads a batch may have taken any of them.
-          const key = keyOf(step);
-          for (const row of rows)
-            if (row.settledUs <= last.endUs && (key === '' || row.id === '' || key === row.id)) noteRelay(row, last, report);
-        }
+        if (byTable.size === 0) continue;
+        for (const step of unit.reads) settleTable(step, last, report);
+        for (const step of unit.writes) settleTable(step, last, report);
       }
     };
 
-    const noteRelay = (row: Row, by: Operation, report: Report): void => {
-      relayed.set(tableKey(row.insert), by, by.endUs);
+    const settleTable = (step: Operation, last: Operation, report: Report): void => {
+      const place = tableKey(step);
+      const rows = byTable.get(place);
+      if (rows === undefined) return;
+      const by = noteOf(last);
+      relayed.set(place, by, by.endUs);
+      // A step that names its row took that one; one that reads a batch may have taken any of them.
+      const key = keyOf(step);
+      for (const row of rows) if (row.settledUs <= by.endUs && (key === '' || row.id === '' || key === row.id)) noteRelay(row, by, report);
+    };
+
+    const settleTrace = (traceId: string, publish: Operation, report: Report): void => {
+      const rows = byTrace.get(traceId);
+      if (rows !== undefined) {
+        for (const row of rows) if (publish.startUs >= row.settledUs) noteRelay(row, noteOf(publish), report);
+      } else if (traceId !== publish.traceId) earlyByTrace.set(traceId, noteOf(publish), publish.endUs);
+    };
+
+    const noteRelay = (row: Row, by: SpanNote, report: Report): void => {
+      relayed.set(row.tableKey, by, by.endUs);
       settle(row, by, false, report);
     };
 
     const judgeRow = (row: Row, atUs: number, report: Report): void => {
-      if (row.publishedBy !== undefined) return;
-      row.publishedBy = row.insert;
+      if (row.isDone) return;
+      row.isDone = true;
       overdue += 1;
-      const isDeclared = row.insert.facts !== undefined && row.insert.facts.outboxId !== '';
-      if (isVisible() && (isDeclared || relayed.get(tableKey(row.insert), atUs) !== undefined)) tell(row, undefined, report);
+      if (isVisible() && (row.isDeclared || relayed.get(row.tableKey, atUs) !== undefined)) tell(row, undefined, report);
     };
 
     const judge = (atUs: number, report: Report): void => {
@@ -286,9 +303,25 @@ function rowKey(write: Operation, id: string): string {
   return `row\0${bareName(targetOf(write))}\0${id}`;
 }
 
+/** A table in its store. Both are few and this is asked with every statement: put together once. */
+const tableKeys = new Map<string, Map<string, string>>();
+
 function tableKey(operation: Operation): string {
-  return `${storeOf(operation)}\0${bareName(targetOf(operation))}`;
+  const store = storeOf(operation);
+  const table = bareName(targetOf(operation));
+  const known = tableKeys.get(store)?.get(table);
+  if (known !== undefined) return known;
+  const key = `${store}\0${table}`;
+  const ofStore = tableKeys.get(store) ?? new Map<string, string>();
+  if (tableKeys.size < tableKeysMax && ofStore.size < tableKeysMax) {
+    ofStore.set(table, key);
+    tableKeys.set(store, ofStore);
+  }
+  return key;
 }
+
+/** Stores, and tables of one; a sender of endless names gets no more of them remembered. */
+const tableKeysMax = 1000;
 
 function relay(afterMs: number) {
   return exampleOperations([

@@ -1,0 +1,38 @@
+/** How often each host was seen to do something with each table; asked for with every statement, so without making a key of the two. */
+export class HostTables {
+  readonly #hosts = new Map<string, Map<string, { count: number }>>();
+  readonly #most: number;
+  #size = 0;
+
+  /** At most `most` pairs: tables and hosts are bounded by the fleet, and beyond it nothing new is counted. */
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  count(host: string, table: string): void {
+    const known = this.#hosts.get(host)?.get(table);
+    if (known !== undefined) {
+      known.count += 1;
+      return;
+    }
+    if (this.#size >= this.#most) return;
+    this.#size += 1;
+    const tables = this.#hosts.get(host) ?? new Map<string, { count: number }>();
+    tables.set(table, { count: 1 });
+    this.#hosts.set(host, tables);
+  }
+
+  has(host: string, table: string): boolean {
+    return this.#hosts.get(host)?.has(table) === true;
+  }
+
+  /** Whether any host was seen with the table. */
+  hasTable(table: string): boolean {
+    for (const tables of this.#hosts.values()) if (tables.has(table)) return true;
+    return false;
+  }
+
+  *entries(): Generator<{ readonly host: string; readonly table: string; readonly count: number }> {
+    for (const [host, tables] of this.#hosts) for (const [table, { count }] of tables) yield { host, table, count };
+  }
+}
