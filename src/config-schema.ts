@@ -99,7 +99,13 @@ const collectionSchema = z.strictObject({
     .min(100)
     .max(7 * dayMs)
     .default(60_000)
-    .describe('Time between scheduled comparisons, milliseconds.'),
+    .describe('Time between scheduled comparisons, milliseconds; each is moved by up to a tenth, so that collections take turns.'),
+  changes: z
+    .enum(['auto', 'durable', 'off'])
+    .default('auto')
+    .describe(
+      'How writes are learned from the stores: auto: from their logs where they allow it, and what a store keeps for us goes with our connection unless the store limits it; durable: keep it across restarts anyway; off: scans and traces only.',
+    ),
   replicas: z.record(name, replicaSchema).describe('The stores that hold a copy; two or more.'),
 });
 
@@ -184,6 +190,18 @@ export const configSchema = z.strictObject({
     .default({})
     .describe('Who may use API and page, by name; beside the local token under the data directory.'),
   policies: z.string().min(1).optional().describe('Folder of Cedar policies, relative to this file.'),
+  changes: z
+    .strictObject({
+      maxRetainedMb: z
+        .int()
+        .min(16)
+        .max(10_000_000)
+        .default(4096)
+        .describe(
+          'Most log that a store may keep because its changes are not yet dealt with, MiB; beyond it the feed is dropped with an alarm.',
+        ),
+    })
+    .prefault({}),
   retention: z
     .strictObject({
       findingsDays: z.int().min(1).max(3650).default(90),

@@ -43,6 +43,13 @@ export interface Collection {
   /** Options of repair strategies, by strategy id; each strategy's own schema checks them. */
   readonly strategyOptions?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   readonly replicas: readonly Replica[];
+  /** How writes to its stores are learned from the stores themselves; absent: not at all. */
+  readonly changes?: {
+    /** Beyond this a store that keeps its log for us is let go of, and scans take over. */
+    readonly maxRetainedBytes: number;
+    /** Keep what a store keeps for us across restarts even where the store sets it no limit. */
+    readonly isDurable: boolean;
+  };
   /** Time between scheduled comparisons. */
   readonly scanEveryMs: number;
 }

@@ -101,7 +101,7 @@ export function isUnchanged(shape: Shape, before: Divergence, after: Divergence)
 }
 
 /** The furthest position of each replica among the divergences: the last read, because positions only grow. */
-function latestPositions(divergences: readonly Divergence[]): Readonly<Record<string, Position>> {
+export function latestPositions(divergences: readonly Divergence[]): Readonly<Record<string, Position>> {
   const latest: Record<string, Position> = {};
   for (const divergence of divergences) {
     for (const [replica, position] of Object.entries(divergence.seenAt)) {

@@ -135,7 +135,7 @@ async function closeGone(
 }
 
 /** Asks every replica where it is, and records which answer. Throws the first failure: a comparison without a replica would blame the others. */
-async function recordReplicaStates(
+export async function recordReplicaStates(
   context: RuntimeContext,
   collection: Collection,
   connections: readonly ReplicaConnection[],

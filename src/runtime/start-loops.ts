@@ -1,6 +1,7 @@
 import type { Queue } from '../io/queue/queue.ts';
 import { freeClaims } from '../io/store/repairs.ts';
 import { sayError } from '../io/telemetry/log.ts';
+import { startChangeLoop } from './change-loop.ts';
 import type { RuntimeContext } from './context.ts';
 import { proposeForCase } from './propose-worker.ts';
 import { startRelay } from './relay.ts';
@@ -8,7 +9,6 @@ import { workOnRepair } from './repair-worker.ts';
 import { startScanLoop } from './scan-loop.ts';
 import { type SweeperOptions, startSweeper } from './sweeper.ts';
 import { workOnSuggestion } from './suggestion-worker.ts';
-import { startTouchedKeysLoop } from './touched-keys.ts';
 
 /** Cases and repairs in work at once in one process: each holds up to two connections of the pool. */
 const proposeConcurrency = 3;
@@ -39,11 +39,11 @@ export async function startLoops(
   const relay = await startRelay(context, queue);
   const sweeper = startSweeper(context, queue, options.sweeper);
   const scans = startScanLoop(context);
-  const touched = startTouchedKeysLoop(context);
+  const changes = startChangeLoop(context);
   return {
     close: async (graceMs) => {
       // What makes work first, what does it last.
-      await Promise.allSettled([scans.close(), touched.close(), sweeper.close(), relay.close()]);
+      await Promise.allSettled([scans.close(), changes.close(), sweeper.close(), relay.close()]);
       await queue.close(graceMs);
     },
   };

@@ -3,8 +3,8 @@ import { listCases } from '../../src/io/store/cases.ts';
 import { listDivergences } from '../../src/io/store/divergences.ts';
 import { getCollectionState, takeScan } from '../../src/io/store/scans.ts';
 import { saveWrites, type StoredWrite } from '../../src/io/store/write-evidence.ts';
-import { checkTouchedKeys } from '../../src/runtime/touched-keys.ts';
-import { startEstate } from './estate.ts';
+import { ChangeCheck } from '../../src/runtime/check-changes.ts';
+import { startEstate, until } from './estate.ts';
 
 // Real servers and processes, on a machine that may be busy with others.
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
@@ -41,17 +41,22 @@ describe('a write that traces show and a replica never got', () => {
       [write('5', '01'), write(' 05', '02'), write('7', '03'), write('not a number', '04')],
       nowMs - 60_000,
     );
-    expect(await checkTouchedKeys(estate.context, collection, AbortSignal.timeout(20_000))).toBe(4);
+    const signal = AbortSignal.timeout(60_000);
+    const check = new ChangeCheck(estate.context, collection);
+    expect(await check.takeTouched(signal)).toBe(4);
+    await until(async () => (await check.round(signal)).confirmed === 1, 'the difference is confirmed');
     const found = (await listDivergences(estate.database, { status: 'confirmed' }, {})).items;
     expect(found.map((divergence) => divergence.key)).toEqual([{ id: '5' }]);
     expect((await listCases(estate.database, { state: 'open' }, {})).items).toHaveLength(1);
-    expect(await checkTouchedKeys(estate.context, collection, AbortSignal.timeout(20_000))).toBe(0);
+    expect(await check.takeTouched(signal)).toBe(0);
+    expect(await check.round(signal)).toEqual({ keys: 0, confirmed: 0 });
     expect((await getCollectionState(estate.database, 'profiles'))?.rowsScanned).toBe(0);
 
     // It arrives after all: the next write of the key shows that, and the case is closed.
     await estate.sql('us', `update profiles set name = 'n5' where id = 5`);
     await saveWrites(estate.database, [write('5', '05')], nowMs - 60_000);
-    await checkTouchedKeys(estate.context, collection, AbortSignal.timeout(20_000));
+    await check.takeTouched(signal);
+    await until(async () => (await check.round(signal)).keys === 1, 'the key is compared');
     expect((await listCases(estate.database, {}, {})).items.map((one) => one.closedAs)).toEqual(['gone']);
     expect(await takeScan(estate.database, 'profiles', 1, nowMs)).toBe(true);
     await estate.close();

@@ -9,6 +9,7 @@ import { agreeShape } from '../../domain/agree-shape.ts';
 import type { Collection, Replica } from '../../domain/collection.ts';
 import type { Shape } from '../../domain/row.ts';
 import { parsePolicies } from '../../guard/cedar.ts';
+import { changeFeedOf } from '../../io/replicas/changes/registry.ts';
 import { openReplica } from '../../io/replicas/registry.ts';
 import { readTls } from '../../io/otlp/tls-files.ts';
 import { openDatabase } from '../../io/store/database.ts';
@@ -203,6 +204,7 @@ async function checkDatabase(config: Config, say: Say): Promise<void> {
 async function checkCollection(collection: Collection, signal: AbortSignal, say: Say): Promise<void> {
   const answers = await Promise.all(collection.replicas.map((replica) => checkReplica(collection, replica, signal)));
   for (const answer of answers) say(answer.check);
+  await checkChanges(collection, answers, signal, say);
   const shapes = answers.flatMap((answer) => (answer.shape === null ? [] : [{ replica: answer.replica, shape: answer.shape }]));
   if (shapes.length < 2) return;
   const agreed = agreeShape(collection.name, shapes);
@@ -268,6 +270,30 @@ async function checkReplica(
     return { replica: replica.id, shape: null, check: { what, is: 'problem', says } };
   } finally {
     await connection.close();
+  }
+}
+
+/** Whether the stores tell their writes; where they do not, scans and traces find them, later. */
+async function checkChanges(
+  collection: Collection,
+  described: readonly { readonly replica: string; readonly shape: Shape | null }[],
+  signal: AbortSignal,
+  say: Say,
+): Promise<void> {
+  if (collection.changes === undefined) return;
+  for (const replica of collection.replicas) {
+    const feed = changeFeedOf(replica.engine);
+    const shape = described.find((one) => one.replica === replica.id)?.shape;
+    // A replica that could not be described has said so.
+    if (feed === undefined || shape === undefined || shape === null) continue;
+    const what = `${collection.name}.${replica.id} changes`;
+    try {
+      const because = await feed.whyNot({ collection, replica, shape }, AbortSignal.any([signal, AbortSignal.timeout(replicaTimeoutMs)]));
+      if (because === undefined) say({ what, is: 'fine', says: `told by ${feed.id}` });
+      else say({ what, is: 'warning', says: because });
+    } catch (error) {
+      say({ what, is: 'warning', says: error instanceof Error ? error.message : String(error) });
+    }
   }
 }
 

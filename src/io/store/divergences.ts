@@ -139,6 +139,20 @@ export async function listUnseen(db: Queryable, collection: string, scan: number
   return rows.map(parseDivergence);
 }
 
+/** The keys that are suspected and not yet confirmed, the oldest first. */
+export async function listSuspectedKeys(db: Queryable, collection: string, limit: number): Promise<readonly Key[]> {
+  const { rows } = await db.query<{ key: Key }>(
+    `select key from divergences where collection = $1 and status = 'suspected' order by seq limit $2`,
+    [collection, limit],
+  );
+  return rows.map((row) => row.key);
+}
+
+export async function hasOpenDivergences(db: Queryable, collection: string): Promise<boolean> {
+  const { rows } = await db.query(`select 1 from divergences where collection = $1 and status <> 'resolved' limit 1`, [collection]);
+  return rows.length > 0;
+}
+
 /** How many of a case's divergences are open. */
 export async function countCaseDivergences(db: Queryable, caseId: string): Promise<number> {
   const { rows } = await db.query<{ count: number }>(

@@ -8,6 +8,7 @@ import { getDomainState, listDomainStates } from '../../../io/store/domain-state
 import { countProposals, listProposals } from '../../../io/store/proposals.ts';
 import { countRepairs, listRepairs } from '../../../io/store/repairs.ts';
 import { listMeasurements } from '../../../io/store/measurements.ts';
+import { listFeeds, listReplicaChanges } from '../../../io/store/change-feeds.ts';
 import { listCollectionStates, listReplicaStates } from '../../../io/store/scans.ts';
 import type { RuntimeContext } from '../../../runtime/context.ts';
 import type { Caller } from '../access.ts';
@@ -66,7 +67,17 @@ export function placeRoutes(context: RuntimeContext): readonly Route[] {
     }));
   };
   const replicas = async (): Promise<readonly object[]> => {
-    const [states, agents] = await Promise.all([listReplicaStates(db), listAgents(db)]);
+    const [states, agents, told, feeds] = await Promise.all([
+      listReplicaStates(db),
+      listAgents(db),
+      listReplicaChanges(db),
+      listFeeds(db),
+    ]);
+    const changesOf = (collection: string, replica: string): object | null => {
+      const one = told.find((each) => each.collection === collection && each.replica === replica);
+      const feed = feeds.find((each) => each.source === one?.source);
+      return one === undefined ? null : { isTold: one.isTold, says: one.says, feed: feed ?? null };
+    };
     return Object.values(context.collections).flatMap((collection) =>
       collection.replicas.map(({ url: _secret, ...replica }) => ({
         ...replica,
@@ -76,6 +87,7 @@ export function placeRoutes(context: RuntimeContext): readonly Route[] {
         domain: collection.domain,
         state: states.find((state) => state.collection === collection.name && state.replica === replica.id) ?? null,
         agent: agents.find((agent) => agent.collection === collection.name && agent.replica === replica.id) ?? null,
+        changes: changesOf(collection.name, replica.id),
       })),
     );
   };
@@ -95,8 +107,11 @@ export function placeRoutes(context: RuntimeContext): readonly Route[] {
       everything(await collections(), call.caller),
     ),
     byId('collection', collections),
-    get('/api/v1/replicas', 'Stores that hold a copy, and whether they answer.', { answer: list }, async (call) =>
-      everything(await replicas(), call.caller),
+    get(
+      '/api/v1/replicas',
+      'Stores that hold a copy, whether they answer, and whether they tell their writes; a gap is when writes went untold and a full scan looked for them.',
+      { answer: list },
+      async (call) => everything(await replicas(), call.caller),
     ),
     byId('replica', replicas),
     get(
