@@ -89,7 +89,9 @@ async function removeForgotten(
 /** Replicas by store: one feed tells all collections of a database. */
 export function sourcesOf(collections: readonly Collection[]): readonly Source[] {
   const replicas = collections.flatMap((collection) =>
-    collection.changes === undefined ? [] : collection.replicas.map((replica) => ({ collection, replica, changes: collection.changes })),
+    collection.changes === undefined
+      ? []
+      : collection.replicas.flatMap((replica) => (replica.via === 'agent' ? [] : [{ collection, replica, changes: collection.changes }])),
   );
   return [...Map.groupBy(replicas, ({ replica }) => sourceId(replica)).entries()].flatMap(([id, members]) => {
     const [first] = members;

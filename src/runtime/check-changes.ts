@@ -8,13 +8,15 @@
 import type { Collection } from '../domain/collection.ts';
 import type { Position } from '../domain/divergence.ts';
 import { type Key, keyText, type Shape } from '../domain/row.ts';
-import type { ReplicaConnection } from '../io/replicas/replica.ts';
+import type { ReplicaConnection, SketchHash } from '../io/replicas/replica.ts';
 import { hasOpenDivergences, listSuspectedKeys, nextScanNumber, resolveKeys } from '../io/store/divergences.ts';
 import { askForScan } from '../io/store/scans.ts';
 import { countKeysChecked, takeTouchedKeys } from '../io/store/write-evidence.ts';
 import { type ChangedBatch, type ChangedKey, ChangedKeys, maxChangedKeys } from './changed-keys.ts';
 import { closeEmptyCase } from './close-case.ts';
 import { agreedShape, compareKeys } from './compare.ts';
+import { unequalKeys } from './compare-keys.ts';
+import { commonHash } from './compare-sketch.ts';
 import type { RuntimeContext } from './context.ts';
 import { parseObjectKey } from './explain-case.ts';
 import { recordFound } from './scan-loop.ts';
@@ -33,6 +35,14 @@ const recordAfterMs = 1_000;
 const shapeForMs = 10_000;
 /** Spans show a write before the transaction that it is part of has ended: they wait a little longer. */
 const touchedSettleMs = 1_000;
+
+/** What the replicas have in common, believed for a while. */
+interface Agreement {
+  readonly shape: Shape;
+  /** undefined: rows have to be read. */
+  readonly hash: SketchHash | undefined;
+  readonly untilMs: number;
+}
 
 interface Held {
   readonly batch: ChangedBatch;
@@ -53,7 +63,7 @@ export class ChangeCheck {
   readonly #suspects: Suspects;
   #held: Held[] = [];
   #inWork: ChangedBatch = new Map();
-  #shape: { readonly shape: Shape; readonly untilMs: number } | undefined;
+  #agreement: Agreement | undefined;
   /** Replicas whose writes a feed tells now, by id. */
   readonly told = new Set<string>();
 
@@ -69,7 +79,7 @@ export class ChangeCheck {
   }
 
   markEverything(because: string): void {
-    this.#shape = undefined;
+    this.#agreement = undefined;
     this.changed.markEverything(because, this.#context.clock.monotonicMs());
   }
 
@@ -95,7 +105,7 @@ export class ChangeCheck {
     const beforeMs = clock.nowMs() - Math.min(this.#stalenessMs(), touchedSettleMs);
     const texts = await database.transaction((tx) => takeTouchedKeys(tx, this.#collection.name, beforeMs, keysPerRead));
     if (texts.length === 0 || this.#collection.replicas.every((replica) => this.told.has(replica.id))) return 0;
-    const shape = await this.#agreed(await this.#context.replicas.connections(this.#collection.name), signal);
+    const { shape } = await this.#agree(await this.#context.replicas.connections(this.#collection.name), signal);
     for (const text of texts) {
       const key = parseObjectKey(shape, text);
       if (key !== undefined) this.mark(key);
@@ -110,7 +120,8 @@ export class ChangeCheck {
     const isIdle = this.changed.size === 0 && this.#suspects.size === 0 && this.#held.length === 0;
     if (isIdle) return { keys: 0, confirmed: 0 };
     const connections = await this.#context.replicas.connections(this.#collection.name);
-    const shape = await this.#agreed(connections, signal);
+    const agreement = await this.#agree(connections, signal);
+    const { shape } = agreement;
     const stalenessMs = this.#stalenessMs();
     const step = await this.#suspects.step({
       collection: this.#collection,
@@ -128,7 +139,7 @@ export class ChangeCheck {
     let keys = 0;
     for (let first = this.#held[0]; first !== undefined; first = this.#held[0]) {
       if (!(await havePassed(connections, first.positions, stalenessMs, signal))) break;
-      await this.#look(first.batch, shape, connections, signal);
+      await this.#look(first.batch, agreement, connections, signal);
       keys += first.batch.size;
       this.#held.shift();
     }
@@ -138,7 +149,7 @@ export class ChangeCheck {
       try {
         if (this.#suspects.size > manySuspects) await this.#hold(batch, connections, signal);
         else {
-          await this.#look(batch, shape, connections, signal);
+          await this.#look(batch, agreement, connections, signal);
           keys += batch.size;
         }
       } catch (error) {
@@ -162,23 +173,31 @@ export class ChangeCheck {
     this.#held = [];
   }
 
-  /** Compares a batch now; differences become suspects. */
-  async #look(batch: ChangedBatch, shape: Shape, connections: readonly ReplicaConnection[], signal: AbortSignal): Promise<void> {
+  /** Compares a batch now: by hashes where the stores have one in common, and by the rows of what differs, which becomes suspect. */
+  async #look(
+    batch: ChangedBatch,
+    { shape, hash }: Agreement,
+    connections: readonly ReplicaConnection[],
+    signal: AbortSignal,
+  ): Promise<void> {
     const { clock } = this.#context;
     const changed = [...batch.values()];
+    const sinceOf = (key: Key): number => batch.get(keyText(shape.key, key))?.sinceMs ?? clock.monotonicMs();
     for (let at = 0; at < changed.length; at += keysPerRead) {
-      const keys = changed.slice(at, at + keysPerRead).map(({ key }) => key);
+      const all = changed.slice(at, at + keysPerRead).map(({ key }) => key);
+      const keys = hash === undefined ? all : await unequalKeys({ connections, keys: all, shape, hash, signal });
+      const differing = new Set(keys);
       const seen = await compareKeys({ collection: this.#collection, connections, keys, shape, clock, signal });
-      const sinceOf = (key: Key): number => batch.get(keyText(shape.key, key))?.sinceMs ?? clock.monotonicMs();
       this.#suspects.offer(
         shape,
         seen.divergences.map((divergence) => ({ divergence, sinceMs: sinceOf(divergence.key) })),
       );
-      this.#suspects.drop(seen.equalKeys);
+      const equal = [...all.filter((key) => !differing.has(key)), ...seen.equalKeys];
+      this.#suspects.drop(equal);
       await this.#record(
         shape,
         [],
-        seen.equalKeys.map((key) => ({ key, sinceMs: sinceOf(key) })),
+        equal.map((key) => ({ key, sinceMs: sinceOf(key) })),
       );
     }
     // What is suspected goes on waiting; what is written from now on, a scan compares.
@@ -235,12 +254,12 @@ export class ChangeCheck {
     return this.#context.domains[this.#collection.domain]?.stalenessMs ?? 0;
   }
 
-  async #agreed(connections: readonly ReplicaConnection[], signal: AbortSignal): Promise<Shape> {
+  async #agree(connections: readonly ReplicaConnection[], signal: AbortSignal): Promise<Agreement> {
     const nowMs = this.#context.clock.monotonicMs();
-    if (this.#shape !== undefined && this.#shape.untilMs > nowMs) return this.#shape.shape;
+    if (this.#agreement !== undefined && this.#agreement.untilMs > nowMs) return this.#agreement;
     const shape = await agreedShape(this.#collection, connections, signal);
-    this.#shape = { shape, untilMs: nowMs + shapeForMs };
-    return shape;
+    this.#agreement = { shape, hash: await commonHash(shape, connections, signal), untilMs: nowMs + shapeForMs };
+    return this.#agreement;
   }
 }
 

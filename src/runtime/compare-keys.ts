@@ -6,7 +6,7 @@ import type { RowDigest } from '../domain/digest.ts';
 import type { Divergence, Position } from '../domain/divergence.ts';
 import { type Key, keyText, type Row, type Shape } from '../domain/row.ts';
 import { reveal } from '../domain/withheld.ts';
-import type { ReadRow, ReplicaConnection } from '../io/replicas/replica.ts';
+import type { ReadRow, ReplicaConnection, SketchHash } from '../io/replicas/replica.ts';
 import { agreedShape } from './compare-shape.ts';
 
 export interface KeysOptions {
@@ -30,8 +30,25 @@ export async function compareKeys(options: KeysOptions & { readonly shape?: Shap
   return { shape, ...(await readDivergences({ ...options, shape })) };
 }
 
+/**
+ * Of these keys, those on which the replicas do not all have the same hash, computed in the stores: rows need to be read only for them.
+ * All of them where a store cannot compute one. `hash`: what the replicas have in common.
+ */
+export async function unequalKeys(
+  options: Omit<KeysOptions, 'collection' | 'clock'> & { readonly shape: Shape; readonly hash: SketchHash },
+): Promise<readonly Key[]> {
+  const { connections, keys, shape, hash, signal } = options;
+  const asked = connections.flatMap(({ sketching }) =>
+    sketching?.hashKeys === undefined ? [] : [sketching.hashKeys(shape, hash, keys, signal)],
+  );
+  const hashes = await Promise.all(asked);
+  if (hashes.length < connections.length) return keys;
+  return keys.filter((_key, at) => hashes.some((one) => one[at] !== hashes[0]?.[at]));
+}
+
 export async function readDivergences(options: KeysOptions & { readonly shape: Shape }): Promise<ReadDivergences> {
   const { collection, connections, keys, shape, clock, signal } = options;
+  if (keys.length === 0) return { divergences: [], equalKeys: [], digests: new Map() };
   const reads = await Promise.all(
     connections.map(async (connection) => {
       const rows = await connection.readRows(shape, keys, signal);

@@ -285,7 +285,7 @@ async function checkChanges(
     const feed = changeFeedOf(replica.engine);
     const shape = described.find((one) => one.replica === replica.id)?.shape;
     // A replica that could not be described has said so.
-    if (feed === undefined || shape === undefined || shape === null) continue;
+    if (feed === undefined || shape === undefined || shape === null || replica.via === 'agent') continue;
     const what = `${collection.name}.${replica.id} changes`;
     try {
       const because = await feed.whyNot({ collection, replica, shape }, AbortSignal.any([signal, AbortSignal.timeout(replicaTimeoutMs)]));

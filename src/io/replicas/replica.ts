@@ -53,6 +53,8 @@ export interface Sketching {
   scan(shape: Shape, range: KeyRange, hash: SketchHash, slicing: Slicing, signal: AbortSignal): Promise<SketchScan>;
   /** p of a key word, for peeling. */
   placeOf(shape: Shape, hash: SketchHash): (key: bigint) => bigint;
+  /** One hash of the row a key, in order, computed in the store; null where it has no such row. Absent: rows have to be read. */
+  hashKeys?(shape: Shape, hash: SketchHash, keys: readonly Key[], signal: AbortSignal): Promise<readonly (string | null)[]>;
   /** The keys that this replica holds behind key words. */
   locate(shape: Shape, range: KeyRange, hash: SketchHash, words: readonly bigint[], signal: AbortSignal): Promise<readonly Key[]>;
 }

@@ -11,6 +11,7 @@ import { describeTable, type Table } from './describe.ts';
 import { hasPassedPosition, readPosition } from './position.ts';
 import { readRows } from './read-rows.ts';
 import { digestBuckets, digestRange, readEntries } from './scan.ts';
+import { hashKeys } from './key-hashes.ts';
 import { nativeFamily } from './native-hash.ts';
 import { keySpan, locateKeys, placeOfKeyWord, refine, sketchTable, slicesByKey, summarize } from './sketch.ts';
 import { openSessionPool, type Session } from './session.ts';
@@ -79,6 +80,8 @@ export function openPostgresReplica(collection: Collection, replica: Replica): R
         };
       },
       placeOf: placeOfKeyWord,
+      hashKeys: (shape, hash, keys, signal) =>
+        pool.use(signal, async (session) => hashKeys(session, await tableOf(session), shape, hash, keys)),
       locate: (shape, range, hash, words, signal) =>
         pool.use(signal, async (session) => locateKeys(session, await tableOf(session), shape, range, hash, words)),
     },

@@ -45,7 +45,7 @@ export class PgoutputDecoder {
 
   /** One message without its XLogData header. Returns the end of the transaction that it ends, undefined otherwise. */
   decode(bytes: Buffer): bigint | undefined {
-    switch (bytes[0]) {
+    switch (bytes.readUInt8(0)) {
       case 0x49: // I, insert
         this.#insert(bytes);
         return undefined;

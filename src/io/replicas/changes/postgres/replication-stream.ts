@@ -42,15 +42,16 @@ const postgresEpochMs = 946_684_800_000;
 export async function streamChanges(options: StreamOptions): Promise<void> {
   const { signal } = options;
   if (signal.aborted) return;
-  const client = new pg.Client({
+  const settings: pg.ClientConfig & { readonly replication: 'database' } = {
     connectionString: options.url,
+    replication: 'database',
     keepAlive: true,
     connectionTimeoutMillis: 10_000,
     application_name: 'homeostat changes',
     // Texts of keys as the connector reads them.
     options: '-c datestyle=ISO,YMD -c timezone=UTC -c intervalstyle=iso_8601 -c extra_float_digits=1 -c bytea_output=hex',
-    ...{ replication: 'database' },
-  });
+  };
+  const client = new pg.Client(settings);
   // A connection that ends says so to the query below; without a listener the process would end with it.
   client.on('error', () => undefined);
   await client.connect();

@@ -136,7 +136,7 @@ export async function limitsSlots(session: Session): Promise<boolean> {
 }
 
 const findSlot = `
-  SELECT s.wal_status AS status, s.active_pid AS pid, s.confirmed_flush_lsn::text AS confirmed, s.plugin, s.database = current_database() AS ours,
+  SELECT s.wal_status AS status, s.active_pid AS pid, coalesce(s.confirmed_flush_lsn, '0/0')::text AS confirmed, s.plugin, s.database = current_database() AS ours,
          pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, s.restart_lsn)::float8 AS retained
     FROM pg_replication_slots s WHERE s.slot_name = `;
 
@@ -147,7 +147,7 @@ export async function readSlot(name: string, session: Session): Promise<Slot> {
     name,
     exists: true,
     isLost: row['status'] === 'lost' || row['plugin'] !== 'pgoutput' || row['ours'] !== true,
-    confirmedLsn: row['confirmed'] === null ? 0n : parseLsn(String(row['confirmed'])),
+    confirmedLsn: parseLsn(String(row['confirmed'])),
     retainedBytes: Number(row['retained'] ?? 0),
     activePid: row['pid'] === null ? null : Number(row['pid']),
   };

@@ -1,0 +1,194 @@
+/**
+ * Changes that stores tell: how long a divergence that is made among 5,000 changes a second takes to be confirmed in our store, what
+ * the feed costs the writers, and what a round costs in which nothing was written; beside full scans of the same tables.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import type { Collection } from '../../src/domain/collection.ts';
+import { openDatabase } from '../../src/io/store/database.ts';
+import { migrate } from '../../src/io/store/migrate.ts';
+import { startPostgres } from '../servers/postgres.ts';
+import type { Bench, BenchOptions } from './bench.ts';
+import { type Child, startChild } from './incremental/child.ts';
+import type { Ask } from './incremental/loops-child.ts';
+import type { Write } from './incremental/writer-child.ts';
+import { collectionOf, createAccounts, fillPostgres, replicaOf, serverCpuSeconds } from './replicas/accounts.ts';
+
+type MutableFigures = Record<string, number>;
+
+/** Keys that only we write, to make divergences. */
+const ours = 1_000;
+const perSecond = 5_000;
+const rowsAtOnce = 10;
+
+export const bench: Bench = {
+  name: 'incremental',
+  says: 'changes that stores tell: time to a confirmed divergence at 5,000 changes a second, cost to the writers, quiet rounds; against full scans',
+  run: async (options) => {
+    const figures: MutableFigures = {};
+    const baseline: MutableFigures = {};
+    await onPostgres(options, figures, baseline);
+    return { figures, baseline };
+  },
+};
+
+const sorted = (values: readonly number[]): readonly number[] => values.toSorted((a, b) => a - b);
+const quantile = (values: readonly number[], q: number): number =>
+  sorted(values)[Math.min(values.length - 1, Math.floor(values.length * q))] ?? Number.NaN;
+
+async function onPostgres(options: BenchOptions, figures: MutableFigures, baseline: MutableFigures): Promise<void> {
+  const { quick, log } = options;
+  const rows = quick ? 100_000 : 1_000_000;
+  const [store, up, down] = await Promise.all([startPostgres(), startPostgres(), startPostgres()]);
+  const service = startChild<Ask>('./loops-child.ts');
+  const writer = startChild<Write>('./writer-child.ts');
+  const database = openDatabase(store.url);
+  const leader = new pg.Client({ connectionString: up.url });
+  const follower = new pg.Client({ connectionString: down.url });
+  try {
+    await migrate(database);
+    await Promise.all(
+      [leader, follower].map(async (client) => {
+        await client.connect();
+        await client.query(createAccounts('postgres'));
+        for (const statement of fillPostgres(rows).split('; ')) await client.query(statement);
+      }),
+    );
+    await subscribe(leader, follower, up.url);
+    const collection: Collection = {
+      ...collectionOf([
+        { ...replicaOf('up', 'postgres', up.url), role: 'leader' },
+        { ...replicaOf('down', 'postgres', down.url), role: 'follower' },
+      ]),
+      changes: { maxRetainedBytes: 4 * 2 ** 30, isDurable: false },
+    };
+    await service.ask({ is: 'open', storeUrl: store.url, collection, stalenessMs: 10_000 });
+    const load: Write = { urls: [up.url], seconds: 0, connections: 2, rowsAtOnce, perSecond, from: ours + 1, upTo: rows, seed: 1 };
+
+    await startFeed(service, database);
+    log('a divergence every 300 ms among 5,000 changes a second');
+    const seconds = quick ? 12 : 60;
+    const cpuBefore = await service.ask<number>({ is: 'cpu' });
+    const writing = writer.ask<{ rows: number; seconds: number }>({ ...load, seconds: seconds + 1 });
+    const made = await diverge(leader, follower, seconds * 1000);
+    const written = await writing;
+    figures['changes_per_s'] = written.rows / written.seconds;
+    figures['service_cpu_share'] = ((await service.ask<number>({ is: 'cpu' })) - cpuBefore) / written.seconds;
+    const confirmed = await confirmations(database, made.size, 20_000);
+    const times = [...made].map(([key, atMs]) => (confirmed.get(key) ?? Number.POSITIVE_INFINITY) - atMs);
+    figures['detect_p50_ms'] = quantile(times, 0.5);
+    figures['detect_p95_ms'] = quantile(times, 0.95);
+    figures['missed'] = times.filter((time) => time === Number.POSITIVE_INFINITY).length;
+    figures['false'] = [...confirmed.keys()].filter((key) => !made.has(key)).length;
+    log(`p95 ${Math.round(figures['detect_p95_ms'])} ms, ${figures['missed']} missed, ${figures['false']} false`);
+
+    figures['quiet_round_ms'] = quantile(await service.ask<number[]>({ is: 'quiet', rounds: 50 }), 0.95);
+    baseline['full_scan_ms'] = await service.ask<number>({ is: 'scan' });
+
+    log('throughput of the writers, with the feed and without, in turns');
+    await service.ask({ is: 'stop' });
+    await throughput(
+      service,
+      writer,
+      database,
+      leader,
+      { ...load, perSecond: 0, seconds: quick ? 2 : 5 },
+      quick ? 4 : 10,
+      figures,
+      baseline,
+    );
+    await service.ask({ is: 'close' });
+  } finally {
+    service.close();
+    writer.close();
+    await Promise.all([leader.end(), follower.end(), database.close()]);
+    await Promise.all([store.close(), up.close(), down.close()]);
+  }
+}
+
+/** Built-in logical replication, which does not carry what has an origin: that is how a lost change is made. */
+async function subscribe(leader: pg.Client, follower: pg.Client, url: string): Promise<void> {
+  const { hostname, port, username, password, pathname } = new URL(url);
+  const connection = `host=${hostname} port=${port} user=${username} password=${password} dbname=${pathname.slice(1)}`;
+  await leader.query('CREATE PUBLICATION estate FOR TABLE accounts');
+  await leader.query(`SELECT pg_replication_origin_create('lost')`);
+  await follower.query(`CREATE SUBSCRIPTION estate CONNECTION '${connection}' PUBLICATION estate WITH (copy_data = false, origin = none)`);
+}
+
+async function startFeed(service: Child<Ask>, database: ReturnType<typeof openDatabase>): Promise<void> {
+  await database.query('update replica_changes set is_told = false');
+  await service.ask({ is: 'start' });
+  for (;;) {
+    const { rows } = await database.query('select from replica_changes where is_told');
+    if (rows.length === 2) return;
+    await delay(20);
+  }
+}
+
+/** Every 300 ms one: a write to the follower, or a write to the leader that replication loses. Key -> wall clock of its commit. */
+async function diverge(leader: pg.Client, follower: pg.Client, forMs: number): Promise<ReadonlyMap<string, number>> {
+  const made = new Map<string, number>();
+  const endMs = performance.now() + forMs;
+  for (let id = 1; id <= ours && performance.now() < endMs; id += 1) {
+    await delay(300);
+    if (id % 2 === 0) {
+      await follower.query('UPDATE accounts SET balance = balance + 1 WHERE id = $1', [id]);
+    } else {
+      await leader.query(`SELECT pg_replication_origin_session_setup('lost')`);
+      await leader.query('UPDATE accounts SET balance = balance + 1 WHERE id = $1', [id]);
+    }
+    made.set(String(id), Date.now());
+    if (id % 2 === 1) await leader.query('SELECT pg_replication_origin_session_reset()');
+  }
+  return made;
+}
+
+/** Key -> when it was confirmed in our store. */
+async function confirmations(
+  database: ReturnType<typeof openDatabase>,
+  expected: number,
+  timeoutMs: number,
+): Promise<ReadonlyMap<string, number>> {
+  const untilMs = performance.now() + timeoutMs;
+  for (;;) {
+    const { rows } = await database.query<{ key: { id: string }; confirmed_at_ms: number }>(
+      `select key, confirmed_at_ms from divergences where status = 'confirmed'`,
+    );
+    if (rows.length >= expected || performance.now() > untilMs) return new Map(rows.map((row) => [row.key.id, row.confirmed_at_ms]));
+    await delay(100);
+  }
+}
+
+/** The writers as fast as they are answered, in windows that take turns; the order of each pair is turned round. */
+async function throughput(
+  service: Child<Ask>,
+  writer: Child<Write>,
+  database: ReturnType<typeof openDatabase>,
+  leader: pg.Client,
+  load: Write,
+  pairs: number,
+  figures: MutableFigures,
+  baseline: MutableFigures,
+): Promise<void> {
+  const rates = { on: [] as number[], off: [] as number[] };
+  const cpu = { on: [] as number[], off: [] as number[] };
+  const window = async (is: 'on' | 'off', seed: number): Promise<void> => {
+    if (is === 'on') await startFeed(service, database);
+    const before = await serverCpuSeconds(leader);
+    const { rows, seconds } = await writer.ask<{ rows: number; seconds: number }>({ ...load, seed });
+    cpu[is].push(((await serverCpuSeconds(leader)) - before) / rows);
+    rates[is].push(rows / seconds);
+    if (is === 'on') await service.ask({ is: 'stop' });
+    await delay(300);
+  };
+  // Caches, and the log's first segments.
+  await writer.ask({ ...load, seconds: 1, seed: 0 });
+  for (let pair = 0; pair < pairs; pair += 1) {
+    for (const is of pair % 2 === 0 ? (['on', 'off'] as const) : (['off', 'on'] as const)) await window(is, pair);
+  }
+  figures['write_cost_share'] = 1 - quantile(rates.on, 0.5) / quantile(rates.off, 0.5);
+  figures['write_rows_per_s'] = quantile(rates.on, 0.5);
+  baseline['write_rows_per_s'] = quantile(rates.off, 0.5);
+  figures['source_cpu_us_per_row'] = quantile(cpu.on, 0.5) * 1e6;
+  baseline['source_cpu_us_per_row'] = quantile(cpu.off, 0.5) * 1e6;
+}
