@@ -67,12 +67,7 @@ export function placeRoutes(context: RuntimeContext): readonly Route[] {
     }));
   };
   const replicas = async (): Promise<readonly object[]> => {
-    const [states, agents, told, feeds] = await Promise.all([
-      listReplicaStates(db),
-      listAgents(db),
-      listReplicaChanges(db),
-      listFeeds(db),
-    ]);
+    const [states, agents, told, feeds] = await Promise.all([listReplicaStates(db), listAgents(db), listReplicaChanges(db), listFeeds(db)]);
     const changesOf = (collection: string, replica: string): object | null => {
       const one = told.find((each) => each.collection === collection && each.replica === replica);
       const feed = feeds.find((each) => each.source === one?.source);
