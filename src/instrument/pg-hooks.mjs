@@ -1,136 +1,90 @@
+import { attributesAfter, attributesBefore, lastReads, statementPlans, transactionVerb } from './statement-plan.mjs';
+
 /**
- * Hooks for `@opentelemetry/instrumentation-pg` that fill `consistency.*` on the span of a statement: the object's type and key from
- * the text and its bound parameters, the version from the rows that came back (a SELECT, or RETURNING), the version that a write was
- * derived from out of its version predicate. Plain JavaScript, so that any service can load it from node_modules as it is.
+ * Hooks for `@opentelemetry/instrumentation-pg` that fill `consistency.*`. A statement by itself says on its own span what it read or wrote.
+ * A write inside BEGIN ... COMMIT is not said before it is known to stay: it becomes an event on the span of COMMIT, together with all
+ * others of its transaction, and one of ROLLBACK says that they were aborted. PostgreSQL answers the COMMIT of a failed transaction with
+ * ROLLBACK, and that is what counts.
  *
- * Only tables that are declared are touched, and only statements on one object: what cannot be told is left out, never guessed.
+ * The instrumentation does not say on which connection a statement runs, so a transaction is known by the span that its statements have in
+ * common. Two at once under one span cannot be told apart; of those nothing is said. `wrapPg` knows the connection.
  */
 
-/** @type {import('./pg-hooks.d.mts').pgHooks} */
-export function pgHooks(objects) {
-  const plans = new Map();
+/** Transactions that never end (a crash, a lost connection) must not stay for ever. */
+const openKept = 10_000;
+
+/** @type {import('./instrument.d.mts').pgHooks} */
+export function pgHooks(tables) {
+  const planFor = statementPlans(tables);
   /** Facts of a span from its request to its response. */
   const pending = new WeakMap();
+  const open = new Map();
+  const reads = lastReads();
   return {
     requestHook: (span, info) => {
       const text = info.query?.text;
-      if (typeof text !== 'string') return;
-      let plan = plans.get(text);
-      if (plan === undefined) {
-        // Texts with literals in place of parameters are without end.
-        if (plans.size >= 2000) plans.clear();
-        plan = planOf(text, objects);
-        plans.set(text, plan);
+      const place = placeOf(span);
+      const verb = transactionVerb(text);
+      if (verb !== undefined) {
+        const transaction = open.get(place);
+        if (verb === 'begin') {
+          if (open.size >= openKept) open.delete(open.keys().next().value);
+          open.set(place, { id: idOf(span), writes: [], isClear: transaction === undefined });
+        } else if (transaction !== undefined) {
+          // What was done since the savepoint is gone, and which that is, is not known here.
+          if (verb === 'rollback to') transaction.isClear = false;
+          else {
+            open.delete(place);
+            pending.set(span, { ends: transaction });
+          }
+        }
+        return;
       }
+      const plan = planFor(text);
       if (plan === null) return;
-      const key = valueOf(plan.key, info.query.values);
-      if (key === undefined || key === null) return;
-      span.setAttribute('consistency.object.type', plan.object.type);
-      span.setAttribute('consistency.object.key', String(key));
-      span.setAttribute('consistency.operation', plan.operation);
-      if (plan.object.domain !== undefined) span.setAttribute('consistency.domain', plan.object.domain);
-      const base = valueOf(plan.base, info.query.values);
-      pending.set(span, { plan, base: plan.isInsert ? '' : versionOf(base) });
+      const attributes = attributesBefore(plan, info.query.values);
+      if (attributes === null) return;
+      const transaction = open.get(place);
+      if (transaction === undefined || plan.operation === 'read') {
+        span.setAttributes(attributes);
+        if (transaction?.isClear === true) span.setAttribute('consistency.transaction.id', transaction.id);
+      }
+      pending.set(span, { plan, attributes, values: info.query.values, transaction, place });
     },
     responseHook: (span, { data }) => {
       const facts = pending.get(span);
-      if (facts === undefined || facts.plan.object.version === undefined) return;
-      const { plan, base } = facts;
-      const rows = Array.isArray(data?.rows) ? data.rows : [];
-      const version = rows.length === 1 ? versionOf(rows[0][plan.object.version]) : undefined;
-      if (plan.operation === 'read') {
-        if (version !== undefined) span.setAttribute('consistency.version', version);
-        // One object was asked for and none was there: an empty version says so.
-        else if (rows.length === 0) span.setAttribute('consistency.version', '');
+      if (facts === undefined) return;
+      if (facts.ends !== undefined) {
+        const { id, writes, isClear } = facts.ends;
+        if (!isClear) return;
+        const outcome = data?.command === 'COMMIT' ? 'committed' : 'aborted';
+        for (const attributes of writes)
+          span.addEvent('consistency.operation', {
+            ...attributes,
+            'consistency.transaction.id': id,
+            'consistency.transaction.outcome': outcome,
+          });
         return;
       }
-      // A write that matched nothing wrote nothing: it must not claim a version.
-      if ((data?.rowCount ?? 0) !== 1) {
-        span.setAttribute('consistency.transaction.outcome', 'aborted');
-        return;
+      const { wrote, attributes } = attributesAfter(facts.plan, facts.values, data, reads.of(facts.place, facts.attributes));
+      if (facts.plan.operation === 'read' && facts.plan.object.baseFromRead === true && attributes['consistency.version'] !== undefined)
+        reads.note(facts.place, facts.attributes, attributes['consistency.version']);
+      if (facts.transaction === undefined || facts.plan.operation === 'read') {
+        span.setAttributes(wrote ? attributes : { 'consistency.transaction.outcome': 'aborted' });
+      } else if (wrote && facts.transaction.writes.length < writesKept) {
+        facts.transaction.writes.push({ ...facts.attributes, ...attributes });
       }
-      if (base !== undefined) span.setAttribute('consistency.version.base', base);
-      if (version !== undefined) span.setAttribute('consistency.version', version);
-      else if (plan.increments && typeof base === 'number') span.setAttribute('consistency.version', base + 1);
     },
   };
 }
 
-const name = '((?:"[^"]+"|[\\w$]+)(?:\\.(?:"[^"]+"|[\\w$]+))*)';
-const select = new RegExp(`^\\s*select\\s[\\s\\S]*?\\sfrom\\s+${name}\\s+(?:(?:as\\s+)?[\\w$]+\\s+)?where\\s+([\\s\\S]+)$`, 'i');
-const update = new RegExp(`^\\s*update\\s+(?:only\\s+)?${name}\\s+(?:(?:as\\s+)?[\\w$]+\\s+)?set\\s+([\\s\\S]+?)\\swhere\\s+([\\s\\S]+)$`, 'i');
-const remove = new RegExp(`^\\s*delete\\s+from\\s+${name}\\s+(?:(?:as\\s+)?[\\w$]+\\s+)?where\\s+([\\s\\S]+)$`, 'i');
-const insert = new RegExp(`^\\s*insert\\s+into\\s+${name}\\s*\\(([^)]*)\\)\\s*values\\s*\\(([^()]*)\\)\\s*(on\\s+conflict[\\s\\S]*)?(?:returning[\\s\\S]*)?;?\\s*$`, 'i');
+/** Beyond this a span would hold more events than SDKs keep (128). */
+const writesKept = 100;
 
-/** What a text means for a declared table, or null. */
-function planOf(text, objects) {
-  if (/\b(?:join|union)\b|,\s*\w+\s+where\b/i.test(text)) return null;
-  let match = insert.exec(text);
-  if (match !== null) {
-    const object = objectOf(match[1], objects);
-    const columns = match[2].split(',').map(plain);
-    const at = object === undefined ? -1 : columns.indexOf(object.key);
-    if (at < 0) return null;
-    // An upsert may have found the row: then nothing is known of what was there.
-    return { object, operation: 'write', key: sourceOf(match[3].split(',')[at]), isInsert: match[4] === undefined };
-  }
-  match = update.exec(text);
-  if (match !== null) {
-    const object = objectOf(match[1], objects);
-    if (object === undefined) return null;
-    const key = compared(match[3], object.key);
-    if (key === undefined) return null;
-    const version = object.version;
-    const increments = version !== undefined && new RegExp(`(?:^|[\\s,"])${escaped(version)}"?\\s*=\\s*(?:[\\w$"]+\\.)?"?${escaped(version)}"?\\s*\\+\\s*1(?:[\\s,]|$)`, 'i').test(match[2]);
-    return { object, operation: 'write', key, base: version === undefined ? undefined : compared(match[3], version), increments };
-  }
-  match = remove.exec(text);
-  if (match !== null) {
-    const object = objectOf(match[1], objects);
-    const key = object === undefined ? undefined : compared(match[2], object.key);
-    return key === undefined ? null : { object, operation: 'delete', key, base: object.version === undefined ? undefined : compared(match[2], object.version) };
-  }
-  match = select.exec(text);
-  if (match !== null) {
-    const object = objectOf(match[1], objects);
-    const key = object === undefined ? undefined : compared(match[2], object.key);
-    return key === undefined ? null : { object, operation: 'read', key };
-  }
-  return null;
-}
+const idOf = (span) => span.spanContext?.().spanId ?? '';
 
-const plain = (identifier) => identifier.trim().replaceAll('"', '').toLowerCase();
-const escaped = (text) => text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`);
-
-function objectOf(table, objects) {
-  const whole = plain(table);
-  return objects[whole] ?? objects[whole.slice(whole.lastIndexOf('.') + 1)];
-}
-
-/** Where the value of `column = value` comes from, in a condition of ANDs; undefined under an OR, which may touch other rows. */
-function compared(condition, column) {
-  if (/\bor\b/i.test(condition.replaceAll(/'[^']*'/g, "''"))) return undefined;
-  const match = new RegExp(`(?:^|[\\s(."])${escaped(column)}"?\\s*=\\s*(\\$\\d+|'(?:[^']|'')*'|-?\\d+)`, 'i').exec(condition);
-  return match === null ? undefined : sourceOf(match[1]);
-}
-
-function sourceOf(text) {
-  const trimmed = text.trim();
-  const parameter = /^\$(\d+)(?:::\w+)?$/.exec(trimmed);
-  if (parameter !== null) return { parameter: Number(parameter[1]) - 1 };
-  if (/^'(?:[^']|'')*'$/.test(trimmed)) return { literal: trimmed.slice(1, -1).replaceAll("''", "'") };
-  return /^-?\d+$/.test(trimmed) ? { literal: trimmed } : undefined;
-}
-
-function valueOf(source, values) {
-  if (source === undefined) return undefined;
-  return 'literal' in source ? source.literal : values?.[source.parameter];
-}
-
-/** Integers as numbers, which order themselves; anything else as opaque text. */
-function versionOf(value) {
-  if (value === undefined || value === null) return undefined;
-  if (typeof value === 'number' && Number.isSafeInteger(value)) return value;
-  if (typeof value === 'bigint' || (typeof value === 'string' && /^-?\d{1,15}$/.test(value))) return Number(value);
-  return value instanceof Date ? value.toISOString() : String(value);
+/** The trace and the span above: current SDKs and those before 2.0. */
+function placeOf(span) {
+  const context = span.spanContext?.();
+  return `${context?.traceId ?? ''}/${span.parentSpanContext?.spanId ?? span.parentSpanId ?? ''}`;
 }

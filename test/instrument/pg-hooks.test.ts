@@ -3,7 +3,7 @@ import type { Span } from '@opentelemetry/api';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { classifyKey, firstConsistencyCode, lastConsistencyCode } from '../../src/ingest/wanted-attributes.ts';
-import { pgHooks } from '../../src/instrument/pg-hooks.mjs';
+import { pgHooks } from '../../src/instrument/instrument.mjs';
 
 const hooks = pgHooks({
   orders: { type: 'order', key: 'id', version: 'version', domain: 'shop' },
@@ -13,7 +13,9 @@ const hooks = pgHooks({
 /** The attributes that a statement's span gets. */
 function attributesOf(text: string, values: unknown[], rows: unknown[], rowCount: number = rows.length): Record<string, unknown> {
   const attributes: Record<string, unknown> = {};
-  const span = { setAttribute: (key: string, value: unknown) => (attributes[key.replace('consistency.', '')] = value) } as unknown as Span;
+  const setAttribute = (key: string, value: unknown): void => void (attributes[key.replace('consistency.', '')] = value);
+  const setAttributes = (more: Record<string, unknown>): void => Object.entries(more).forEach(([key, value]) => setAttribute(key, value));
+  const span = { setAttribute, setAttributes } as unknown as Span;
   hooks.requestHook(span, { query: { text, values } });
   hooks.responseHook(span, { data: { rows, rowCount } });
   return attributes;

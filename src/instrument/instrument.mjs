@@ -1,0 +1,5 @@
+/** `homeostat/instrument`: plain JavaScript with one peer, `@opentelemetry/api`; loads with `import` and with `require`. */
+export { ConsistencySpanProcessor, withConsistency } from './consistency-context.mjs';
+export { pgHooks } from './pg-hooks.mjs';
+export { redisHooks, wrapRedis } from './redis-hooks.mjs';
+export { wrapPg } from './wrap-pg.mjs';
