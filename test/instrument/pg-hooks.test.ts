@@ -1,7 +1,9 @@
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { Span } from '@opentelemetry/api';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { z } from 'zod';
 import { classifyKey, firstConsistencyCode, lastConsistencyCode } from '../../src/ingest/wanted-attributes.ts';
 import { pgHooks } from '../../src/instrument/instrument.mjs';
 
@@ -87,12 +89,56 @@ describe('pgHooks', () => {
   });
 });
 
-test('the published conventions are exactly the attributes that are read', () => {
-  const document = parse(readFileSync(new URL('../../src/instrument/consistency-attributes.yaml', import.meta.url), 'utf8')) as {
-    groups: { attributes: { id: string }[] }[];
-  };
+/** Weaver's schema of a registry's attribute group, as far as it is used: what is missing or unknown here, its tools refuse. */
+const stability = z.enum(['stable', 'development', 'alpha', 'beta', 'release_candidate']);
+const example = z.union([z.string(), z.number()]);
+const conventions = z.strictObject({
+  groups: z.array(
+    z.strictObject({
+      id: z.string().regex(/^registry\.[a-z.]+$/),
+      type: z.literal('attribute_group'),
+      display_name: z.string(),
+      brief: z.string(),
+      attributes: z.array(
+        z.strictObject({
+          id: z.string().regex(/^consistency(?:\.[a-z]+)+$/),
+          type: z.union([
+            z.enum(['string', 'any']),
+            z.strictObject({
+              members: z.array(z.strictObject({ id: z.string(), value: z.string(), stability, brief: z.string() })).min(2),
+            }),
+          ]),
+          stability,
+          brief: z.string().regex(/^[A-Z].*\.$/),
+          note: z.string().optional(),
+          examples: z.array(example).min(1),
+        }),
+      ),
+    }),
+  ),
+});
+
+test('the published conventions have the registry’s format and are exactly the attributes that are read', () => {
+  const text = readFileSync(new URL('../../src/instrument/consistency-attributes.yaml', import.meta.url), 'utf8');
+  const document = conventions.parse(parse(text));
   const codes = document.groups.flatMap((group) => group.attributes.map((attribute) => classifyKey(attribute.id)));
   expect(codes.toSorted((a, b) => a - b)).toEqual(
     Array.from({ length: lastConsistencyCode - firstConsistencyCode + 1 }, (_, i) => firstConsistencyCode + i),
   );
+  for (const { type, examples, id } of document.groups.flatMap((group) => group.attributes)) {
+    if (type === 'string') for (const one of examples) expect(typeof one, id).toBe('string');
+    if (typeof type === 'object')
+      for (const one of examples)
+        expect(
+          type.members.map(({ value }) => value),
+          id,
+        ).toContain(one);
+  }
+});
+
+test('the package loads with import and with require, as plain JavaScript', async () => {
+  const names = Object.keys(await import('homeostat/instrument')).toSorted();
+  expect(names).toEqual(['ConsistencySpanProcessor', 'pgHooks', 'redisHooks', 'withConsistency', 'wrapPg', 'wrapRedis']);
+  const required = spawnSync(process.execPath, ['-p', "Object.keys(require('homeostat/instrument')).sort().join()"], { encoding: 'utf8' });
+  expect(required.stdout.trim()).toBe(names.join());
 });

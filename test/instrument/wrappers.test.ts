@@ -265,7 +265,8 @@ describe.skipIf(!redisAvailable)('wrapRedis (redis)', () => {
       await redis.incr('unknown');
       await redis.del('cart:7');
     });
-    expect(events.map(({ 'transaction.id': _, ...said }) => said)).toEqual([
+    const withoutIds = events.map((said) => Object.fromEntries(Object.entries(said).filter(([name]) => name !== 'transaction.id')));
+    expect(withoutIds).toEqual([
       cart('read', { version: '' }),
       cart('write', { version: 1 }),
       cart('read', { version: 1 }),

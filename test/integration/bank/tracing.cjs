@@ -8,4 +8,4 @@ const tables = { accounts: { type: 'account', key: 'id', version: 'version', bas
 const hooks = process.env.WITH_HELPER === '1' ? require('homeostat/instrument').pgHooks(tables) : {};
 const sdk = new NodeSDK({ instrumentations: [new HttpInstrumentation(), new PgInstrumentation(hooks)] });
 sdk.start();
-process.on('SIGTERM', () => sdk.shutdown());
+process.on('SIGTERM', () => void sdk.shutdown());
