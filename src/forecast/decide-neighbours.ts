@@ -29,12 +29,14 @@ export function createNeighbours(features: Float64Array, width: number, count: n
     const last = base + count - 1;
     for (let j = from; j < to; j += 1) {
       if (j > row - gap && j < row + gap) continue;
+      const furthest = intoDistances[last] as number;
       let distance = 0;
-      for (let k = 0; k < width; k += 1) {
+      // Most are too far by the first numbers already.
+      for (let k = 0; k < width && distance < furthest; k += 1) {
         const off = (features[row * width + k] as number) - (features[j * width + k] as number);
         distance += off * off;
       }
-      if (distance >= (intoDistances[last] as number)) continue;
+      if (distance >= furthest) continue;
       let place = last;
       while (place > base && (intoDistances[place - 1] as number) > distance) {
         intoDistances[place] = intoDistances[place - 1] as number;

@@ -12,7 +12,7 @@ import {
   type Run,
   simulate,
 } from './decide.ts';
-import { type Candidate, follow } from './decide-follow.ts';
+import { type Candidate, follow, shadowCosts } from './decide-follow.ts';
 import { type KernelOptions, kernelPolicy } from './decide-kernel.ts';
 import { type GainInterval, gainInterval } from './replay.ts';
 
@@ -72,9 +72,10 @@ export function replayDecisions(input: ReplayInput, rng: Rng): ReplayResult {
   const candidates = candidatesOf(input, tunedUpTo(from), rule);
   const best = oracle(load, tuneEnd, to, startUnits(tuneEnd), prices);
   const byReactive = run(tuneEnd, to, reactive(load, rule, prices));
-  const { decider, led } = follow(load, from, to, startUnits(from), prices, candidates);
+  const shadows = shadowCosts(load, from, to, startUnits(from), prices, candidates);
+  const { decider, led } = follow(from, prices, candidates, shadows);
   const ours = run(tuneEnd, to, decider);
-  const alone = follow(load, from, to, startUnits(from), prices, candidates.slice(1));
+  const alone = follow(from, prices, candidates.slice(1), shadows.slice(1));
   const byForecast = run(tuneEnd, to, alone.decider);
   const regret = (one: Run): number => (best.cost > 0 ? (one.cost - best.cost) / best.cost : 0);
   const perStep = Array.from(ours.perStep, (cost, i) => (byReactive.perStep[i] ?? 0) - cost);

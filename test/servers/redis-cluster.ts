@@ -74,7 +74,15 @@ export async function startRedisCluster(masters: number, settings: readonly stri
     client: () => {
       const cluster = new Cluster(
         ports.slice(0, masters).map((port) => ({ host: '127.0.0.1', port })),
-        { clusterRetryStrategy: () => 50, redisOptions: { maxRetriesPerRequest: null } },
+        {
+          clusterRetryStrategy: () => 50,
+          // A node may be away for seconds: an application that gave up sooner would not show what was lost.
+          maxRedirections: 2_000,
+          retryDelayOnClusterDown: 50,
+          retryDelayOnFailover: 50,
+          retryDelayOnMoved: 20,
+          redisOptions: { maxRetriesPerRequest: null },
+        },
       );
       cluster.on('error', () => undefined);
       return cluster;

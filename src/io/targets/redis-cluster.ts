@@ -17,6 +17,8 @@ export interface RedisClusterOptions {
 }
 
 const slotCount = 16_384;
+/** Slots in hand-over at once. */
+const lanes = 4;
 const parametersSchema = z.strictObject({
   fromSlot: z
     .int()
@@ -83,7 +85,8 @@ export function openRedisCluster(options: RedisClusterOptions): Target {
     return node;
   };
 
-  const move = async (parameters: Parameters, run: TargetRun): Promise<TargetOutcome> => {
+  /** `halfWayOnly`: only what an earlier run left half-way; the rest of the range is not touched. */
+  const move = async (parameters: Parameters, run: TargetRun, halfWayOnly = false): Promise<TargetOutcome> => {
     const { fromSlot, toSlot, fromNode, toNode } = parameters;
     let keys = 0;
     let verified = 0;
@@ -112,31 +115,42 @@ export function openRedisCluster(options: RedisClusterOptions): Target {
       target: { id: target.id, redis: connect(target.host, target.port), host: target.host, port: target.port },
       others,
     };
-    for (let slot = fromSlot; slot <= toSlot; slot += 1) {
-      run.signal.throwIfAborted();
-      try {
+    // Most of the time of a slot is waiting for answers: some go over side by side, and share the rate.
+    const stop = new AbortController();
+    const signal = AbortSignal.any([run.signal, stop.signal]);
+    let next = fromSlot;
+    const lane = async (): Promise<void> => {
+      while (next <= toSlot) {
+        signal.throwIfAborted();
+        const slot = next;
+        next += 1;
+        if (halfWayOnly && !sourceView.migrating.has(slot) && !targetView.importing.has(slot)) continue;
         if (ownerOf([targetView], slot) !== undefined) {
           // The target has it. A run that died in between may not have told the rest.
           if (ownerOf([sourceView], slot) !== undefined || sourceView.migrating.has(slot)) await closeSlot({ slot, ...ends });
         } else {
-          const done = await moveSlot({
-            slot,
-            ...ends,
-            auth: authOf(seed),
-            keysPerSecond: options.keysPerSecond,
-            signal: run.signal,
-          });
+          const done = await moveSlot({ slot, ...ends, auth: authOf(seed), keysPerSecond: options.keysPerSecond / lanes, signal });
           keys += done.keys;
           verified += done.verified;
           writtenSince += done.writtenSince;
         }
-      } catch (error) {
-        if (run.signal.aborted) throw error;
-        throw nodeFailure(`moving slot ${slot}`, target, error);
+        moved += 1;
+        if (moved % 64 === 0 || moved === total)
+          await run.save({ moved, total, keys, verified, writtenSince }, `${moved} of ${total} slots are over, ${keys} keys.`);
       }
-      moved += 1;
-      if (moved % 64 === 0 || moved === total)
-        await run.save({ moved, total, keys, verified, writtenSince }, `${moved} of ${total} slots are over, ${keys} keys.`);
+    };
+    let failure: unknown;
+    await Promise.all(
+      Array.from({ length: lanes }, () =>
+        lane().catch((error: unknown) => {
+          failure ??= error;
+          stop.abort();
+        }),
+      ),
+    );
+    if (failure !== undefined) {
+      if (run.signal.aborted) throw failure;
+      throw nodeFailure(`moving slots ${fromSlot} to ${toSlot}`, target, failure);
     }
     return {
       is: 'applied',
@@ -186,21 +200,15 @@ export function openRedisCluster(options: RedisClusterOptions): Target {
     undo: async (change, run) => {
       const parameters = parametersOf(change);
       if (typeof parameters === 'string') return { is: 'refused', says: parameters };
-      await finishHalfWay(parameters, run);
+      // Back means forward first: keys of a slot that is half-way are on both nodes, and only one of them can be asked for all.
+      const finished = await move(parameters, run, true);
+      if (finished.is !== 'applied') return finished;
       return move({ ...parameters, fromNode: parameters.toNode, toNode: parameters.fromNode }, run);
     },
     close: async () => {
       for (const redis of connections.values()) redis.disconnect();
     },
   };
-
-  /** Back means forward first: keys of a slot that is half-way are on both nodes, and only one of them can be asked for all. */
-  async function finishHalfWay(parameters: Parameters, run: TargetRun): Promise<void> {
-    const view = await ownView(nodeById(await topology(), parameters.fromNode));
-    for (const [slot, peer] of view.migrating)
-      if (peer === parameters.toNode && slot >= parameters.fromSlot && slot <= parameters.toSlot)
-        await move({ ...parameters, fromSlot: slot, toSlot: slot }, run);
-  }
 }
 
 function authOf(url: URL): readonly string[] {
