@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Failure } from '../base/failure.ts';
 import type { Collection } from '../domain/collection.ts';
@@ -10,7 +11,7 @@ import type { Queryable } from '../io/store/database.ts';
 import { appendAudit } from '../io/store/audit.ts';
 import { publishEvent } from '../io/store/events.ts';
 import { appendOutbox } from '../io/store/outbox.ts';
-import { saveReplicaState, saveScanResult, takeScan } from '../io/store/scans.ts';
+import { releaseScan, renewScan, saveReplicaState, saveScanResult, scanLeaseMs, takeScan } from '../io/store/scans.ts';
 import { sayError } from '../io/telemetry/log.ts';
 import { closeEmptyCase, returnWindowMs } from './close-case.ts';
 import { compareKeys, compareReplicas } from './compare.ts';
@@ -34,11 +35,12 @@ export interface ScanLoop {
 /** Compares each collection when it is due, one comparison of it at a time; several processes share the work by compare-and-set. */
 export function startScanLoop(context: RuntimeContext): ScanLoop {
   const stopping = new AbortController();
+  const owner = `${process.pid}-${randomBytes(6).toString('hex')}`;
   const loops = Object.values(context.collections).map(async (collection) => {
     while (!stopping.signal.aborted) {
       try {
-        if (await takeScan(context.database, collection.name, collection.scanEveryMs, context.clock.nowMs())) {
-          await scanCollection(context, collection, stopping.signal);
+        if (await takeScan(context.database, collection.name, collection.scanEveryMs, owner, context.clock.nowMs())) {
+          await holdingScan(context, collection, owner, stopping.signal);
         }
       } catch (error) {
         // Our own store is away: what was found is found again by the next comparison.
@@ -56,6 +58,29 @@ export function startScanLoop(context: RuntimeContext): ScanLoop {
       await Promise.allSettled(loops);
     },
   };
+}
+
+/** A comparison under a lease that is renewed while it lasts; one that has lost it ends. */
+async function holdingScan(context: RuntimeContext, collection: Collection, owner: string, signal: AbortSignal): Promise<void> {
+  const { database, clock } = context;
+  const lost = new AbortController();
+  const ended = new AbortController();
+  const renewing = (async () => {
+    for (;;) {
+      await delay(scanLeaseMs / 3, undefined, { signal: ended.signal }).catch(() => undefined);
+      if (ended.signal.aborted) return;
+      // Our own store being away is no reason to stop: while it is, nobody else can take the collection either.
+      const isOurs = await renewScan(database, collection.name, owner, clock.nowMs()).catch(() => true);
+      if (!isOurs) lost.abort(new Failure('scan-taken', `another process compares ${collection.name} now`, 'later'));
+    }
+  })();
+  try {
+    await scanCollection(context, collection, AbortSignal.any([signal, lost.signal]));
+  } finally {
+    ended.abort();
+    await renewing;
+    await releaseScan(database, collection.name, owner);
+  }
 }
 
 /** One comparison of one collection, recorded: divergences, cases, and what went away. Failures of replicas are recorded too. */

@@ -1,5 +1,7 @@
 import type { Queue } from '../io/queue/queue.ts';
+import { freeFeeds } from '../io/store/change-feeds.ts';
 import { freeClaims } from '../io/store/repairs.ts';
+import { freeScans } from '../io/store/scans.ts';
 import { sayError } from '../io/telemetry/log.ts';
 import { startChangeLoop } from './change-loop.ts';
 import type { RuntimeContext } from './context.ts';
@@ -26,7 +28,11 @@ export async function startLoops(
   options: { readonly isOnlyProcess: boolean; readonly sweeper?: SweeperOptions } = { isOnlyProcess: false },
 ): Promise<Loops> {
   // Whoever held a claim on our own embedded database is gone: its repairs go on now, not when their claims run out.
-  if (options.isOnlyProcess) await freeClaims(context.database, 0, 0);
+  if (options.isOnlyProcess) {
+    await freeClaims(context.database, 0, 0);
+    await freeScans(context.database);
+    await freeFeeds(context.database);
+  }
   const failed =
     (what: string) =>
     (subject: string, error: unknown): void => {

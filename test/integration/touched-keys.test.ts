@@ -58,7 +58,7 @@ describe('a write that traces show and a replica never got', () => {
     await check.takeTouched(signal);
     await until(async () => (await check.round(signal)).keys === 1, 'the key is compared');
     expect((await listCases(estate.database, {}, {})).items.map((one) => one.closedAs)).toEqual(['gone']);
-    expect(await takeScan(estate.database, 'profiles', 1, nowMs)).toBe(true);
+    expect(await takeScan(estate.database, 'profiles', 1, 'worker', nowMs)).toBe(true);
     await estate.close();
   });
 });

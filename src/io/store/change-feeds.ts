@@ -86,6 +86,11 @@ export async function leaseFeed(
   return rows[0] === undefined ? null : parseFeed(rows[0]);
 }
 
+/** Whoever read the feeds is gone. */
+export async function freeFeeds(db: Queryable): Promise<void> {
+  await db.query(`update change_feeds set owner = '', lease_until_ms = 0`);
+}
+
 /** Lets another process have it now. */
 export async function releaseFeed(db: Queryable, source: string, owner: string): Promise<void> {
   await db.query(`update change_feeds set owner = '', lease_until_ms = 0 where source = $1 and owner = $2`, [source, owner]);
@@ -135,7 +140,7 @@ export async function listFeeds(db: Queryable): Promise<readonly StoredFeed[]> {
   return rows.map(parseFeed);
 }
 
-/** Feeds of stores that are no longer watched; returns their sources. */
+/** A store that is no longer watched. */
 export async function forgetFeed(db: Queryable, source: string): Promise<void> {
   await db.query('delete from replica_changes where source = $1', [source]);
   await db.query('delete from change_feeds where source = $1', [source]);

@@ -73,21 +73,49 @@ export async function askForScan(tx: Queryable, collection: string, nowMs: numbe
   );
 }
 
+/** A worker that has not said for this long that it still scans is gone. */
+export const scanLeaseMs = 30_000;
+
 /**
- * Takes a collection for one comparison, for this worker alone, if it is due: `everyMs` after the last start, or asked for. The
- * take is a compare-and-set on the start, so of two workers one scans. A start in the future (the clock was set back) is due.
+ * Takes a collection for one comparison, for this worker alone, if it is due: `everyMs` after the last start, give or take a tenth, or
+ * asked for; and if nobody scans it. The take is a compare-and-set on the start and the lease, so of two workers one scans. A start or
+ * a lease that the clock, set back, cannot have made does not count. Which tenth follows from the last start: all workers agree on it,
+ * and collections that were started together drift apart.
  */
-export async function takeScan(db: Queryable, collection: string, everyMs: number, nowMs: number): Promise<boolean> {
+export async function takeScan(db: Queryable, collection: string, everyMs: number, owner: string, nowMs: number): Promise<boolean> {
   const { rowCount } = await db.query(
-    `insert into collection_state (collection, last_scan_started_ms) values ($1, $2)
-     on conflict (collection) do update set last_scan_started_ms = $2, scan_asked_at_ms = null
-       where collection_state.last_scan_started_ms is null
-          or collection_state.last_scan_started_ms <= $2::bigint - $3::bigint
-          or collection_state.last_scan_started_ms > $2
-          or collection_state.scan_asked_at_ms is not null`,
-    [collection, nowMs, everyMs],
+    `insert into collection_state as c (collection, last_scan_started_ms, scan_owner, scan_lease_until_ms) values ($1, $2, $4, $2::bigint + $5::bigint)
+     on conflict (collection) do update set last_scan_started_ms = $2, scan_asked_at_ms = null, scan_owner = $4, scan_lease_until_ms = $2::bigint + $5::bigint
+       where (c.last_scan_started_ms is null
+          or c.last_scan_started_ms + ($3::bigint * (900 + abs(hashtext(c.collection || c.last_scan_started_ms)::bigint) % 201) / 1000) <= $2
+          or c.last_scan_started_ms > $2
+          or c.scan_asked_at_ms is not null)
+         and not (c.scan_lease_until_ms > $2 and c.scan_lease_until_ms <= $2::bigint + $5::bigint)`,
+    [collection, nowMs, everyMs, owner, scanLeaseMs],
   );
   return rowCount === 1;
+}
+
+/** Says that the comparison goes on; false where another worker has taken the collection over. */
+export async function renewScan(db: Queryable, collection: string, owner: string, nowMs: number): Promise<boolean> {
+  const { rowCount } = await db.query(
+    'update collection_state set scan_lease_until_ms = $3::bigint + $4::bigint where collection = $1 and scan_owner = $2',
+    [collection, owner, nowMs, scanLeaseMs],
+  );
+  return rowCount === 1;
+}
+
+/** Whoever held a collection is gone. */
+export async function freeScans(db: Queryable): Promise<void> {
+  await db.query(`update collection_state set scan_owner = '', scan_lease_until_ms = 0`);
+}
+
+/** The comparison has ended, however it did. */
+export async function releaseScan(db: Queryable, collection: string, owner: string): Promise<void> {
+  await db.query(`update collection_state set scan_owner = '', scan_lease_until_ms = 0 where collection = $1 and scan_owner = $2`, [
+    collection,
+    owner,
+  ]);
 }
 
 export async function saveScanResult(

@@ -11,7 +11,10 @@ export function startChild<Ask extends object>(file: string): Child<Ask> {
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     // Not ours: the launcher's preload takes the channel for its own.
-    execArgv: ['--disable-warning=ExperimentalWarning'],
+    execArgv: [
+      ...(process.env['BENCH_PROF'] ? ['--cpu-prof', '--cpu-prof-dir=/tmp/inc/prof'] : []),
+      '--disable-warning=ExperimentalWarning',
+    ],
   });
   return {
     ask: <T>(message: Ask) =>

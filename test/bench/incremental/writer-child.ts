@@ -10,8 +10,10 @@ export interface Write {
   readonly seconds: number;
   readonly connections: number;
   readonly rowsAtOnce: number;
-  /** Rows a second, all connections together; 0: as fast as they are answered. */
+  /** Rows a second, all connections together; 0: no such bound. */
   readonly perSecond: number;
+  /** What an application does between an answer and its next transaction: a slower answer is fewer transactions. */
+  readonly thinkMs: number;
   /** Keys that are written: these, both included. */
   readonly from: number;
   readonly upTo: number;
@@ -69,6 +71,7 @@ async function write(options: Write): Promise<{ readonly rows: number; readonly 
         // In one order, so that two writers do not wait for each other crosswise.
         const sorted = [...ids].toSorted((a, b) => a - b);
         await Promise.all(each.map((client) => client.write(sorted, rows)));
+        if (options.thinkMs > 0) await delay(options.thinkMs);
       }
     }),
   );

@@ -19,7 +19,7 @@ import { migrate, readMigrations } from '../../../src/io/store/migrate.ts';
 import { appendOutbox, takeOutbox } from '../../../src/io/store/outbox.ts';
 import { forgetRows, getProposal, insertProposal } from '../../../src/io/store/proposals.ts';
 import { claimRepair, insertRepair, listRepairs, lockClaimedRepair, saveRepairProgress } from '../../../src/io/store/repairs.ts';
-import { takeScan } from '../../../src/io/store/scans.ts';
+import { askForScan, releaseScan, renewScan, scanLeaseMs, takeScan } from '../../../src/io/store/scans.ts';
 import { listWritesToObjects, pruneWrites, saveWrites, type StoredWrite } from '../../../src/io/store/write-evidence.ts';
 import { verifyChain } from '../../../src/report/audit-chain.ts';
 import { startPostgres, type TestPostgres } from '../../servers/postgres.ts';
@@ -304,12 +304,42 @@ describe('the audit chain (I8)', () => {
 });
 
 describe('a comparison that is due', () => {
-  it('is taken by one of several workers, and again when the clock was set back', async () => {
-    const taken = await Promise.all(Array.from({ length: 6 }, () => takeScan(database, 'due', 1_000, 10_000)));
+  const take = (collection: string, owner: string, nowMs: number): Promise<boolean> => takeScan(database, collection, 1_000, owner, nowMs);
+
+  it('is taken by one of several workers, and by none while it lasts, however long that is', async () => {
+    const taken = await Promise.all(Array.from({ length: 6 }, (_unused, n) => take('due', `w${n}`, 10_000)));
     expect(taken.filter(Boolean)).toHaveLength(1);
-    expect(await takeScan(database, 'due', 1_000, 10_500)).toBe(false);
-    expect(await takeScan(database, 'due', 1_000, 11_000)).toBe(true);
-    expect(await takeScan(database, 'due', 1_000, 5_000)).toBe(true);
+    const owner = `w${taken.indexOf(true)}`;
+    expect(await take('due', 'other', 12_000)).toBe(false);
+    expect(await renewScan(database, 'due', owner, 10_000 + scanLeaseMs)).toBe(true);
+    await askForScan(database, 'due', 10_000);
+    expect(await take('due', 'other', 9_000 + 2 * scanLeaseMs)).toBe(false);
+    await releaseScan(database, 'due', 'other');
+    expect(await take('due', 'other', 9_000 + 2 * scanLeaseMs)).toBe(false);
+    await releaseScan(database, 'due', owner);
+    expect(await take('due', 'other', 9_000 + 2 * scanLeaseMs)).toBe(true);
+  });
+
+  it('is taken over from a worker that has gone, which then knows it', async () => {
+    expect(await take('gone', 'first', 10_000)).toBe(true);
+    expect(await take('gone', 'second', 10_000 + scanLeaseMs)).toBe(true);
+    expect(await renewScan(database, 'gone', 'first', 10_000 + scanLeaseMs)).toBe(false);
+  });
+
+  it('comes a tenth earlier or later, the same for all workers, and again when the clock was set back', async () => {
+    const due: number[] = [];
+    for (let n = 0; n < 40; n += 1) {
+      const start = 1_000_000 + n;
+      expect(await take(`jitter${n}`, 'w', start)).toBe(true);
+      await releaseScan(database, `jitter${n}`, 'w');
+      expect(await take(`jitter${n}`, 'w', start + 899)).toBe(false);
+      let after = 899;
+      while (!(await take(`jitter${n}`, 'w', start + after))) after += 20;
+      due.push(after);
+    }
+    expect(Math.max(...due)).toBeLessThanOrEqual(1_120);
+    expect(new Set(due).size).toBeGreaterThan(5);
+    expect(await take('jitter0', 'w', 5_000)).toBe(true);
   });
 });
 

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Failure } from '../../../../base/failure.ts';
 import { openSessionPool, type SessionPool } from '../../postgres/session.ts';
-import type { ChangeFeed, FeedOptions } from '../changes.ts';
+import type { ChangeFeed, FeedOptions, WatchedReplica } from '../changes.ts';
 import { PgoutputDecoder } from './pgoutput.ts';
 import { formatLsn, parseLsn, streamChanges } from './replication-stream.ts';
 import {
@@ -120,6 +120,7 @@ async function stream(options: FeedOptions, tables: readonly Table[], pool: Sess
     url: first(options).replica.url,
     slot: name,
     isTemporary: start.isTemporary,
+    isLocalOnly: start.knowsOrigins && tables.every(({ published }) => isToldByLeader(published.watched)),
     onSlot: (beginsAt) => {
       settled = beginsAt ?? settled;
       sink.started(start.missed);
@@ -151,8 +152,15 @@ const first = (options: FeedOptions): FeedOptions['watched'][number] => {
   return one;
 };
 
+/** A follower repeats what its leader, watched too, has told already: only what was written to it directly is news. */
+function isToldByLeader({ collection, replica }: WatchedReplica): boolean {
+  return replica.role === 'follower' && collection.replicas.some((other) => other.role === 'leader' && other.via !== 'agent');
+}
+
 interface Start {
   readonly lsn: bigint;
+  /** PostgreSQL 16: what replication wrote can be left out. */
+  readonly knowsOrigins: boolean;
   /** The slot is still to be made, on the connection that reads it. */
   readonly isTemporary: boolean;
   readonly missed: string | undefined;
@@ -162,14 +170,22 @@ interface Start {
 async function prepareSlot(options: FeedOptions, name: string, pool: SessionPool): Promise<Start> {
   const { from, signal, installation, maxRetainedBytes } = options;
   return pool.use(AbortSignal.any([signal, AbortSignal.timeout(createTimeoutMs)]), async (session): Promise<Start> => {
+    const [version] = await session.query(`SELECT current_setting('server_version_num')::int >= 160000 AS knows`);
+    const knowsOrigins = version?.['knows'] === true;
     const isKept = options.isDurable || (await limitsSlots(session));
     for (const other of await listOurSlots(installation, session)) if (other !== name || !isKept) await dropSlot(other, session);
     // Nothing would bound what it keeps once we are gone for good: it goes with the connection.
     if (!isKept)
-      return { lsn: 0n, isTemporary: true, missed: from === null ? 'the feed is new' : 'its replication slot ended with the connection' };
+      return {
+        lsn: 0n,
+        knowsOrigins,
+        isTemporary: true,
+        missed: from === null ? 'the feed is new' : 'its replication slot ended with the connection',
+      };
     const slot = await readSlot(name, session);
     const isTooLarge = slot.retainedBytes > maxRetainedBytes;
-    if (slot.exists && !slot.isLost && !isTooLarge) return { lsn: slot.confirmedLsn, isTemporary: false, missed: whyMissed(slot, from) };
+    if (slot.exists && !slot.isLost && !isTooLarge)
+      return { lsn: slot.confirmedLsn, knowsOrigins, isTemporary: false, missed: whyMissed(slot, from) };
     if (slot.exists) await dropSlot(name, session);
     const lsn = await createSlot(name, session);
     const because = isTooLarge
@@ -179,7 +195,7 @@ async function prepareSlot(options: FeedOptions, name: string, pool: SessionPool
         : from === null
           ? 'the feed is new'
           : 'its replication slot was gone';
-    return { lsn, isTemporary: false, missed: because };
+    return { lsn, knowsOrigins, isTemporary: false, missed: because };
   });
 }
 

@@ -14,6 +14,8 @@ export interface StreamOptions {
   /** The slot is there: what is committed from here on is told. With the LSN where a temporary one begins. */
   readonly onSlot: (beginsAt: bigint | undefined) => void;
   readonly publications: readonly string[];
+  /** Leave out what replication wrote here: the server's subscriptions apply under an origin. */
+  readonly isLocalOnly: boolean;
   /** One pgoutput message. */
   readonly onMessage: (payload: Buffer) => void;
   /** The server has nothing before this LSN that it has not sent. */
@@ -69,7 +71,7 @@ export async function streamChanges(options: StreamOptions): Promise<void> {
     options.onSlot(options.isTemporary ? await createTemporarySlot(client, options.slot) : undefined);
     const names = options.publications.map((name) => pg.escapeIdentifier(name)).join(',');
     const streaming = client.query(
-      `START_REPLICATION SLOT ${pg.escapeIdentifier(options.slot)} LOGICAL 0/0 (proto_version '1', publication_names ${pg.escapeLiteral(names)})`,
+      `START_REPLICATION SLOT ${pg.escapeIdentifier(options.slot)} LOGICAL 0/0 (proto_version '1', publication_names ${pg.escapeLiteral(names)}${options.isLocalOnly ? `, origin 'none'` : ''})`,
     );
     connection.on('replicationStart', () => {
       isStreaming = true;
