@@ -10,6 +10,7 @@ import { migrate } from '../../src/io/store/migrate.ts';
 import { startPostgres } from '../servers/postgres.ts';
 import type { Bench, BenchOptions } from './bench.ts';
 import { type Child, startChild } from './incremental/child.ts';
+import { runLagDrill } from './incremental/lag-drill.ts';
 import type { Ask } from './incremental/loops-child.ts';
 import type { Write } from './incremental/writer-child.ts';
 import { collectionOf, createAccounts, fillPostgres, replicaOf, serverCpuSeconds } from './replicas/accounts.ts';
@@ -28,6 +29,7 @@ export const bench: Bench = {
     const figures: MutableFigures = {};
     const baseline: MutableFigures = {};
     await onPostgres(options, figures, baseline);
+    await underLag(options, figures);
     return { figures, baseline };
   },
 };
@@ -77,7 +79,7 @@ async function onPostgres(options: BenchOptions, figures: MutableFigures, baseli
 
     await startFeed(service, database);
     log('a divergence every 300 ms among 5,000 changes a second');
-    const seconds = quick ? 10 : 60;
+    const seconds = quick ? 8 : 40;
     const cpuBefore = await service.ask<number>({ is: 'cpu' });
     const writing = writer.ask<{ rows: number; seconds: number }>({ ...load, seconds: seconds + 1 });
     const made = await diverge(leader, follower, seconds * 1000);
@@ -99,7 +101,11 @@ async function onPostgres(options: BenchOptions, figures: MutableFigures, baseli
     await service.ask({ is: 'stop' });
     const world = { service, writer, database, leader };
     // Eight connections that think for 15 ms ask for about 5,000 changes a second, if they are answered at once.
-    const thinking = await throughput(world, { ...load, perSecond: 0, connections: 8, thinkMs: 15, seconds: 2 }, quick ? 3 : 15);
+    const thinking = await throughput(
+      world,
+      { ...load, perSecond: 0, connections: 8, thinkMs: 15, seconds: quick ? 1.5 : 3 },
+      quick ? 3 : 8,
+    );
     figures['write_cost_share'] = 1 - thinking.on.rate / thinking.off.rate;
     figures['write_rows_per_s'] = thinking.on.rate;
     baseline['write_rows_per_s'] = thinking.off.rate;
@@ -107,7 +113,7 @@ async function onPostgres(options: BenchOptions, figures: MutableFigures, baseli
     baseline['source_cpu_us_per_row'] = thinking.off.cpuUs;
     if (!quick) {
       // Beyond what is asked for: no thinking, so that writers, servers and the feed fight for two cores.
-      const flatOut = await throughput(world, { ...load, perSecond: 0, seconds: 5 }, 6);
+      const flatOut = await throughput(world, { ...load, perSecond: 0, seconds: 4 }, 4);
       figures['write_cost_share_flat_out'] = 1 - flatOut.on.rate / flatOut.off.rate;
       figures['write_rows_per_s_flat_out'] = flatOut.on.rate;
       baseline['write_rows_per_s_flat_out'] = flatOut.off.rate;
@@ -172,6 +178,19 @@ async function confirmations(
     if (rows.length >= expected || performance.now() > untilMs) return new Map(rows.map((row) => [row.key.id, row.confirmed_at_ms]));
     await delay(100);
   }
+}
+
+/** Confirmation while the follower lags; a short lag and few of them where there is little time. */
+async function underLag({ quick, log }: BenchOptions, figures: MutableFigures): Promise<void> {
+  log('differences while the follower lags');
+  const maxLagMs = quick ? 1_500 : 30_000;
+  const drill = await runLagDrill({ seconds: quick ? 7 : 80, maxLagMs, writesPerSecond: 500, injectEveryMs: quick ? 250 : 500, log });
+  figures['lag_max_s'] = maxLagMs / 1000;
+  figures['lag_writes_per_s'] = drill.writesPerSecond;
+  figures['lag_injected'] = drill.injected;
+  figures['lag_precision'] = drill.precision;
+  figures['lag_recall'] = drill.recall;
+  figures['lag_confirm_over_p95_ms'] = drill.overLagP95Ms;
 }
 
 interface Measured {
