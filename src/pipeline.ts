@@ -28,6 +28,7 @@ import { openSuggestionPlaces } from './runtime/suggestion-places.ts';
  *                                                      Suggestion   │
  *              └► Measurement[] ─► lag in findings' words, series           measure-loop
  *   replicas ─ digests ─ detect/localize ─► Divergence ─► Case ◄────┘      scan-loop
+ *   replicas ─ keys that were written ─► compared, suspects ─┘             change-loop: feeds of the stores, and write evidence
  *                                                          │ bell `propose`
  *   Case ─ propose ─► Candidate[] ─ rank, choose ─► Proposal ─ guard ─► Verdict      propose-worker
  *          auto: a Repair and its bell; review: waits for people (approval-queue); deny: on record

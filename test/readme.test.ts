@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../src/config.ts';
 import { detectors } from '../src/detect/registry.ts';
+import { changeFeeds } from '../src/io/replicas/changes/registry.ts';
 import { connectors } from '../src/io/replicas/registry.ts';
 import { strategies } from '../src/propose/registry.ts';
 import { root } from './source-tree.ts';
@@ -20,6 +21,10 @@ const tables: Readonly<Record<string, string>> = {
   strategies: table(
     ['strategy', 'in words'],
     strategies.map((strategy) => [`\`${strategy.id}\``, strategy.sentence]),
+  ),
+  changes: table(
+    ['store', 'feed', 'needs', 'after a restart', 'in words'],
+    changeFeeds.map((feed) => [feed.title, `\`${feed.id}\``, feed.needs, feed.survivesRestart ? 'goes on' : 'a full scan', feed.sentence]),
   ),
   stores: table(
     ['store', 'URL', 'in words'],
@@ -43,7 +48,7 @@ describe('README.md', () => {
   if (process.env['UPDATE_README'] === '1') writeFileSync(file, withTables(text));
   const now = readFileSync(file, 'utf8');
 
-  test('lists every detector, strategy and store as its registry does', () => {
+  test('lists every detector, strategy, store and feed as its registry does', () => {
     for (const [name, content] of Object.entries(tables))
       expect(now, `${name}: run UPDATE_README=1 npx vitest run test/readme.test.ts`).toContain(content);
   });
