@@ -115,4 +115,52 @@ describe('homeostat check', () => {
     expect({ code, out }).toEqual({ code: 2, out: [] });
     expect(err.join('\n')).toContain('broken.json');
   });
+
+  it('tells lines that cannot be read, checks the rest, and says that the answer is not whole', async () => {
+    const file = join(folder, 'torn.jsonl');
+    const cut = order(2, false);
+    writeFileSync(
+      file,
+      [order(1, false), '{"resourceSpans": [oops', cut.slice(0, cut.length / 2), order(3, false), 'nonsense', order(4, false)].join('\n'),
+    );
+    const { code, out, err } = await check(file, '--json');
+    expect(code).toBe(2);
+    expect(JSON.parse(out[0] ?? '')).toMatchObject({ kind: 'dual-write', count: 3 });
+    const told = err.join('\n');
+    // Two torn lines in a row could be one value over two lines.
+    expect(told).toContain('torn.jsonl:2: the JSON value that begins here is cut off before line 4');
+    expect(told).toContain('torn.jsonl:5: not JSON');
+    expect(told).toContain('2 parts could not be read');
+  });
+
+  it('keeps what a gzip file held before it was cut off', async () => {
+    const file = join(folder, 'cut.jsonl.gz');
+    const lines = Array.from({ length: 3000 }, (_, i) => order(i + 1, false)).join('\n');
+    const whole = gzipSync(lines);
+    writeFileSync(file, whole.subarray(0, whole.length - 2000));
+    const { code, out, err } = await check(file, '--json');
+    expect(code).toBe(2);
+    expect(JSON.parse(out[0] ?? '').count).toBeGreaterThan(1000);
+    expect(err.join('\n')).toContain('cut.jsonl.gz: the gzip data is damaged or cut off');
+  });
+
+  it('names a file that is not there before it reads another', async () => {
+    const file = join(folder, 'orders-again.jsonl');
+    writeFileSync(file, order(1, false));
+    const { code, out, err } = await check(file, join(folder, 'gone.jsonl'), '--json');
+    expect({ code, out }).toEqual({ code: 2, out: [] });
+    expect(err.join('\n')).toContain('gone.jsonl: no such file');
+  });
+
+  it('finds the same whatever the order of the lines', async () => {
+    const lines = [1, 2, 3, 4, 5, 6].map((trace) => order(trace, trace % 2 === 0));
+    const answers = [];
+    for (const [nth, text] of [lines, lines.toReversed()].entries()) {
+      const file = join(folder, `ordered-${nth}.jsonl`);
+      writeFileSync(file, text.join('\n'));
+      answers.push((await check(file, '--json')).out);
+    }
+    expect(answers[0]).toHaveLength(1);
+    expect(answers[1]).toEqual(answers[0]);
+  });
 });

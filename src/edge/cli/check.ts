@@ -1,16 +1,32 @@
+import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { systemClock } from '../../base/clock.ts';
+import { Failure } from '../../base/failure.ts';
 import { durationWords } from '../../detect/findings.ts';
 import { createDetection, type Detection } from '../../detect/run.ts';
 import type { Anomaly, Grade } from '../../domain/anomaly.ts';
+import type { Operation } from '../../domain/operation.ts';
 import { createSpanDedupe } from '../../ingest/dedupe.ts';
-import { readOtlpFile } from '../../io/otlp/read-file.ts';
+import { OperationReader } from '../../ingest/operation-from-span.ts';
+import { dropRows, packBatch } from '../../ingest/packed-batch.ts';
+import type { SpanBatch } from '../../ingest/span-batch.ts';
+import { WaitingRoom } from '../../ingest/waiting-room.ts';
+import { readOtlpBatches } from '../../io/otlp/read-file.ts';
 import type { CliContext } from './program.ts';
 
 /**
- * Operations that may wait in memory before the oldest half is judged; about 400 bytes each. Files are often ordered by service or by
- * exporter rather than by time, so as much as fits is kept together.
+ * Bytes of spans that wait, packed, before the oldest are judged: about a million spans. Files are often ordered by service or by exporter
+ * rather than by time, so as much as fits is kept together; with what the detectors hold the process stays near 400 MB.
  */
-const waitingMax = 600_000;
+const waitingBytes = 96 * 1024 * 1024;
+/** Event time that is made into operations at once. */
+const stepUs = 250_000;
+/** Problems told in full; more are counted. */
+const problemsTold = 10;
+/** Operations of traces that are not over yet; beyond it traces are sampled, and findings say so. */
+const defaultOperations = 300_000;
+const progressEveryMs = 2_000;
 
 const gradeOrder: Readonly<Record<Grade, number>> = { proven: 0, structural: 1, risk: 2 };
 
@@ -18,7 +34,7 @@ export function registerCheck(program: Command, context: CliContext): void {
   program
     .command('check')
     .description(
-      'Run the trace detectors over OTLP files (.json, .jsonl, .pb, each also .gz); no server needed. Exit 0 nothing, 1 findings, 2 bad input.',
+      'Run the trace detectors over OTLP files (.json, .jsonl, .pb, each also .gz); no server needed. Lines that cannot be read are told and counted, the rest is checked. Exit 0 nothing, 1 findings, 2 some input could not be read.',
     )
     .argument('<files...>', 'OTLP files, as an exporter or the Collector wrote them')
     .option('--config <file>', 'domains, collections and detector options to apply')
@@ -27,7 +43,7 @@ export function registerCheck(program: Command, context: CliContext): void {
       const config = options.config === undefined ? undefined : context.loadConfig(options.config);
       const detection = createDetection(
         config === undefined
-          ? {}
+          ? { maxOperations: defaultOperations }
           : {
               ...config.detect,
               domains: Object.values(config.domains),
@@ -35,26 +51,114 @@ export function registerCheck(program: Command, context: CliContext): void {
               latenessMs: config.ingest.latenessMs,
             },
       );
-      const dedupe = createSpanDedupe({});
       const found = new Map<string, Anomaly>();
-      for (const file of files) {
-        for await (const operations of readOtlpFile(file, { dedupe, logKeys: config?.ingest.logKeys ?? [] })) {
+      const keep = (anomalies: readonly Anomaly[]): void => {
+        for (const anomaly of anomalies) found.set(anomaly.fingerprint, anomaly);
+      };
+      const sizes = files.map((file) => sizeOf(resolve(context.cwd, file)));
+      const intake = new Intake((operations) => detection.add(operations));
+      const tellProgress = options.json === true || !context.isTty ? undefined : progressOf(context, files, sizes, intake);
+      let problems = 0;
+      for (const [nth, file] of files.entries()) {
+        const batches = readOtlpBatches(resolve(context.cwd, file), {
+          logKeys: config?.ingest.logKeys ?? [],
+          onProblem: (sentence) => {
+            problems += 1;
+            if (problems <= problemsTold) context.err(sentence.replace(resolve(context.cwd, file), file));
+          },
+          onPosition: (bytes) => tellProgress?.(nth, bytes),
+        });
+        for await (const batch of batches) {
           context.signal.throwIfAborted();
-          detection.add(operations);
-          if (detection.stats.buffered > waitingMax)
-            for (const anomaly of detection.advanceByHalf()) found.set(anomaly.fingerprint, anomaly);
+          intake.take(batch);
+          while (intake.isOverBound) keep(detection.advance(intake.release()));
         }
       }
-      for (const anomaly of detection.finish()) found.set(anomaly.fingerprint, anomaly);
+      while (intake.hasMore) keep(detection.advance(intake.release()));
+      keep(detection.finish());
 
       const anomalies = [...found.values()].toSorted(
         (a, b) => gradeOrder[a.grade] - gradeOrder[b.grade] || b.count - a.count || (a.title < b.title ? -1 : 1),
       );
       if (options.json === true) for (const anomaly of anomalies) context.out(JSON.stringify(lineOf(anomaly)));
       else printForPeople(anomalies, detection, context);
-      context.err(summary(detection, dedupe.dropped + detection.stats.duplicates, anomalies.length));
-      context.exit(anomalies.length === 0 ? 0 : 1);
+      if (problems > problemsTold) context.err(`... and ${(problems - problemsTold).toLocaleString('en')} more that could not be read`);
+      context.err(summary(detection, intake.duplicates + detection.stats.duplicates, anomalies.length, problems));
+      // What could not be read may hold more: the answer is not whole.
+      context.exit(problems > 0 ? 2 : anomalies.length === 0 ? 0 : 1);
     });
+}
+
+/** Spans on their way from files to the detectors: packed while they wait, in order of time when they leave, each once. */
+class Intake {
+  spans = 0;
+  readonly #room = new WaitingRoom(waitingBytes);
+  readonly #reader = new OperationReader();
+  readonly #dedupe = createSpanDedupe({});
+  readonly #add: (operations: readonly Operation[]) => void;
+  #batches = 0;
+
+  constructor(add: (operations: readonly Operation[]) => void) {
+    this.#add = add;
+  }
+
+  get duplicates(): number {
+    return this.#dedupe.dropped;
+  }
+
+  get isOverBound(): boolean {
+    return this.#room.isOverBound;
+  }
+
+  get hasMore(): boolean {
+    return this.#room.nextDueUs !== Number.POSITIVE_INFINITY;
+  }
+
+  take(batch: SpanBatch): void {
+    const packed = packBatch(batch);
+    if (packed === undefined) return;
+    this.spans += packed.rows;
+    if (!packed.isLog) dropRows(packed, (ids, row) => this.#dedupe.isNew(ids, row * 32));
+    this.#room.add(this.#batches, packed, batch.strings);
+    this.#batches += 1;
+  }
+
+  /** Lets go of the oldest step of time that waits; says up to when (event time) nothing waits any more. */
+  release(): number {
+    const upToUs = this.#room.nextDueUs + stepUs;
+    while (this.#room.release(upToUs, (batch, rows, count) => this.#add(this.#reader.readRows(batch, rows, count))));
+    return upToUs;
+  }
+}
+
+function sizeOf(file: string): number {
+  try {
+    return statSync(file).size;
+  } catch {
+    throw new Failure('bad-input', `${file}: no such file, or it may not be read`, 'never');
+  }
+}
+
+/** A line now and then for whoever waits: how far it is, and how fast. */
+function progressOf(
+  context: CliContext,
+  files: readonly string[],
+  sizes: readonly number[],
+  intake: Intake,
+): (nth: number, bytes: number) => void {
+  const startedMs = systemClock.monotonicMs();
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  let shownMs = startedMs;
+  return (nth, bytes) => {
+    const nowMs = systemClock.monotonicMs();
+    if (nowMs - shownMs < progressEveryMs) return;
+    shownMs = nowMs;
+    const done = sizes.slice(0, nth).reduce((sum, size) => sum + size, 0) + bytes;
+    const perSecond = Math.round(intake.spans / ((nowMs - startedMs) / 1000));
+    context.err(
+      `${files[nth] ?? ''} · ${total === 0 ? 100 : Math.floor((100 * done) / total)} % · ${intake.spans.toLocaleString('en')} spans, ${perSecond.toLocaleString('en')} a second`,
+    );
+  };
 }
 
 function lineOf(anomaly: Anomaly): object {
@@ -99,7 +203,7 @@ function printForPeople(anomalies: readonly Anomaly[], detection: Detection, con
     else context.out(`Learned: messages of ${fact.name} are taken up within ${durationWords(fact.value)} (${fact.support} messages)`);
 }
 
-function summary(detection: Detection, duplicates: number, findings: number): string {
+function summary(detection: Detection, duplicates: number, findings: number, problems: number): string {
   const { stats } = detection;
   const counted = (count: number, one: string, many: string) => `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
   const share = Math.min(stats.traceShare, stats.keyShare);
@@ -108,6 +212,10 @@ function summary(detection: Detection, duplicates: number, findings: number): st
     counted(duplicates, 'duplicate span dropped', 'duplicate spans dropped'),
     ...(stats.late === 0 ? [] : [counted(stats.late, 'came late', 'came late')]),
     ...(share === 1 ? [] : [`${(share * 100).toPrecision(2)} % of the keys looked at`]),
+    ...(stats.unordered === 0
+      ? []
+      : [`isolation unknown for ${counted(stats.unordered, 'object', 'objects')} whose versions have no known order`]),
+    ...(problems === 0 ? [] : [counted(problems, 'part could not be read', 'parts could not be read')]),
     counted(findings, 'finding', 'findings'),
   ].join('; ');
 }
