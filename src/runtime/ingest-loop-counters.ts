@@ -16,6 +16,8 @@ export interface IngestCounters {
   readonly journal_bytes_now: number;
   readonly journal_max_bytes_now: number;
   readonly backlog_payloads_now: number;
+  /** Age of the oldest payload whose operations are not all through the detectors, milliseconds; 0 where there is none. */
+  readonly lag_ms_now: number;
   /** Requests refused, by reason. */
   readonly refused: Readonly<Record<string, number>>;
   /** Spans rejected out of requests that were taken, by reason. */
@@ -36,6 +38,7 @@ export interface IngestCounting {
     readonly journalBytes: number;
     readonly journalMaxBytes: number;
     readonly backlogPayloads: number;
+    readonly lagMs: number;
     readonly duplicateSpans: number;
     readonly operations: number;
   }): IngestCounters;
@@ -91,6 +94,7 @@ export function createIngestCounters(): IngestCounting {
       journal_bytes_now: now.journalBytes,
       journal_max_bytes_now: now.journalMaxBytes,
       backlog_payloads_now: now.backlogPayloads,
+      lag_ms_now: now.lagMs,
       refused: { ...refused },
       spans_rejected: { ...rejected },
       payloads_by_kind: { ...kinds },

@@ -249,6 +249,11 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     }
   };
 
+  const lagMs = (): number => {
+    const oldest = consumer.settled < durable ? journal.read(consumer.settled) : undefined;
+    return oldest === undefined ? 0 : Math.max(0, clock.nowMs() - oldest.receivedAtMs);
+  };
+
   const shared = {
     host: options.host,
     onPayload,
@@ -278,6 +283,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
         journalBytes: journal.bytes,
         journalMaxBytes: journal.maxBytes,
         backlogPayloads: durable - turn,
+        lagMs: lagMs(),
         duplicateSpans: consumer.duplicateSpans,
         operations: consumer.operations,
       }),

@@ -25,6 +25,7 @@ const described: Readonly<Record<keyof IngestCounters, Described>> = {
   refused: counter('refused', 'Requests refused, by reason.'),
   journal_bytes_now: gauge('journal_bytes', 'Bytes in the journal.'),
   journal_max_bytes_now: gauge('journal_max_bytes', 'Bytes at which exporters are told to wait.'),
+  lag_ms_now: gauge('lag_ms', 'Age of the oldest acknowledged request whose operations are not all through the detectors.'),
   backlog_payloads_now: gauge('backlog_payloads', 'Requests acknowledged and not yet processed.'),
 };
 

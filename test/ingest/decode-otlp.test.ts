@@ -272,6 +272,97 @@ describe('JsonDecoder', () => {
     expect(decoder.unknownField).toBe(unknown);
   });
 
+  const jsonSpan = (more: object): string =>
+    JSON.stringify({ resourceSpans: [{ scopeSpans: [{ spans: [{ traceId: 'AB'.repeat(16), spanId: 'cd'.repeat(8), ...more }] }] }] });
+  const valueOf = (value: object): object => ({ attributes: [{ key: 'consistency.version', value }] });
+
+  test.each<[string, object, (batch: SpanBatch) => unknown, unknown]>([
+    ['ids in either case', {}, (batch) => Buffer.from(batch.ids.subarray(0, 24)).toString('hex'), 'ab'.repeat(16) + 'cd'.repeat(8)],
+    ['a time as text', { startTimeUnixNano: '1700000000123456789' }, (batch) => batch.startUs[0], 1_700_000_000_123_456],
+    ['a time as a number', { startTimeUnixNano: 1_700_000_000_123_456_000 }, (batch) => batch.startUs[0], 1_700_000_000_123_456],
+    ['an enum as a number', { kind: 3, status: { code: 2 } }, (batch) => [batch.kind[0], batch.status[0]], [3, 2]],
+    [
+      'null for absent',
+      { name: null, kind: null, parentSpanId: null, status: null, events: null, attributes: null },
+      (batch) => batch.count,
+      1,
+    ],
+    [
+      'null for the value of an attribute',
+      { attributes: [{ key: 'consistency.version', value: null }] },
+      (batch) => batch.attributes.count,
+      0,
+    ],
+    ['a whole number as text', valueOf({ intValue: '7' }), (batch) => [batch.attributes.kind[0], batch.attributes.value[0]], [2, 7]],
+    ['a whole number as a number', valueOf({ intValue: 7 }), (batch) => [batch.attributes.kind[0], batch.attributes.value[0]], [2, 7]],
+    [
+      'a whole number that a double cannot hold',
+      valueOf({ intValue: '-9223372036854775808' }),
+      (batch) => [batch.attributes.kind[0], batch.strings[batch.attributes.value[0] ?? 0]],
+      [5, '-9223372036854775808'],
+    ],
+    [
+      'bytes as base64',
+      valueOf({ bytesValue: 'AAEC/w==' }),
+      (batch) => [batch.attributes.kind[0], batch.strings[batch.attributes.value[0] ?? 0]],
+      [6, '"AAEC/w=="'],
+    ],
+    ['an empty text', valueOf({ stringValue: '' }), (batch) => [batch.attributes.kind[0], batch.attributes.value[0]], [1, 0]],
+    [
+      'a zero that protobuf would leave out',
+      valueOf({ intValue: '0' }),
+      (batch) => [batch.attributes.kind[0], batch.attributes.value[0]],
+      [2, 0],
+    ],
+    [
+      'an id in base64, as generic protobuf printers write it',
+      { traceId: 'q6urq6urq6urq6urq6urqw==' },
+      (batch) => [...batch.rejected],
+      [['bad-trace-id', 1]],
+    ],
+    ['an id of zeros', { spanId: '0'.repeat(16) }, (batch) => [...batch.rejected], [['bad-span-id', 1]]],
+  ])('reads %s', (_, more, look, expected) => {
+    const batch = new SpanBatch();
+    expect(new JsonDecoder().decodeText(jsonSpan(more), batch)).toEqual({ is: 'decoded' });
+    expect(look(batch)).toEqual(expected);
+  });
+
+  test.each<[string, 'traces' | 'logs' | 'metrics', string, string]>([
+    ['an event', 'traces', jsonSpan({ events: [{ time_unix_nano: '1' }] }), 'resourceSpans.scopeSpans.spans.events.time_unix_nano'],
+    ['a link', 'traces', jsonSpan({ links: [{ traceID: 'x' }] }), 'resourceSpans.scopeSpans.spans.links.traceID'],
+    ['an attribute', 'traces', jsonSpan({ attributes: [{ key: 'a', val: {} }] }), 'resourceSpans.scopeSpans.spans.attributes.val'],
+    [
+      'a nested value',
+      'traces',
+      jsonSpan(valueOf({ kvlistValue: { values: [{ key: 'a', value: { string_value: 'x' } }] } })),
+      'resourceSpans.scopeSpans.spans.attributes.value.kvlistValue.values.value.string_value',
+    ],
+    ['the scope', 'traces', '{"resourceSpans":[{"scopeSpans":[{"scope":{"title":"x"}}]}]}', 'resourceSpans.scopeSpans.scope.title'],
+    [
+      'a log record',
+      'logs',
+      '{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"message":"x"}]}]}]}',
+      'resourceLogs.scopeLogs.logRecords.message',
+    ],
+    ['traces sent as logs', 'logs', jsonSpan({}), 'resourceSpans'],
+    [
+      'a data point',
+      'metrics',
+      '{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"m","gauge":{"dataPoints":[{"value":1}]}}]}]}]}',
+      'resourceMetrics.scopeMetrics.metrics.gauge.dataPoints.value',
+    ],
+    [
+      'an exponential histogram',
+      'metrics',
+      '{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"exponentialHistogram":{"dataPoints":[{"positive":{"counts":[]}}]}}]}]}]}',
+      'resourceMetrics.scopeMetrics.metrics.exponentialHistogram.dataPoints.positive.counts',
+    ],
+  ])('names the unknown field in %s', (_, signal, document, unknown) => {
+    const decoder = new JsonDecoder();
+    expect(decoder.decodeText(document, new SpanBatch(), signal)).toEqual({ is: 'decoded' });
+    expect(decoder.unknownField).toBe(unknown);
+  });
+
   test.each([
     ['[]', 'not a JSON object'],
     ['{"resourceSpans": {}}', 'resourceSpans is not a list'],

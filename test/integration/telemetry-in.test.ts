@@ -171,6 +171,7 @@ test('log texts become operations that prove something', async () => {
   const found = await until(async () => (await anomalies('stale-read'))[0], 'the stale read is found');
   expect(found).toMatchObject({ grade: 'proven', objectKey: '17', service: 'web' });
   expect(found.explanation).toContain('shipping had committed version 4');
+  await until(async () => (await metrics()).includes('homeostat_ingest_lag_ms 0\n'), 'nothing waits any more');
 });
 
 describe.skipIf(!chromiumAvailable)('the ingest page (chromium)', () => {

@@ -90,7 +90,7 @@ const steps: readonly (readonly [string, string])[] = [
 function Intake({ seen: { figures, rates } }: { readonly seen: Seen }): JSX.Element {
   const total = (name: string): number => figures.get(`${prefix}${name}_total`) ?? 0;
   const isQuiet = total('payloads_accepted') === 0;
-  const backlog = figures.get(`${prefix}backlog_payloads`) ?? 0;
+  const lagMs = figures.get(`${prefix}lag_ms`) ?? 0;
   const journal = figures.get(`${prefix}journal_bytes`) ?? 0;
   const journalMax = figures.get(`${prefix}journal_max_bytes`) ?? 0;
   const refusals = [...labelled(figures, 'refused_total'), ...labelled(figures, 'spans_rejected_total')];
@@ -107,7 +107,7 @@ function Intake({ seen: { figures, rates } }: { readonly seen: Seen }): JSX.Elem
       ) : (
         <p class="lead">
           {rate === undefined ? 'Counting' : `${rateWords('', rate)} spans a second`}; {count(total('spans_accepted'), 'span')} since this
-          process started, {backlog === 0 ? 'all processed' : `${count(backlog, 'request')} still to process`}.{' '}
+          process started, {lagMs < 2_000 ? 'all processed' : `the oldest that is not yet processed came ${span(lagMs)} ago`}.{' '}
           {refusals.length === 0
             ? 'Nothing was refused.'
             : `${number(refusals.reduce((sum, { value }) => sum + value, 0))} were refused, for the reasons below.`}
