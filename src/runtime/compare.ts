@@ -8,10 +8,12 @@ import type { Collection } from '../domain/collection.ts';
 import type { Divergence } from '../domain/divergence.ts';
 import { everyKey, type KeyRange } from '../domain/key-range.ts';
 import { type Key, keyText, type Shape } from '../domain/row.ts';
+import { compareKeysInOrder } from '../io/replicas/key-order.ts';
 import type { ReplicaConnection } from '../io/replicas/replica.ts';
 import { confirmDivergences } from './compare-confirm.ts';
 import { readDivergences } from './compare-keys.ts';
 import { agreedShape } from './compare-shape.ts';
+import { ChunkWalk } from './compare-chunks.ts';
 import { bucketKeys, differingEntries } from './compare-entries.ts';
 import { commonHash, sketchDifference } from './compare-sketch.ts';
 
@@ -40,6 +42,16 @@ export interface CompareProgress {
   readonly done: number;
   readonly of: number;
   readonly differing: number;
+  /** Rows of the chunks that are done, and of all, by the statistics of the largest store; 0 where there are none. */
+  readonly rowsDone: number;
+  readonly rowsOf: number;
+}
+
+/** How far a comparison has come: all keys up to `after` have been compared, and what differed there has been yielded. */
+export interface Checkpoint {
+  readonly after: Key;
+  readonly rowsDone: number;
+  readonly suspected: number;
 }
 
 export interface CompareOptions {
@@ -51,6 +63,12 @@ export interface CompareOptions {
   /** `wait`: until positions or the staleness budget have passed; `once`: one second look at once; `none`: first sight is all. */
   readonly confirm?: 'wait' | 'once' | 'none';
   readonly onProgress?: (progress: CompareProgress) => void;
+  /** Only keys in this range; everything where absent. A comparison that was cut short goes on after its last checkpoint's key. */
+  readonly range?: KeyRange;
+  /** After each chunk but the last. */
+  readonly onCheckpoint?: (checkpoint: Checkpoint) => void;
+  /** Tables up to this many rows are compared in one chunk. */
+  readonly singleChunkRows?: number;
 }
 
 const KEYS_PER_READ = 1_000;
@@ -69,8 +87,12 @@ export async function* compareReplicas(options: CompareOptions): AsyncGenerator<
   const shape = await agreedShape(collection, connections, signal);
   const tally = { rounds: 0, suspected: 0, confirmed: 0, healed: 0, flapping: 0 };
 
+  const { stores, caches } = byRole(connections);
+  const chunks = { rowsDone: 0, rowsOf: 0 };
+  if (options.onProgress !== undefined)
+    chunks.rowsOf = Math.max(0, ...(await Promise.all(stores.map(async (store) => (await store.estimatedRows?.(signal)) ?? 0))));
   const progress = (phase: CompareProgress['phase'], done: number, of: number): void =>
-    options.onProgress?.({ phase, done, of, differing: tally.suspected });
+    options.onProgress?.({ phase, done, of, differing: tally.suspected, ...chunks });
 
   let waiting: Divergence[] = [];
   async function* confirmWaiting(): AsyncGenerator<Divergence> {
@@ -87,14 +109,23 @@ export async function* compareReplicas(options: CompareOptions): AsyncGenerator<
     yield* result.flapping;
   }
 
-  const { stores, caches } = byRole(connections);
+  const range = options.range ?? everyKey;
+  const comparing: Comparing = { shape, clock, signal, tally, progress };
   const found = [
-    differingKeys(shape, stores, everyKey, signal, tally, progress),
-    ...caches.map((cache) => cachedKeys(shape, cache, stores, signal, tally, progress)),
+    differingInChunks(comparing, stores, range, options.singleChunkRows),
+    ...caches.map((cache) => cachedKeys(comparing, cache, stores, range)),
   ];
   // A key can differ among the stores and in a cache: it is one divergence.
   const told = new Set<string>();
-  for await (const all of inTurn(found)) {
+  for await (const one of inTurn(found)) {
+    if ('after' in one) {
+      // What differs in the chunk has been told before anybody builds on its being done.
+      if (options.onCheckpoint !== undefined) yield* confirmWaiting();
+      chunks.rowsDone += one.rows;
+      options.onCheckpoint?.({ after: one.after, rowsDone: chunks.rowsDone, suspected: tally.suspected });
+      continue;
+    }
+    const all = one.keys;
     const keys = caches.length === 0 ? all : all.filter((key) => !told.has(keyText(shape.key, key)));
     if (caches.length > 0) for (const key of keys) told.add(keyText(shape.key, key));
     for (let at = 0; at < keys.length; at += KEYS_PER_READ) {
@@ -143,20 +174,28 @@ async function* inTurn<T>(generators: readonly AsyncGenerator<T>[]): AsyncGenera
   for (const generator of generators) yield* generator;
 }
 
+interface Comparing {
+  readonly shape: Shape;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  readonly tally: { rounds: number };
+  readonly progress: Progress;
+}
+
+type Step = { readonly keys: readonly Key[] } | { readonly after: Key; readonly rows: number };
+
 /** Keys that a cache holds otherwise than the first store, or that the store does not have. */
 async function* cachedKeys(
-  shape: Shape,
+  { shape, signal, tally, progress }: Comparing,
   cache: ReplicaConnection,
   stores: readonly ReplicaConnection[],
-  signal: AbortSignal,
-  tally: { rounds: number },
-  progress: Progress,
-): AsyncGenerator<readonly Key[]> {
+  range: KeyRange,
+): AsyncGenerator<Step> {
   const [store] = stores;
   if (store === undefined) return;
   tally.rounds += 1;
   let done = 0;
-  for await (const batch of cache.entries(shape, everyKey, { buckets: 1 }, signal)) {
+  for await (const batch of cache.entries(shape, range, { buckets: 1 }, signal)) {
     const rows = await store.readRows(
       shape,
       batch.map((entry) => entry.key),
@@ -166,20 +205,43 @@ async function* cachedKeys(
     done += batch.length;
     progress('keys', done, done);
     const differing = batch.filter((entry) => digests.get(keyText(shape.key, entry.key)) !== entry.digest);
-    if (differing.length > 0) yield differing.map((entry) => entry.key);
+    if (differing.length > 0) yield { keys: differing.map((entry) => entry.key) };
+  }
+}
+
+/** Chunk after chunk; one that a server's time limit has ended, before anything was found in it, is tried in smaller ones. */
+async function* differingInChunks(
+  comparing: Comparing,
+  stores: readonly ReplicaConnection[],
+  range: KeyRange,
+  singleChunkRows: number | undefined,
+): AsyncGenerator<Step> {
+  if (stores.length < 2) return;
+  const { shape, clock, signal, progress } = comparing;
+  const walk = await ChunkWalk.open({ shape, stores, range, clock, signal }, singleChunkRows);
+  for (let chunk = await walk.next(); chunk !== undefined; chunk = await walk.next()) {
+    progress('digests', 0, 1);
+    let hasYielded = false;
+    try {
+      for await (const keys of differingKeys(comparing, stores, chunk.range)) {
+        hasYielded = true;
+        yield { keys };
+      }
+    } catch (error) {
+      if (hasYielded || !(await walk.shrink(error))) throw error;
+      continue;
+    }
+    progress('digests', 1, 1);
+    if (chunk.range.upTo !== null && chunk.range.upTo !== range.upTo) yield { after: chunk.range.upTo, rows: chunk.rows };
   }
 }
 
 /** Keys whose rows are not the same on all replicas, in batches. */
 async function* differingKeys(
-  shape: Shape,
+  { shape, signal, tally, progress }: Comparing,
   connections: readonly ReplicaConnection[],
   range: KeyRange,
-  signal: AbortSignal,
-  tally: { rounds: number },
-  progress: Progress,
 ): AsyncGenerator<readonly Key[]> {
-  if (connections.length < 2) return;
   const options = { shape, connections, signal, tally, progress: (done: number, of: number) => progress('keys', done, of) };
   const hash = await commonHash(shape, connections, signal);
   if (hash === undefined) {
@@ -187,7 +249,7 @@ async function* differingKeys(
     return;
   }
   const sketched = await sketchDifference(shape, connections, range, hash, signal, tally);
-  if (sketched.is === 'keys') yield sketched.keys;
+  if (sketched.is === 'keys') yield sketched.keys.toSorted((a, b) => compareKeysInOrder(shape, a, b));
   if (sketched.is === 'too-many') for (const part of sketched.ranges) yield* differingEntries({ ...options, range: part });
 }
 

@@ -1,4 +1,5 @@
-import type { Command } from 'commander';
+import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
 import { systemClock } from '../../base/clock.ts';
 import { Failure } from '../../base/failure.ts';
 import type { Collection, Replica } from '../../domain/collection.ts';
@@ -6,6 +7,8 @@ import type { Divergence } from '../../domain/divergence.ts';
 import { openReplica } from '../../io/replicas/registry.ts';
 import type { ReplicaConnection } from '../../io/replicas/replica.ts';
 import { compareReplicas, type CompareProgress, type CompareSummary } from '../../runtime/compare.ts';
+import { checkpointFile } from './diff-checkpoint.ts';
+import { DiffTally, divergenceText, progressText, summaryText } from './diff-text.ts';
 import type { CliContext } from './program.ts';
 
 interface DiffOptions {
@@ -13,6 +16,9 @@ interface DiffOptions {
   readonly replicas?: string;
   readonly json?: boolean;
   readonly wait?: boolean;
+  readonly resume?: boolean;
+  readonly data: string;
+  readonly chunkRows?: number;
 }
 
 /** `homeostat diff COLLECTION`: compares once. Exit 0 equal, 1 differ, 2 could not compare. */
@@ -24,6 +30,9 @@ export function registerDiff(program: Command, context: CliContext): void {
     .option('--config <file>', 'configuration file')
     .option('--replicas <a,b>', 'compare only these replicas')
     .option('--wait', "wait until each replica has passed the position, or the domain's staleness budget, before a difference counts")
+    .option('--resume', 'go on where a comparison that was cut short had come to')
+    .option('--chunk-rows <n>', 'compare tables larger than this in chunks of about 10 s', parseRows)
+    .option('--data <dir>', 'where a long comparison keeps how far it has come', '.homeostat')
     .option('--json', 'print one JSON line a differing key and a last line with the summary')
     .action(async (name: string, options: DiffOptions) => {
       const config = context.loadConfig(options.config);
@@ -50,6 +59,11 @@ export function registerDiff(program: Command, context: CliContext): void {
     });
 }
 
+function parseRows(text: string): number {
+  if (!/^[1-9]\d{0,11}$/.test(text)) throw new InvalidArgumentError('a number of rows is a whole number above zero.');
+  return Number(text);
+}
+
 function chosenReplicas(collection: Collection, choice: string | undefined): readonly Replica[] {
   if (choice !== undefined) {
     const ids = [...new Set(choice.split(',').map((id) => id.trim()))].filter((id) => id !== '');
@@ -71,6 +85,10 @@ function chosenReplicas(collection: Collection, choice: string | undefined): rea
   return collection.replicas;
 }
 
+/** Differences that are held back so that the verdict can stand before them. */
+const HELD_BACK = 1_000;
+const PROGRESS_MS = 2_000;
+
 async function run(
   collection: Collection,
   connections: readonly ReplicaConnection[],
@@ -78,6 +96,13 @@ async function run(
   options: DiffOptions,
   context: CliContext,
 ): Promise<boolean> {
+  const file = checkpointFile(resolve(context.cwd, options.data), collection);
+  const resumed = options.resume === true ? file.read() : undefined;
+  const isJson = options.json === true;
+  const tally = new DiffTally();
+  tally.differing = resumed?.differing ?? 0;
+  let progress: CompareProgress | undefined;
+  const startedMs = systemClock.monotonicMs();
   const found = compareReplicas({
     collection,
     connections,
@@ -85,27 +110,52 @@ async function run(
     clock: systemClock,
     signal: context.signal,
     confirm: options.wait === true ? 'wait' : 'once',
-    ...(context.isTty && options.json !== true ? { onProgress: progressLine(context) } : {}),
+    ...(resumed === undefined ? {} : { range: { after: resumed.after, upTo: null } }),
+    ...(options.chunkRows === undefined ? {} : { singleChunkRows: options.chunkRows }),
+    onProgress: (latest) => (progress = latest),
+    onCheckpoint: ({ after, rowsDone }) => {
+      release();
+      file.write({ after, rowsDone: (resumed?.rowsDone ?? 0) + rowsDone, differing: tally.differing });
+    },
   });
+  const timer =
+    context.isTty && !isJson
+      ? setInterval(() => {
+          if (progress !== undefined)
+            context.err(progressText(progress, (systemClock.monotonicMs() - startedMs) / 1000, resumed?.rowsDone ?? 0));
+        }, PROGRESS_MS)
+      : undefined;
+  let held: string[] | undefined = [];
+  const release = (): void => {
+    if (held === undefined || held.length === 0) return;
+    context.out(`${collection.name}: keys differ; this comparison is a long one, so each is told as it is found.`);
+    for (const text of held) context.out(text);
+    held = undefined;
+  };
   // With --wait the first sight is not yet a result: what is printed then is what confirmation has made of it.
-  let differing = 0;
   const seen = new Set<string>();
-  for (;;) {
-    const next = await found.next();
-    if (next.done === true) {
-      context.out(
-        options.json === true ? JSON.stringify({ summary: summaryOf(next.value, differing) }) : summaryText(next.value, differing),
-      );
-      return differing > 0;
+  try {
+    for (;;) {
+      const next = await found.next();
+      if (next.done === true) {
+        file.remove();
+        context.out(isJson ? JSON.stringify({ summary: summaryOf(next.value, tally.differing) }) : summaryText(next.value, tally));
+        for (const text of held ?? []) context.out(text);
+        return tally.differing > 0;
+      }
+      const key = JSON.stringify(next.value.key);
+      if (options.wait === true && !seen.has(key)) {
+        seen.add(key);
+        continue;
+      }
+      seen.delete(key);
+      tally.add(next.value);
+      if (isJson) context.out(JSON.stringify(lineOf(next.value)));
+      else if (held === undefined) context.out(divergenceText(next.value));
+      else if (held.push(divergenceText(next.value)) >= HELD_BACK) release();
     }
-    const key = JSON.stringify(next.value.key);
-    if (options.wait === true && !seen.has(key)) {
-      seen.add(key);
-      continue;
-    }
-    seen.delete(key);
-    differing += 1;
-    context.out(options.json === true ? JSON.stringify(lineOf(next.value)) : textOf(next.value));
+  } finally {
+    clearInterval(timer);
   }
 }
 
@@ -117,50 +167,4 @@ function lineOf(divergence: Divergence): object {
 function summaryOf(summary: CompareSummary, differing: number): object {
   const { shape, ...counters } = summary;
   return { ...counters, differing, columns: shape.columns.map((column) => column.name) };
-}
-
-function textOf(divergence: Divergence): string {
-  const key = Object.entries(divergence.key)
-    .map(([column, value]) => `${column} ${quoted(value)}`)
-    .join(', ');
-  const lines = [`${key}: ${divergence.is}${divergence.columns.length === 0 ? '' : ` in ${divergence.columns.join(', ')}`}`];
-  const width = Math.max(...Object.keys(divergence.replicas).map((id) => id.length));
-  for (const [id, row] of Object.entries(divergence.replicas)) {
-    const shown = divergence.columns.length > 0 ? divergence.columns : Object.keys(row ?? {});
-    const says = row === null ? 'no row' : shown.map((column) => `${column}=${quoted(row[column] ?? null)}`).join(' ');
-    lines.push(`  ${id.padEnd(width)}  ${says}`);
-  }
-  return lines.join('\n');
-}
-
-/** NULL apart from text; control characters escaped, so that a value cannot write to the terminal. */
-function quoted(value: string | null): string {
-  if (value === null) return 'NULL';
-  const text = JSON.stringify(value.length > 200 ? `${value.slice(0, 200)}…` : value);
-  // eslint-disable-next-line no-control-regex
-  return text.replace(
-    /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
-}
-
-function summaryText(summary: CompareSummary, differing: number): string {
-  const verdict =
-    differing === 0
-      ? `${summary.collection}: ${summary.replicas.join(', ')} are equal.`
-      : `${summary.collection}: ${differing} ${differing === 1 ? 'key differs' : 'keys differ'} among ${summary.replicas.join(', ')}.`;
-  const n = (value: number): string => value.toLocaleString('en-US');
-  return `${verdict} ${n(summary.rowsScanned)} rows scanned, ${n(summary.bytesMoved)} bytes moved, ${n(summary.rowsFetched)} rows fetched, ${summary.rounds} rounds, ${summary.seconds.toFixed(1)} s.`;
-}
-
-function progressLine(context: CliContext): (progress: CompareProgress) => void {
-  let shownAtMs = systemClock.monotonicMs();
-  return (progress) => {
-    const now = systemClock.monotonicMs();
-    if (now - shownAtMs < 1_000) return;
-    shownAtMs = now;
-    context.err(
-      `${progress.phase} ${progress.of === 0 ? '' : `${Math.floor((100 * progress.done) / progress.of)} %`} · ${progress.differing} differing so far`,
-    );
-  };
 }

@@ -100,6 +100,15 @@ export interface ReplicaConnection {
   entries(shape: Shape, range: KeyRange, choice: BucketChoice, signal: AbortSignal): AsyncIterable<readonly Entry[]>;
   /** All entries of the range in key order, in batches; absent where the store has no order. */
   readonly entriesInOrder?: (shape: Shape, range: KeyRange, signal: AbortSignal) => AsyncIterable<readonly Entry[]>;
+  /**
+   * The key that is `rows` keys after the lower bound of the range, so that a comparison can go by chunks; undefined where fewer are
+   * left, or no index gives keys in order. Absent where the store has no order.
+   */
+  readonly boundary?: (shape: Shape, range: KeyRange, rows: number, signal: AbortSignal) => Promise<Key | undefined>;
+  /** Rows by the engine's statistics; 0 where it has none. */
+  readonly estimatedRows?: (signal: AbortSignal) => Promise<number>;
+  /** Statements of others that the server is busy with. */
+  readonly runningStatements?: (signal: AbortSignal) => Promise<number>;
   /** The rows of `keys` that exist. */
   readRows(shape: Shape, keys: readonly Key[], signal: AbortSignal): Promise<readonly ReadRow[]>;
   /**

@@ -10,7 +10,7 @@ import { canonicalPlace } from '../key-word.ts';
 import { applyEffects } from './apply.ts';
 import { needsClient } from './canonical-sql.ts';
 import { describeTable, type Table } from './describe.ts';
-import { digestBuckets, readEntries, readRows } from './scan.ts';
+import { digestBuckets, readBoundary, readEntries, readRows } from './scan.ts';
 import { keySpan, locateKeys, refine, sketchTable, slicesByKey, summarize } from './sketch.ts';
 import { openSessionPool, type Session } from './session.ts';
 
@@ -89,6 +89,14 @@ export function openMysqlReplica(collection: Collection, replica: Replica): Repl
         await pool.transaction(signal, SNAPSHOT, async (session) => {
           for await (const batch of readEntries(session, await tableOf(session), shape, range, 'in-order')) await give(batch);
         });
+      }),
+    boundary: (shape, range, rows, signal) =>
+      pool.use(signal, async (session) => readBoundary(session, await tableOf(session), shape, range, rows)),
+    estimatedRows: (signal) => pool.use(signal, async (session) => (await tableOf(session)).estimatedRows),
+    runningStatements: (signal) =>
+      pool.use(signal, async (session) => {
+        const [row] = await session.query(`SHOW GLOBAL STATUS LIKE 'Threads_running'`);
+        return Math.max(0, Number(row?.['Value'] ?? 1) - 1);
       }),
     readRows: (shape, keys, signal) =>
       keys.length === 0

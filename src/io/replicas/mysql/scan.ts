@@ -121,6 +121,22 @@ function keyOrder(table: Table, shape: Shape): string {
   return `ORDER BY ${terms.join(', ')} LIMIT 18446744073709551615`;
 }
 
+/** The key that is `rows` keys further, by the index; undefined where fewer are left or the order is not that of an index. */
+export async function readBoundary(session: Session, table: Table, shape: Shape, range: KeyRange, rows: number): Promise<Key | undefined> {
+  const isIndexed = shape.key.every(
+    (name) => tableColumn(table, name).type === typeOf(shape, name) && naturallyOrdered.has(typeOf(shape, name)),
+  );
+  if (!isIndexed) return undefined;
+  const where = rangeWhere(table, shape, range);
+  const keys = shape.key.map((name, at) => `${canonicalExpression(tableColumn(table, name), typeOf(shape, name))} AS k${at}`);
+  const order = shape.key.map((name) => `t.${tableColumn(table, name).sql}`).join(', ');
+  const [row] = await session.query(
+    `SELECT ${keys.join(', ')} FROM ${table.sql} t ${where.sql} ORDER BY ${order} LIMIT 1 OFFSET ${rows - 1}`,
+    where.values,
+  );
+  return row === undefined ? undefined : Object.fromEntries(shape.key.map((name, at) => [name, String(row[`k${at}`])]));
+}
+
 interface PlacedEntry extends Entry {
   /** undefined: the server has chosen already. */
   readonly bucket: number | undefined;

@@ -162,11 +162,18 @@ function failureOf(collection: string, replica: Replica, error: unknown): Error 
       return new Failure('read-only', `${who} is read-only: repair its leader instead.`, 'never', error);
     case 1040:
       return new Failure('replica-down', `${who} has no free connection: raise max_connections or close some.`, 'later', error);
+    case 1969:
+    case 3024:
+      return new Failure(
+        'statement-timeout',
+        `${who} ends statements that take longer than it allows: raise max_statement_time (MySQL: max_execution_time) for this user.`,
+        'later',
+        error,
+      );
     case 1020:
     case 1205:
     case 1213:
     case 1317:
-    case 3024:
       return new Failure('replica-busy', `${who} gave way to other work (error ${errno}): try again.`, 'later', error);
     case 1048:
     case 1264:

@@ -10,8 +10,8 @@ import { applyEffects } from './apply.ts';
 import { describeTable, type Table } from './describe.ts';
 import { hasPassedPosition, readPosition } from './position.ts';
 import { readRows } from './read-rows.ts';
-import { digestBuckets, digestRange, readEntries } from './scan.ts';
 import { hashKeys } from './key-hashes.ts';
+import { digestBuckets, digestRange, readBoundary, readEntries } from './scan.ts';
 import { nativeFamily } from './native-hash.ts';
 import { keySpan, locateKeys, placeOfKeyWord, refine, sketchTable, slicesByKey, summarize } from './sketch.ts';
 import { openSessionPool, type Session } from './session.ts';
@@ -103,6 +103,17 @@ export function openPostgresReplica(collection: Collection, replica: Replica): R
           for await (const batch of readEntries(session, await tableOf(session), shape, range, 'in-order')) await give(batch);
         }),
       ),
+
+    boundary: (shape, range, rows, signal) =>
+      pool.use(signal, async (session) => readBoundary(session, await tableOf(session), shape, range, rows)),
+    estimatedRows: (signal) => pool.use(signal, async (session) => (await tableOf(session)).estimatedRows),
+    runningStatements: (signal) =>
+      pool.use(signal, async (session) => {
+        const [row] = await session.query(
+          `SELECT count(*)::int AS n FROM pg_stat_activity WHERE state = 'active' AND backend_type = 'client backend' AND pid <> pg_backend_pid()`,
+        );
+        return Number(row?.['n'] ?? 0);
+      }),
 
     readRows: (shape, keys, signal) =>
       keys.length === 0

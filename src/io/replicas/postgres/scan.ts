@@ -128,6 +128,21 @@ function keyOrder(table: Table, shape: Shape): { readonly inside: string; readon
   return { inside: '', outside: `ORDER BY ${terms.join(', ')}` };
 }
 
+/** The key that is `rows` keys further, by the index; undefined where fewer are left or the order is not that of an index. */
+export async function readBoundary(session: Session, table: Table, shape: Shape, range: KeyRange, rows: number): Promise<Key | undefined> {
+  const { inside } = keyOrder(table, shape);
+  if (inside === '') return undefined;
+  const where = rangeWhere(table, shape, range);
+  const keys = shape.key.map(
+    (name, at) => `${canonicalExpression(tableColumn(table, name), shape.columns[at]?.type ?? 'text', 't.')} AS k${at}`,
+  );
+  const [row] = await session.query(
+    `SELECT ${keys.join(', ')} FROM ${table.sql} t ${where.sql} ${inside} OFFSET ${rows - 1} LIMIT 1`,
+    where.values,
+  );
+  return row === undefined ? undefined : keyOf(shape, row);
+}
+
 export function keyOf(shape: Shape, row: Record<string, unknown>): Key {
   return Object.fromEntries(shape.key.map((name, at) => [name, String(row[`k${at}`])]));
 }

@@ -213,7 +213,15 @@ function failureOf(collection: string, replica: Replica, error: unknown): Error 
     return new Failure('replica-down', `${who} has no free connection: raise max_connections or close some.`, 'later', error);
   if (code.startsWith('57P') || code.startsWith('08'))
     return new Failure('replica-down', `${who} is not taking connections now: check that it runs.`, 'later', error);
-  if (code.startsWith('40') || code === '55P03' || code === '57014')
+  // Other cancellations are our own. A standby gives way to replay as a time limit does.
+  if (code === '57014' || (code === '40001' && /recovery/.test(error.message)))
+    return new Failure(
+      'statement-timeout',
+      `${who} ends statements that take longer than it allows: raise statement_timeout (on a standby max_standby_streaming_delay) for this user.`,
+      'later',
+      error,
+    );
+  if (code.startsWith('40') || code === '55P03')
     return new Failure('replica-busy', `${who} gave way to other work (SQLSTATE ${code}): try again.`, 'later', error);
   if (code.startsWith('23'))
     return new Failure(
