@@ -27,7 +27,7 @@
  *   bytes          lower-case hexadecimal
  *   uuid           8-4-4-4-12 lower-case hexadecimal
  *   date           YYYY-MM-DD (more digits past 9999, " BC" before year 1); infinity, -infinity
- *   time           HH:MM:SS, then "." and up to six digits without trailing zeros
+ *   time           HH:MM:SS, then "." and up to six digits without trailing zeros; to 24:00:00, on MySQL from -838:59:59 to 838:59:59
  *   timestamp      date " " time (" BC" last)
  *   timestamptz    the same in UTC, with "+00" after the time
  *   interval       ISO 8601 of (months, days, microseconds) as PostgreSQL writes it: one day is not 24 hours
@@ -162,7 +162,7 @@ export function canonicalText(type: CanonicalType, value: string): string {
       return `${match[1]}${(match[2] ?? '').toUpperCase()}`;
     }
     case 'time': {
-      const match = /^(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?$/.exec(value.trim());
+      const match = /^(-?\d{2,3}):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?$/.exec(value.trim());
       if (match === null) throw notA(type, value);
       return `${match[1]}:${match[2]}:${match[3] ?? '00'}${fraction(match[4])}`;
     }

@@ -34,10 +34,11 @@ export function canonicalExpression(column: TableColumn, type: CanonicalType): s
   const text = `CAST(${e} AS CHAR CHARACTER SET utf8mb4)`;
   switch (type) {
     case 'int':
-      return column.isZerofill ? `CAST(CAST(${e} AS UNSIGNED) AS CHAR)` : text;
+      // A year is printed with four digits, 0 too; zerofill is presentation.
+      return column.isZerofill || column.base === 'year' ? `CAST(CAST(${e} AS UNSIGNED) AS CHAR)` : text;
     case 'numeric':
       return column.type === 'numeric' && column.size > 0
-        ? `IF(${e} = 0, '0', TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM CAST(${e} AS CHAR))))`
+        ? `IF(${e} = 0, '0', TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM CAST(${column.isZerofill ? `(${e} + 0)` : e} AS CHAR))))`
         : column.isZerofill
           ? `CAST(CAST(${e} AS UNSIGNED) AS CHAR)`
           : text;
