@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../src/config.ts';
 import { detectors } from '../src/detect/registry.ts';
+import { suggesters } from '../src/forecast/registry.ts';
 import { changeFeeds } from '../src/io/replicas/changes/registry.ts';
 import { connectors } from '../src/io/replicas/registry.ts';
+import { targetKinds } from '../src/io/targets/registry.ts';
 import { strategies } from '../src/propose/registry.ts';
 import { root } from './source-tree.ts';
 
@@ -25,6 +27,14 @@ const tables: Readonly<Record<string, string>> = {
   changes: table(
     ['store', 'feed', 'needs', 'after a restart', 'in words'],
     changeFeeds.map((feed) => [feed.title, `\`${feed.id}\``, feed.needs, feed.survivesRestart ? 'goes on' : 'a full scan', feed.sentence]),
+  ),
+  suggesters: table(
+    ['suggestion', 'in words'],
+    suggesters.map((suggester) => [`\`${suggester.id}\``, suggester.sentence]),
+  ),
+  targets: table(
+    ['target', 'kind', 'in words'],
+    targetKinds.map((target) => [target.title, `\`${target.kind}\``, target.sentence]),
   ),
   stores: table(
     ['store', 'URL', 'in words'],
@@ -48,7 +58,7 @@ describe('README.md', () => {
   if (process.env['UPDATE_README'] === '1') writeFileSync(file, withTables(text));
   const now = readFileSync(file, 'utf8');
 
-  test('lists every detector, strategy, store and feed as its registry does', () => {
+  test('lists every detector, strategy, suggestion, target, store and feed as its registry does', () => {
     for (const [name, content] of Object.entries(tables))
       expect(now, `${name}: run UPDATE_README=1 npx vitest run test/readme.test.ts`).toContain(content);
   });

@@ -32,6 +32,7 @@ export function openSuggestionPlaces(
   targets: Readonly<Record<string, Target>>,
   database: Database,
   onError: (error: unknown) => void,
+  everyMs = sampleMs,
 ): SuggestionPlaces {
   const kept = new Map<string, Kept>();
   const failing = new Set<string>();
@@ -84,7 +85,7 @@ export function openSuggestionPlaces(
     sampling = sample().finally(() => {
       isSampling = false;
     });
-  }, sampleMs);
+  }, everyMs);
   timer.unref();
 
   return {

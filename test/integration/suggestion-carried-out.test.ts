@@ -161,7 +161,7 @@ onlyWithRedis('a suggestion on a real Redis Cluster', () => {
     }
   }, 60_000);
 
-  test('is not carried out without two people, a digest and an operator', async () => {
+  test('I15: is not carried out without two people, a digest and an operator', async () => {
     const { id, digest } = suggestion;
     expect((await call('olga', 'apply', id, {})).status).toBe(409);
     expect((await call('alice', 'approve', id, {})).status).toBe(400);

@@ -64,6 +64,24 @@ export function openPostgresQuorum(options: PostgresQuorumOptions): Target {
     }
   };
 
+  /** Lags are asked for every second: over one connection, not a new one each time. */
+  let sampler: Promise<pg.Client> | undefined;
+  const sampling = (): Promise<pg.Client> => {
+    sampler ??= (async () => {
+      const client = new pg.Client({
+        connectionString: options.url,
+        connectionTimeoutMillis: connectTimeoutMs,
+        statement_timeout: 5_000,
+        application_name: 'homeostat lags',
+      });
+      client.on('error', () => (sampler = undefined));
+      await client.connect();
+      return client;
+    })();
+    sampler.catch(() => (sampler = undefined));
+    return sampler;
+  };
+
   /** Sets the value, and returns once the server says that it is in force. */
   const setTo = async (client: pg.Client, value: string, signal: AbortSignal): Promise<void> => {
     await client.query(`alter system set synchronous_standby_names = ${pg.escapeLiteral(value)}`);
@@ -176,20 +194,26 @@ export function openPostgresQuorum(options: PostgresQuorumOptions): Target {
         return `PostgreSQL ${rows[0].version}, ${streaming.length} ${streaming.length === 1 ? 'standby' : 'standbys'} (${streaming.join(', ')}), commits wait for '${await currentOf(client)}'`;
       }),
     placement: () => Promise.resolve(null),
-    standbyLags: () =>
-      withClient(async (client) => {
+    standbyLags: async () => {
+      const client = await sampling();
+      try {
         // The lags are null once a standby has been idle and caught up: nothing was measured then.
-        const { rows } = await client.query<{ standby: string; flush_ms: number | null; replay_ms: number | null }>(
+        const { rows } = await client.query<{ standby: string; flush_ms: number | null; replay_ms: number | null; waits: string }>(
           `select application_name as standby, extract(epoch from flush_lag)::float8 * 1000 as flush_ms,
-                  extract(epoch from replay_lag)::float8 * 1000 as replay_ms
+                  extract(epoch from replay_lag)::float8 * 1000 as replay_ms, current_setting('synchronous_standby_names') as waits
              from pg_stat_replication where state = 'streaming' order by application_name`,
         );
         const lags = rows.flatMap(({ standby, flush_ms: flushMs, replay_ms: replayMs }) =>
           flushMs === null || replayMs === null ? [] : [{ standby, flushMs, replayMs }],
         );
         if (lags.length === 0 || lags.length < rows.length) return null;
-        return { waitsFor: Number(/^\s*(?:ANY|FIRST)\s+(\d+)/i.exec(await currentOf(client))?.[1] ?? 0), lags };
-      }),
+        return { waitsFor: Number(/^\s*(?:ANY|FIRST)\s+(\d+)/i.exec(rows[0]?.waits ?? '')?.[1] ?? 0), lags };
+      } catch (error) {
+        sampler = undefined;
+        await client.end().catch(() => undefined);
+        throw error;
+      }
+    },
     apply: async (asked, run) => {
       const parameters = parametersOf(asked);
       return typeof parameters === 'string'
@@ -204,7 +228,9 @@ export function openPostgresQuorum(options: PostgresQuorumOptions): Target {
       await withClient((client) => setTo(client, saved.data.previous, run.signal));
       return { is: 'applied', says: `'${saved.data.previous}' is in force again.`, facts: {} };
     },
-    close: () => Promise.resolve(),
+    close: async () => {
+      await sampler?.then((client) => client.end()).catch(() => undefined);
+    },
   };
 }
 
