@@ -12,10 +12,31 @@ export type FaultKind =
   | 'version-fork'
   | 'duplicate-consume'
   | 'saga-uncompensated'
-  | 'write-contention';
+  | 'write-contention'
+  | 'cross-store-write'
+  | 'partial-write'
+  | 'retry-without-idempotency'
+  | 'lost-update-risk'
+  | 'replica-read-after-write'
+  | 'notification-before-object'
+  | 'out-of-order-consume'
+  | 'orphan-message'
+  | 'isolation'
+  | 'outbox-lag';
 
 /** What leaves rows different between regions until somebody repairs them. */
 export const divergingKinds: readonly FaultKind[] = ['dropped-change', 'version-fork'];
+
+/** Kinds of which the spans can only show that the code permits them, or that they look like it. */
+export const unprovableKinds: readonly FaultKind[] = [
+  'cross-store-write',
+  'partial-write',
+  'retry-without-idempotency',
+  'lost-update-risk',
+  'replica-read-after-write',
+  'notification-before-object',
+  'orphan-message',
+];
 
 /** One fault as it was done, written apart from the service, which never sees this file. */
 export interface Fault {

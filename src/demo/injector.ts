@@ -1,14 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Rng } from '../base/rng.ts';
+import { codeFaults, type Injection } from './code-faults.ts';
 import type { Shop } from './estate.ts';
 import type { Fault, FaultLog } from './fault-log.ts';
 import { type Chaos, otherRegions, type Region, regions } from './regions.ts';
 import { sendRequest, type ShopReply } from './shop-http.ts';
 import { homeOf, quietEvery, seededAccounts, seededProfiles } from './tables.ts';
 import type { Numbers } from './traffic.ts';
-
-/** One way of doing something wrong: a request that any customer could send, with an order for the shop to fail in one place. */
-type Injection = () => Promise<Omit<Fault, 'id' | 'run' | 'at'>>;
 
 export interface Injector {
   /** One of each way, in an order that the seed decides: what `--until-converged` injects, `rounds` times over. */
@@ -64,6 +62,7 @@ export function createInjector(options: {
   const someOthers = (home: Region): readonly Region[] => (rng.next() < 0.75 ? [rng.pick(otherRegions(home))] : otherRegions(home));
 
   const ways: Readonly<Record<string, Injection>> = {
+    ...codeFaults({ addresses: shop.addresses, numbers, rng: rng.fork('code'), run: options.run, quietProfile }),
     async 'dropped-update'() {
       const id = quietProfile();
       const lose = someOthers(homeOf(id));

@@ -1,4 +1,4 @@
-import { divergingKinds, type Fault } from './fault-log.ts';
+import { divergingKinds, type Fault, unprovableKinds } from './fault-log.ts';
 import type { FoundAnomaly, FoundDivergence } from './homeostat-api.ts';
 
 /** What the service found, held against what was really done. Pure: the log in, the verdict out. */
@@ -41,7 +41,10 @@ export function judge(options: {
       ),
     );
   const isProven = (fault: Fault): boolean =>
-    anomalies.some((anomaly) => anomaly.grade === 'proven' && anomaly.kind === fault.kind && concerns(anomaly, fault));
+    anomalies.some(
+      (anomaly) =>
+        (anomaly.grade === 'proven' || unprovableKinds.includes(fault.kind)) && anomaly.kind === fault.kind && concerns(anomaly, fault),
+    );
   const isFound = (fault: Fault): boolean =>
     (!divergingKinds.includes(fault.kind) || isConfirmed(fault)) && (fault.kind === 'dropped-change' || isProven(fault));
 

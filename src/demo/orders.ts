@@ -12,13 +12,20 @@ import { withAttributes, withFacts } from './tracing.ts';
 /** The account that is paid into. */
 const tillAccount = '1';
 const relayEveryMs = 100;
+const hurryMs = 400;
+const patientMs = 15_000;
 
 function regionOf(id: string): Region {
   const region = id.split('-')[1] ?? '';
   return isRegion(region) ? region : 'eu';
 }
 
-async function insertOrder(context: ChildContext, request: ShopRequest, topic: string | undefined): Promise<Row> {
+async function insertOrder(
+  context: ChildContext,
+  request: ShopRequest,
+  topic: string | undefined,
+  beforeCommit?: () => Promise<unknown>,
+): Promise<Row> {
   const id = String(request.body['id']);
   const region = regionOf(id);
   return context.store.transaction(region, async (client, transaction) => {
@@ -40,20 +47,19 @@ async function insertOrder(context: ChildContext, request: ShopRequest, topic: s
     );
     const row = rows[0] ?? {};
     await recordChange(client, region, { collection: 'orders', key: id, version: 1, body: String(row['body']) }, request.chaos);
-    if (topic !== undefined) await writeOutbox(client, topic, id, { profileId: request.body['profileId'], points: 10 });
+    if (topic !== undefined) await writeOutbox(client, topic, id, { profileId: request.body['profileId'], points: 10 }, request.chaos);
+    await beforeCommit?.();
     return row;
   });
 }
 
 /** What others must hear, in the transaction of the write. The id of the row travels on both sides' spans. */
-async function writeOutbox(client: pg.PoolClient, topic: string, key: string, body: Row): Promise<void> {
+async function writeOutbox(client: pg.PoolClient, topic: string, key: string, body: Row, chaos: Chaos): Promise<void> {
   await withAttributes({ 'consistency.outbox.id': `${topic}:${key}` }, () =>
-    client.query('insert into outbox (topic, key, body, traceparent) values ($1, $2, $3, $4)', [
-      topic,
-      key,
-      JSON.stringify(body),
-      currentTraceparent(),
-    ]),
+    client.query(
+      `insert into outbox (topic, key, body, traceparent, due) values ($1, $2, $3, $4, clock_timestamp() + $5 * interval '1 ms')`,
+      [topic, key, JSON.stringify(body), currentTraceparent(), chaos.stuckMs ?? 0],
+    ),
   );
 }
 
@@ -115,7 +121,7 @@ async function publish(
   topic: string,
   messageId: string,
   body: Readonly<Record<string, unknown>>,
-  options: { readonly chaos?: Chaos; readonly traceparent?: string | null; readonly root?: boolean },
+  options: { readonly chaos?: Chaos; readonly traceparent?: string | null; readonly root?: boolean; readonly key?: string },
 ): Promise<readonly string[]> {
   const origin =
     options.traceparent === undefined || options.traceparent === null ? undefined : linkFrom({ traceparent: options.traceparent }).context;
@@ -129,6 +135,7 @@ async function publish(
         'messaging.operation.type': 'send',
         'messaging.operation.name': 'send',
         'messaging.message.id': messageId,
+        ...(options.key === undefined ? {} : { 'messaging.kafka.message.key': options.key }),
         // Only what comes from the outbox has been announced there.
         ...(options.root === true ? { 'consistency.outbox.id': messageId } : {}),
       },
@@ -141,10 +148,16 @@ async function publish(
         if (chaos.loseMessage === true) throw new Error('broker unavailable');
         const headers: Record<string, string> = { 'x-chaos': JSON.stringify(chaos) };
         propagation.inject(active.active(), headers);
+        if (chaos.forgetMessage === true) return [];
+        if (chaos.holdMessageMs !== undefined) {
+          // Taken: for the producer the matter ends here.
+          span.end();
+          await delay(chaos.holdMessageMs);
+        }
         const traces: string[] = [];
         for (let delivery = 0; delivery < (chaos.deliverTwice === true ? 2 : 1); delivery += 1) {
           const url = `${context.settings.peers['profiles'] ?? ''}/messages`;
-          const reply = await sendRequest('POST', url, { topic, messageId, ...body }, headers);
+          const reply = await sendRequest('POST', url, { topic, messageId, key: options.key, ...body }, headers);
           if (reply.status >= 300) throw new Error(`the consumer answered ${reply.status}`);
           traces.push(String(reply.body['traceId']));
         }
@@ -162,16 +175,50 @@ async function publish(
 }
 
 async function issueGiftCard(context: ChildContext, request: ShopRequest): Promise<ShopAnswer> {
-  const row = await insertOrder(context, request, undefined);
   const id = String(request.body['id']);
+  const { chaos } = request;
+  const announce = (lookUp: boolean): Promise<readonly string[]> => {
+    const body = { profileId: request.body['profileId'], points: 5, ...(lookUp ? { lookUp: id, region: regionOf(id) } : {}) };
+    return publish(context, 'giftcards.issued', `giftcard:${id}`, body, { chaos, key: String(request.body['profileId']) });
+  };
+  if (chaos.announceEarlyMs !== undefined) {
+    let consumers: readonly string[] = [];
+    const early = await insertOrder(context, request, undefined, async () => {
+      consumers = await announce(true);
+      await delay(chaos.announceEarlyMs);
+    });
+    return { status: 201, body: { ...early, consumers } };
+  }
+  const row = await insertOrder(context, request, undefined);
   try {
-    const body = { profileId: request.body['profileId'], points: 5 };
-    const consumers = await publish(context, 'giftcards.issued', `giftcard:${id}`, body, { chaos: request.chaos });
+    const consumers = await announce(false);
     return { status: 201, body: { ...row, consumers } };
   } catch {
     // As in so many shops: logged somewhere, and the order stands without its message.
     return { status: 202, body: row };
   }
+}
+
+/** A voucher is recorded, and then paid for elsewhere: without the key that the accounts ask for, so that they refuse. */
+async function issueVoucher(context: ChildContext, request: ShopRequest): Promise<ShopAnswer> {
+  const row = await insertOrder(context, request, undefined);
+  const accounts = context.settings.peers['accounts'] ?? '';
+  const body = { from: request.body['accountId'], to: tillAccount, amount: request.body['total'] };
+  const paid = await callShop(context.tracing.tracer, 'POST', `${accounts}/transfers`, body);
+  return paid.status < 300 ? { status: 201, body: row } : { status: 502, body: { error: 'not paid' } };
+}
+
+/** A client in a hurry: gives up after a moment and asks again, with nothing by which the other side could tell. */
+async function giveBonus(context: ChildContext, request: ShopRequest): Promise<ShopAnswer> {
+  const url = `${context.settings.peers['profiles'] ?? ''}/profiles/${request.id}/points`;
+  const ask = (chaos: Chaos, timeoutMs: number): Promise<unknown> =>
+    callShop(context.tracing.tracer, 'POST', url, { points: 1 }, { chaos, timeoutMs });
+  try {
+    await ask(request.chaos, hurryMs);
+  } catch {
+    await ask({}, patientMs);
+  }
+  return { status: 200, body: {} };
 }
 
 async function ship(context: ChildContext, request: ShopRequest): Promise<ShopAnswer> {
@@ -210,7 +257,9 @@ async function ship(context: ChildContext, request: ShopRequest): Promise<ShopAn
 async function relayOutbox(context: ChildContext, region: Region): Promise<void> {
   const { rows } = await context.store
     .pool(region)
-    .query<{ id: string; topic: string; key: string; body: Row; traceparent: string | null }>('select * from outbox order by id limit 50');
+    .query<{ id: string; topic: string; key: string; body: Row; traceparent: string | null }>(
+      'select * from outbox where due <= clock_timestamp() order by id limit 50',
+    );
   for (const row of rows) {
     if (context.signal.aborted) return;
     await publish(context, row.topic, `${row.topic}:${row.key}`, row.body, { traceparent: row.traceparent, root: true });
@@ -230,6 +279,8 @@ await runShopChild('orders', (context) => {
   const routes: readonly Route[] = [
     { method: 'POST', route: '/orders', answer: (request) => placeOrder(context, request) },
     { method: 'POST', route: '/giftcards', answer: (request) => issueGiftCard(context, request) },
+    { method: 'POST', route: '/vouchers', answer: (request) => issueVoucher(context, request) },
+    { method: 'POST', route: '/bonuses/:id', answer: (request) => giveBonus(context, request) },
     { method: 'PATCH', route: '/orders/:id', answer: (request) => ship(context, request) },
   ];
   return { routes, work: relayUntilStopped(context) };

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { SpanKind, ROOT_CONTEXT } from '@opentelemetry/api';
 import type pg from 'pg';
 import { isRegion, type Region } from './regions.ts';
+import { carelessRoutes } from './careless.ts';
 import { type ChildContext, runShopChild } from './shop-child.ts';
 import { linkFrom, type Route, type ShopAnswer, type ShopRequest } from './shop-http.ts';
 import { digestOf, recordChange, type Row, versionBefore, versionOf } from './shop-store.ts';
@@ -91,7 +92,7 @@ async function createProfile(context: ChildContext, request: ShopRequest): Promi
 
 /** Points for an order: the message is counted once, however often it comes. */
 async function takeMessage(context: ChildContext, request: ShopRequest, carrier: Readonly<Record<string, string>>): Promise<ShopAnswer> {
-  const { topic, messageId, profileId, points } = request.body;
+  const { topic, messageId, profileId, points, key: messageKey, lookUp, region: lookIn } = request.body;
   const producer = linkFrom(carrier).context;
   return context.tracing.tracer.startActiveSpan(
     `process ${String(topic)}`,
@@ -104,6 +105,7 @@ async function takeMessage(context: ChildContext, request: ShopRequest, carrier:
         'messaging.operation.name': 'process',
         'messaging.message.id': String(messageId),
         'messaging.consumer.group.name': 'profiles',
+        ...(messageKey === undefined ? {} : { 'messaging.kafka.message.key': String(messageKey) }),
       },
       links: producer === undefined ? [] : [{ context: producer }],
     },
@@ -112,6 +114,8 @@ async function takeMessage(context: ChildContext, request: ShopRequest, carrier:
       try {
         const key = String(profileId);
         const region = homeOf(Number(profileId));
+        const asked = String(lookIn ?? '');
+        if (lookUp !== undefined && isRegion(asked)) await context.store.pool(asked).query('select * from orders where id = $1', [lookUp]);
         await context.store.transaction(region, async (client, transaction) => {
           const { rowCount } = await client.query('insert into processed_messages (message_id) values ($1) on conflict do nothing', [
             messageId,
@@ -158,6 +162,11 @@ await runShopChild('profiles', (context) => {
       async answer(request) {
         const asked = request.query.get('region') ?? '';
         const region = isRegion(asked) ? asked : homeOf(Number(request.id));
+        if (request.query.get('reader') === 'yes') {
+          // What the reader endpoint gives is shown as it comes: nobody looks how old it is.
+          const { rows } = await context.store.reader(region).query<Row>('select * from profiles where id = $1', [request.id]);
+          return rows[0] === undefined ? { status: 404, body: { error: 'no such profile' } } : { status: 200, body: rows[0] };
+        }
         const row = await readProfile(context.store.pool(region), region, request.id, request.session);
         return row === undefined ? { status: 404, body: { error: 'no such profile' } } : { status: 200, body: row };
       },
@@ -175,6 +184,7 @@ await runShopChild('profiles', (context) => {
       },
     },
     { method: 'POST', route: '/profiles', answer: (request) => createProfile(context, request) },
+    ...carelessRoutes(context),
     { method: 'POST', route: '/messages', isMessage: true, answer: (request, carrier) => takeMessage(context, request, carrier) },
   ];
   return { routes };

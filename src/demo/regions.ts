@@ -35,4 +35,14 @@ export interface Chaos {
   readonly lockPauseMs?: number;
   /** The broker refuses the message after the database has committed. */
   readonly loseMessage?: boolean;
+  /** The broker takes the message and forgets it. */
+  readonly forgetMessage?: boolean;
+  /** The broker takes the message and delivers it this much later, milliseconds: later ones overtake it. */
+  readonly holdMessageMs?: number;
+  /** The message is sent while the transaction is still open, and stays open for so long, milliseconds. */
+  readonly announceEarlyMs?: number;
+  /** The row of the outbox is left alone for so long, milliseconds. */
+  readonly stuckMs?: number;
+  /** The work is done, and its answer comes so late, milliseconds, that the client has given up. */
+  readonly slowAnswerMs?: number;
 }

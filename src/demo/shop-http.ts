@@ -115,12 +115,13 @@ export async function sendRequest(
   url: string,
   body?: unknown,
   headers: Readonly<Record<string, string>> = {},
+  timeoutMs = callTimeoutMs,
 ): Promise<ShopReply> {
   const response = await fetch(url, {
     method,
     headers: { 'content-type': 'application/json', ...headers },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    signal: AbortSignal.timeout(callTimeoutMs),
+    signal: AbortSignal.timeout(timeoutMs),
   });
   return {
     status: response.status,
@@ -130,13 +131,19 @@ export async function sendRequest(
 }
 
 /** A request from one shop service to another: a client span whose context travels along. */
-export async function callShop(tracer: Tracer, method: string, url: string, body: unknown): Promise<ShopReply> {
+export async function callShop(
+  tracer: Tracer,
+  method: string,
+  url: string,
+  body: unknown,
+  options: { readonly chaos?: Chaos; readonly timeoutMs?: number } = {},
+): Promise<ShopReply> {
   const attributes = { 'http.request.method': method, 'url.full': url, 'server.address': new URL(url).host };
   return tracer.startActiveSpan(method, { kind: SpanKind.CLIENT, attributes }, async (span) => {
     try {
-      const headers: Record<string, string> = {};
+      const headers: Record<string, string> = options.chaos === undefined ? {} : { 'x-chaos': JSON.stringify(options.chaos) };
       propagation.inject(context.active(), headers);
-      const reply = await sendRequest(method, url, body, headers);
+      const reply = await sendRequest(method, url, body, headers, options.timeoutMs);
       span.setAttribute('http.response.status_code', reply.status);
       if (reply.status >= 400) span.setStatus({ code: SpanStatusCode.ERROR });
       return reply;

@@ -10,6 +10,8 @@ export type Row = Readonly<Record<string, unknown>>;
 /** A pool of connections into each region. */
 export interface ShopStore {
   pool(region: Region): pg.Pool;
+  /** Connections through a region's reader endpoint, as cloud databases have one: it promises nothing about how fresh its rows are. */
+  reader(region: Region): pg.Pool;
   /** Runs in one transaction; rolls back where `work` throws. */
   transaction<T>(region: Region, work: (client: pg.PoolClient, transaction: string) => Promise<T>): Promise<T>;
   close(): Promise<void>;
@@ -19,21 +21,23 @@ export interface ShopStore {
 const ordinaryDelayMs = { least: 40, most: 350 };
 
 export function openShopStore(tracing: Tracing, urls: Readonly<Record<Region, string>>): ShopStore {
-  const pools = new Map(
-    regions.map((region) => {
-      const pool = new tracing.pg.Pool({ connectionString: urls[region], max: 6, application_name: 'shop' });
-      // A connection that the server drops while idle is replaced at the next use.
-      pool.on('error', () => undefined);
-      return [region, pool] as const;
-    }),
-  );
-  const pool = (region: Region): pg.Pool => {
-    const found = pools.get(region);
+  const open = (url: string, max: number): pg.Pool => {
+    const made = new tracing.pg.Pool({ connectionString: url, max, application_name: 'shop' });
+    // A connection that the server drops while idle is replaced at the next use.
+    made.on('error', () => undefined);
+    return made;
+  };
+  const readers = new Map(regions.map((region) => [region, open(readerUrl(urls[region]), 2)] as const));
+  const pools = new Map(regions.map((region) => [region, open(urls[region], 6)] as const));
+  const of = (some: ReadonlyMap<Region, pg.Pool>, region: Region): pg.Pool => {
+    const found = some.get(region);
     if (found === undefined) throw new RangeError(`no region ${region}`);
     return found;
   };
+  const pool = (region: Region): pg.Pool => of(pools, region);
   return {
     pool,
+    reader: (region) => of(readers, region),
     async transaction(region, work) {
       const client = await pool(region).connect();
       let broken: Error | undefined;
@@ -53,9 +57,16 @@ export function openShopStore(tracing: Tracing, urls: Readonly<Record<Region, st
       }
     },
     close: async () => {
-      await Promise.all(Array.from(pools.values(), (each) => each.end()));
+      await Promise.all([...pools.values(), ...readers.values()].map((each) => each.end()));
     },
   };
+}
+
+/** The same server under the name of its reader endpoint: what a client sees of it is another host. */
+function readerUrl(url: string): string {
+  const reader = new URL(url);
+  if (reader.hostname === '127.0.0.1') reader.hostname = 'localhost';
+  return reader.href;
 }
 
 /** Records, in the transaction of the write, what the other regions have to hear. */

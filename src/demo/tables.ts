@@ -58,6 +58,10 @@ create table if not exists outbox (
   body jsonb not null,
   traceparent text
 );
+alter table outbox add column if not exists due timestamptz not null default now();
+create table if not exists notes (profile_id bigint not null, body text not null, at timestamptz not null default now());
+create table if not exists visits (page text primary key, count integer not null);
+insert into visits values ('home', 0) on conflict do nothing;
 create table if not exists processed_messages (message_id text primary key, at timestamptz not null default now());
 `;
 

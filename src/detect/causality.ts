@@ -3,6 +3,11 @@ import type { Unit } from './trace-view.ts';
 
 /** How far the clocks of two services may be apart where nothing but them tells the order. */
 export const skewUs = 100_000;
+/**
+ * Starts and ends of one process can come from clocks of different grain: Node's SDK takes starts in whole milliseconds and ends in
+ * microseconds, so that what follows seems to begin up to a millisecond before what went before had ended.
+ */
+export const grainUs = 1_000;
 /** Calls between two units of one trace; deeper chains are broken input. */
 const depthMax = 1000;
 
@@ -11,7 +16,7 @@ const depthMax = 1000;
  * that called both, by its own clock. Only where no such unit is there do the clocks decide, with `toleranceUs` in favour of "after".
  */
 export function isAfter(later: Operation, laterUnit: Unit, earlier: Operation, earlierUnit: Unit, toleranceUs = skewUs): boolean {
-  if (laterUnit === earlierUnit || later.service === earlier.service) return later.startUs >= earlier.endUs;
+  if (laterUnit === earlierUnit || later.service === earlier.service) return later.startUs >= earlier.endUs - grainUs;
   const way = new Map<Unit, Operation>();
   let step = earlier;
   for (let at: Unit | undefined = earlierUnit, i = 0; at !== undefined && i < depthMax; i += 1) {
@@ -25,7 +30,7 @@ export function isAfter(later: Operation, laterUnit: Unit, earlier: Operation, e
     if (other !== undefined) {
       // One call led to both: it says nothing of their order. A call's end is not waited for where it sends a message.
       if (other === step || step.service !== other.service) break;
-      return step.startUs >= (other.kind === 'publish' ? other.startUs : other.endUs);
+      return step.startUs >= (other.kind === 'publish' ? other.startUs : other.endUs - grainUs);
     }
     step = at.calledBy ?? step;
     at = at.parent;

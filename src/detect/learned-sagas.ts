@@ -1,5 +1,5 @@
 import type { Operation } from '../domain/operation.ts';
-import { skewUs } from './causality.ts';
+import { grainUs, skewUs } from './causality.ts';
 import { type DetectionContext, type Report, spanOf } from './detector.ts';
 import { isInboxName, isOutboxName } from './outbox-table.ts';
 import { bareName } from './object-place.ts';
@@ -160,7 +160,7 @@ function failureOf(trace: TraceView): Operation | undefined {
       if (
         trace.operations.some(
           (other) =>
-            other.startUs >= operation.endUs &&
+            other.startUs >= operation.endUs - grainUs &&
             !other.failed &&
             other.kind === operation.kind &&
             other.service === operation.service &&

@@ -43,7 +43,8 @@ function outcomeOf(unit: Unit, write: Operation): WriteOutcome {
     for (const step of unit.transactions) {
       if (storeOf(step) !== store) continue;
       const verb = verbOf(step);
-      if (step.startUs < write.startUs) {
+      // Starts of whole milliseconds are often equal: the one that ended first came first.
+      if (step.startUs < write.startUs || (step.startUs === write.startUs && step.endUs < write.endUs)) {
         if (verb === 'begin') isOpen = true;
         else if (verb !== 'other') isOpen = false;
         continue;

@@ -10,7 +10,7 @@ import { createRng } from '../../src/base/rng.ts';
 import { compareRegions } from '../../src/demo/compare-regions.ts';
 import { configText } from '../../src/demo/config-text.ts';
 import { type Estate, openEstate, type Shop } from '../../src/demo/estate.ts';
-import { divergingKinds, type FaultLog, openFaultLog } from '../../src/demo/fault-log.ts';
+import { divergingKinds, type FaultKind, type FaultLog, openFaultLog, unprovableKinds } from '../../src/demo/fault-log.ts';
 import { createInjector } from '../../src/demo/injector.ts';
 import { numbersFrom, startTraffic } from '../../src/demo/traffic.ts';
 import { detectors } from '../../src/detect/registry.ts';
@@ -59,7 +59,8 @@ describe('demo estate', () => {
       nowIso: () => new Date().toISOString(),
     });
     for (const name of injector.plan(1)) await injector.inject(name);
-    await delay(2_000);
+    // Long enough for a message that is never delivered to be overtaken by its peers.
+    await delay(5_000);
     await traffic.close();
     expect(traffic.counts).toMatchObject({ failed: 0 });
     await shop.drain(AbortSignal.timeout(20_000));
@@ -67,13 +68,14 @@ describe('demo estate', () => {
     const parsed = parseConfig(configText(estate.urls, []), 'homeostat.yaml', {});
     if (parsed.is !== 'config') throw new Error(JSON.stringify(parsed.problems));
     const detection = createDetection({
+      ...parsed.config.detect,
       latenessMs: 60_000,
       domains: Object.values(parsed.config.domains),
       collections: Object.values(parsed.config.collections),
     });
     for (const file of spanFiles) for await (const operations of readOtlpFile(file)) detection.add(operations);
     anomalies.push(...detection.finish());
-  }, 90_000);
+  }, 120_000);
 
   afterAll(async () => {
     await estate?.close();
@@ -92,6 +94,7 @@ describe('demo estate', () => {
 
   test('what traces prove is what was injected, and nothing else', () => {
     const proven = anomalies.filter((anomaly) => anomaly.grade === 'proven');
+    const looked = (kind: FaultKind) => (unprovableKinds.includes(kind) ? anomalies : proven);
     const traces = new Set(log.faults.flatMap((fault) => fault.traces));
     const keys = new Set(log.faults.flatMap((fault) => fault.keys));
     const unexplained = proven.filter(
@@ -100,7 +103,7 @@ describe('demo estate', () => {
     expect(unexplained.map((anomaly) => `${anomaly.kind}: ${anomaly.title}`)).toEqual([]);
     for (const fault of log.faults.filter(({ kind }) => kind !== 'dropped-change' && kind !== 'late-change'))
       expect(
-        proven.some(
+        looked(fault.kind).some(
           (anomaly) =>
             anomaly.kind === fault.kind &&
             (fault.keys.includes(anomaly.objectKey ?? '') || anomaly.spans.some((span) => fault.traces.includes(span.traceId))),

@@ -869,9 +869,53 @@ const cases: readonly (readonly [string, readonly Span[], Resources, readonly st
   ],
 ];
 
+/** Node's SDK takes starts from a clock of whole milliseconds, ends from a finer one: all of this happened within three of them. */
+const grain: readonly Span[] = [
+  serve({ lasts: 60 }),
+  ...(
+    [
+      ['b', 5, 0.6, 'BEGIN'],
+      ['w', 5, 1.4, "INSERT INTO orders (id) VALUES ('o-1')"],
+      ['c', 50, 0.7, 'COMMIT'],
+    ] as const
+  ).map(
+    ([id, at, lasts, text]): Span => ({
+      id,
+      parent: 'root',
+      service: 'orders',
+      name: `pg.query:${text.split(' ')[0]} shop`,
+      kind: client,
+      at,
+      lasts,
+      attributes: { 'db.system.name': 'postgresql', 'db.namespace': 'shop', 'db.query.text': text, 'server.address': 'db' },
+    }),
+  ),
+  kafkaSend('p', 6, { lasts: 0.5 }),
+  kafkaProcess('k', 8, { parent: 'p' }),
+  {
+    id: 'l',
+    parent: 'k',
+    service: 'billing',
+    name: 'pg.query:SELECT shop',
+    kind: client,
+    at: 9,
+    attributes: {
+      'db.system.name': 'postgresql',
+      'db.namespace': 'shop',
+      'db.query.text': 'SELECT * FROM orders WHERE id = $1',
+      'server.address': 'db',
+    },
+  },
+];
+
 describe('spans as instrumentations write them', () => {
   it.each(cases)('%s', (_name, spans, resources, expected) => {
     const found = findingsOf(spans, resources);
     expect(kindsOf(found), found.map((finding) => finding.title).join('\n')).toEqual(expected.toSorted((a, b) => (a < b ? -1 : 1)));
+  });
+
+  it('a statement that starts in the same millisecond as BEGIN belongs to its transaction', () => {
+    const found = findingsOf(grain, node);
+    expect(kindsOf(found)).toEqual(['dual-write/structural', 'notification-before-object/risk']);
   });
 });

@@ -1,4 +1,5 @@
 import type { Operation } from '../../domain/operation.ts';
+import { grainUs } from '../causality.ts';
 import { isCacheSystem } from '../cached-copy.ts';
 import { type DetectionContext, type Finding, type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
@@ -235,7 +236,8 @@ function isOwnState(write: Operation, context: DetectionContext): boolean {
 
 function isWrittenAgain(outcome: WriteOutcome, outcomes: readonly WriteOutcome[]): boolean {
   return outcomes.some(
-    (other) => other.is === 'committed' && other.write.startUs >= outcome.settledUs && targetOf(other.write) === targetOf(outcome.write),
+    (other) =>
+      other.is === 'committed' && other.write.startUs >= outcome.settledUs - grainUs && targetOf(other.write) === targetOf(outcome.write),
   );
 }
 
@@ -260,7 +262,7 @@ function isFastOutbox(unit: Unit): boolean {
   return unit.writes.some(
     (put) =>
       (put.kind === 'append' || put.statement?.verb === 'insert') &&
-      put.endUs <= firstPublishUs &&
+      put.endUs - grainUs <= firstPublishUs &&
       unit.writes.some((other) => targetOf(other) !== targetOf(put) && storeOf(other) === storeOf(put)) &&
       unit.writes.some(
         (taken) =>

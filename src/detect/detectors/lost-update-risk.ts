@@ -1,4 +1,5 @@
 import type { Operation } from '../../domain/operation.ts';
+import { grainUs } from '../causality.ts';
 import { isCachedCopy, isCacheSystem } from '../cached-copy.ts';
 import { spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
@@ -119,7 +120,7 @@ function isFill(unit: Unit, read: Operation, write: Operation): boolean {
 }
 
 function isReadOf(read: Operation, write: Operation): boolean {
-  if (read.endUs > write.startUs || read.failed || storeOf(read) !== storeOf(write)) return false;
+  if (read.endUs - grainUs > write.startUs || read.failed || storeOf(read) !== storeOf(write)) return false;
   if (bareName(targetOf(read)) !== bareName(targetOf(write))) return false;
   const one = keyOf(read);
   const two = keyOf(write);

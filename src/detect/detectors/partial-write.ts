@@ -1,5 +1,5 @@
 import type { Operation } from '../../domain/operation.ts';
-import { isAfter, skewUs } from '../causality.ts';
+import { grainUs, isAfter, skewUs } from '../causality.ts';
 import { type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
 import { createHabits, lossyShare } from '../habits.ts';
@@ -170,7 +170,7 @@ function isFailed(unit: Unit, trace: TraceView): boolean {
 
 /** The failed write was tried again and went through. */
 function isDoneLater(lost: WriteOutcome, committed: readonly WriteOutcome[]): boolean {
-  return committed.some((other) => other.write.startUs >= lost.write.endUs && targetOf(other.write) === targetOf(lost.write));
+  return committed.some((other) => other.write.startUs >= lost.write.endUs - grainUs && targetOf(other.write) === targetOf(lost.write));
 }
 
 /** After the failure the keeping service wrote the same table again: it took the change back or marked it. */

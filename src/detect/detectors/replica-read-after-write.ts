@@ -1,4 +1,5 @@
 import type { Operation } from '../../domain/operation.ts';
+import { grainUs } from '../causality.ts';
 import { spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
@@ -59,14 +60,15 @@ export const replicaReadAfterWrite = traceDetector(
           for (const read of unit.reads) {
             if (read.host === '' || read.failed || read.statement?.isLocking === true) continue;
             const last = written.findLast(
-              ({ write, settledUs }) => isSameObject(write, read) && settledUs <= read.startUs && read.startUs - settledUs <= withinUs,
+              ({ write, settledUs }) =>
+                isSameObject(write, read) && settledUs - grainUs <= read.startUs && read.startUs - settledUs <= withinUs,
             );
             if (last === undefined || last.write.host === read.host || isFresh(last.write, read)) continue;
             // A host that takes writes of the table is another primary or shard, not a copy that lags behind.
             const table = targetOf(read);
             if (context.learned.takesWrites(read.host, table)) continue;
             const place = context.placeOf(table, read.facts?.domain ?? '');
-            const gapUs = read.startUs - last.settledUs;
+            const gapUs = Math.max(0, read.startUs - last.settledUs);
             report({
               place: `${read.service}\0${bareName(table)}\0${last.write.host}\0${read.host}`,
               grade: 'risk',

@@ -1,4 +1,5 @@
 import type { Operation } from '../../domain/operation.ts';
+import { grainUs } from '../causality.ts';
 import { spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createHabits, lossyShare } from '../habits.ts';
@@ -39,7 +40,7 @@ export const retryWithoutIdempotency = traceDetector(
             const what = whatOf(first);
             if (what === undefined || told.has(what)) continue;
             const again = attempts.find(
-              (other) => other !== first && other.startUs >= first.endUs && whatOf(other) === what && isSameBody(first, other),
+              (other) => other !== first && other.startUs >= first.endUs - grainUs && whatOf(other) === what && isSameBody(first, other),
             );
             if (again === undefined) continue;
             const place = `${unit.service}\0${what}`;
