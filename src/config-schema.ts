@@ -163,6 +163,8 @@ const targetSchema = z.discriminatedUnion('kind', [
 
 const options = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.array(z.string())]));
 
+const names = z.array(z.string().min(1).max(200)).max(1000).default([]);
+
 export const configSchema = z.strictObject({
   database: z.string().default('embedded').describe('embedded, or postgres://user:password@host/database for our own state.'),
   queue: z
@@ -259,6 +261,25 @@ export const configSchema = z.strictObject({
         .default(300_000)
         .describe('Operations held in memory at most, about 1 kB each; beyond it detection samples traces by hash and says so.'),
       detectors: z.record(z.string(), options).default({}).describe('Options by detector id; enabled: false turns one off.'),
+      structure: z
+        .strictObject({
+          outboxTables: names.describe('Tables that are outboxes, whatever their names.'),
+          notOutboxTables: names.describe('Tables that are no outboxes, though they look like ones.'),
+          inboxTables: names.describe('Tables in which consumers note the messages that they have processed.'),
+          replicaHosts: names.describe('Hosts (as `server.address:server.port` says) that only follow.'),
+          primaryHosts: names.describe('Hosts that do not only follow, though nothing is seen to be written there.'),
+          topicLagMs: z
+            .record(z.string(), z.number().min(1).max(dayMs))
+            .default({})
+            .describe('Longest normal wait by topic, milliseconds.'),
+          sagas: z
+            .record(z.string(), z.array(z.string().regex(/^\S+ \S+ \S+$/)).min(1))
+            .default({})
+            .describe('Steps of workflows, `service verb table`, by root: `service POST /path`.'),
+          notSagas: names.describe('Roots of workflows that are no sagas.'),
+        })
+        .prefault({})
+        .describe('What is known of the fleet, instead of what was learned from traces; `homeostat structure` shows that.'),
     })
     .prefault({}),
   forecast: z

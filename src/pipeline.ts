@@ -10,6 +10,8 @@ import { loadSeriesPoints, pruneSeriesPoints, saveSeriesPoints } from './io/stor
 import { saveSuggestions } from './io/store/suggestions.ts';
 import { sayError } from './io/telemetry/log.ts';
 import type { RuntimeContext } from './runtime/context.ts';
+import { listToldFindings } from './io/store/anomalies.ts';
+import { listLearned } from './io/store/learned.ts';
 import { detectStageOptions } from './runtime/detect-options.ts';
 import { startDetectLoop } from './runtime/detect-loop.ts';
 import { startForecastLoop } from './runtime/forecast-loop.ts';
@@ -86,7 +88,8 @@ async function startIntake(
   const { database, clock, log } = context;
   const collections = Object.values(context.collections);
   const lag = createLagBook();
-  const detect = startDetectLoop(context, detectStageOptions(config), (anomaly) => lag.explain(anomaly));
+  const earlier = { known: await listLearned(database), told: await listToldFindings(database) };
+  const detect = startDetectLoop(context, detectStageOptions(config, earlier), (anomaly) => lag.explain(anomaly));
   const measure = startMeasureLoop({
     database,
     clock,

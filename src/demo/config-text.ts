@@ -56,7 +56,7 @@ export function configText(urls: Readonly<Record<Region, string>>, approvers: re
     },
     people: Object.fromEntries(approvers.map(({ name, token }) => [name, { role: 'approver', token }])),
     ingest: { latenessMs: 4_000 },
-    detect: { detectors: { 'saga-uncompensated': { deadlineMs: 4_000 }, 'outbox-lag': { deadlineMs: 5_000 } } },
+    detect: { detectors: { 'saga-uncompensated': { deadlineMs: 4_000 } } },
     forecast: { stepMs: 2_000 },
   });
 }

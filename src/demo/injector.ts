@@ -320,6 +320,9 @@ export function createInjector(options: {
       for (let round = 0; round < rounds; round += 1) {
         // Lost profile changes are the daily bread: more of them than of the rest.
         const names = [...Object.keys(ways), 'dropped-update', 'dropped-insert', 'late-change'].filter(isJudged);
+        // What takes longest to show goes first.
+        const slow = names.indexOf('outbox-lag');
+        if (slow >= 0) order.push(...names.splice(slow, 1));
         while (names.length > 0) order.push(...names.splice(rng.int(names.length), 1));
       }
       return order;

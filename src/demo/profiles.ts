@@ -105,7 +105,7 @@ async function takeMessage(context: ChildContext, request: ShopRequest, carrier:
         'messaging.operation.name': 'process',
         'messaging.message.id': String(messageId),
         'messaging.consumer.group.name': 'profiles',
-        ...(messageKey === undefined ? {} : { 'messaging.kafka.message.key': String(messageKey) }),
+        ...(typeof messageKey === 'string' ? { 'messaging.kafka.message.key': messageKey } : {}),
       },
       links: producer === undefined ? [] : [{ context: producer }],
     },
@@ -114,7 +114,7 @@ async function takeMessage(context: ChildContext, request: ShopRequest, carrier:
       try {
         const key = String(profileId);
         const region = homeOf(Number(profileId));
-        const asked = String(lookIn ?? '');
+        const asked = typeof lookIn === 'string' ? lookIn : '';
         if (lookUp !== undefined && isRegion(asked)) await context.store.pool(asked).query('select * from orders where id = $1', [lookUp]);
         await context.store.transaction(region, async (client, transaction) => {
           const { rowCount } = await client.query('insert into processed_messages (message_id) values ($1) on conflict do nothing', [

@@ -51,24 +51,22 @@ export function createLearnedSagas(settings: { readonly deadlineUs: number; read
 
   const tell = (run: HalfRun, report: Report, context: DetectionContext): void => {
     const workflow = workflows.get(run.root);
-    if (workflow === undefined || workflow.runs < settings.support) return;
-    const usual = [...workflow.steps].filter(([, count]) => count >= 0.9 * workflow.runs).map(([step]) => step);
+    const declared = context.learned.declaredSteps(rootWords(run.root));
+    if (declared === 'none' || workflow === undefined || (declared === undefined && workflow.runs < settings.support)) return;
+    const usual = declared === undefined ? usualSteps(workflow) : declared.map(parseStep);
     const services = new Set(usual.map((step) => step.split('\0')[0]));
     const missing = usual.filter((step) => !run.done.has(step));
     const done = usual.filter((step) => run.done.has(step));
     if (missing.length === 0 || done.length === 0 || services.size < 2) return;
     // Two services can be any request that failed; a workflow is known by its compensations, or by three services that change together.
-    const isSaga = done.some((step) => (workflow.compensations.get(step) ?? 0) > 0) || services.size >= 3;
+    const isSaga = declared !== undefined || done.some((step) => (workflow.compensations.get(step) ?? 0) > 0) || services.size >= 3;
     if (!isSaga) return;
     const [firstStep = ''] = done;
     const first = run.done.get(firstStep);
     if (first === undefined) return;
     const table = targetOf(first);
     const place = context.placeOf(table, first.facts?.domain ?? '');
-    const rootName = run.root
-      .split('\0')
-      .filter((part) => part !== '')
-      .join(' ');
+    const rootName = rootWords(run.root);
     report({
       place: `learned\0${run.root}\0${done.join('\u0001')}`,
       grade: 'risk',
@@ -92,8 +90,20 @@ export function createLearnedSagas(settings: { readonly deadlineUs: number; read
     });
   };
 
+  /** What earlier processes had learned is taken up once, before the first trace. */
+  let isBegun = false;
+  const begin = (context: DetectionContext): void => {
+    isBegun = true;
+    for (const { name, support, steps = [] } of context.learned.knownSagas()) {
+      // The root's words are service, then target: the service has no blank.
+      const root = name.replace(' ', '\0');
+      workflows.set(root, { runs: support, steps: new Map(steps.map((step) => [parseStep(step), support])), compensations: new Map() });
+    }
+  };
+
   return {
-    inspect(trace) {
+    inspect(trace, _report, context) {
+      if (!isBegun) begin(context);
       if (!trace.hasWrites) return;
       if (halfRuns.length > 0) {
         halfRuns = halfRuns.filter((run) => {
@@ -125,6 +135,7 @@ export function createLearnedSagas(settings: { readonly deadlineUs: number; read
         workflow.runs += 1;
         for (const step of done.keys())
           if (workflow.steps.has(step) || workflow.steps.size < stepsMax) workflow.steps.set(step, (workflow.steps.get(step) ?? 0) + 1);
+        note(root, workflow, context);
         return;
       }
       // Clocks differ: a step that seems to come a little after the failure came before it, unless it is one that takes back.
@@ -148,6 +159,39 @@ export function createLearnedSagas(settings: { readonly deadlineUs: number; read
       halfRuns = [];
     },
   };
+}
+
+function rootWords(root: string): string {
+  return root
+    .split('\0')
+    .filter((part) => part !== '')
+    .join(' ');
+}
+
+/** Steps that nine in ten whole runs make. */
+function usualSteps(workflow: Workflow): readonly string[] {
+  return [...workflow.steps].filter(([, count]) => count >= 0.9 * workflow.runs).map(([step]) => step);
+}
+
+/** Shows a workflow of several services now and then, as its runs grow: at the third, and at each tenth after. */
+function note(root: string, workflow: Workflow, context: DetectionContext): void {
+  if (workflow.runs !== 3 && workflow.runs % 10 !== 0) return;
+  const steps = usualSteps(workflow);
+  const services = new Set(steps.map((step) => step.split('\0')[0]));
+  if (services.size < 2 || (services.size < 3 && workflow.compensations.size === 0)) return;
+  const least = Math.min(...steps.map((step) => workflow.steps.get(step) ?? 0));
+  context.learned.noteSaga(rootWords(root), workflow.runs, Math.min(1, least / workflow.runs), steps.map(plainStep));
+}
+
+function plainStep(step: string): string {
+  const [service = '', table = '', verb = ''] = step.split('\0');
+  return `${service} ${verb} ${table}`;
+}
+
+/** `service verb table` -> the key of a step. */
+function parseStep(text: string): string {
+  const [service = '', verb = '', table = ''] = text.split(' ');
+  return `${service}\0${bareName(table)}\0${verb}`;
 }
 
 /** The change that did not happen: the failed unit of work or statement that nothing later repeats. */

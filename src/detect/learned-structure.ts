@@ -1,28 +1,23 @@
+import type { LearnedFact } from '../domain/learned-fact.ts';
 import { HostTables } from './host-tables.ts';
 import { bareName } from './object-place.ts';
 import { isInboxName, isOutboxName } from './outbox-table.ts';
 import { RecentKeys } from './recent-keys.ts';
 import { storeOf, targetOf, type TraceView, type Unit } from './trace-view.ts';
 
-/** One thing learned from traces or declared, with what it rests on. */
-export interface LearnedFact {
-  readonly is: 'outbox' | 'replica-host' | 'topic-lag';
-  readonly name: string;
-  /** How many traces speak for it. */
-  readonly support: number;
-  /** Share of the traces that could have spoken against it and did not. */
-  readonly confidence: number;
-  readonly value: number;
-  readonly from: 'name' | 'traces' | 'config';
-}
-
 export interface LearnedStructure {
   isOutbox(table: string): boolean;
   isInbox(table: string): boolean;
   /** Whether `host` has been seen to take writes to `table`. */
   takesWrites(host: string, table: string): boolean;
-  /** Longest normal time from publish to processing of a topic seen so far, microseconds, with how many messages it rests on. */
-  topicLag(topic: string): { readonly support: number; readonly highUs: number };
+  /** Longest normal time from publish to processing of a topic, microseconds: as declared, else as seen, with how many messages it rests on. */
+  topicLag(topic: string): { readonly support: number; readonly highUs: number; readonly isDeclared: boolean };
+  /** Steps that the configuration gives a workflow; 'none' where it says that it is no saga. */
+  declaredSteps(root: string): readonly string[] | 'none' | undefined;
+  /** Keeps what a workflow's runs have taught, so that it is shown and survives a restart. */
+  noteSaga(root: string, runs: number, confidence: number, steps: readonly string[]): void;
+  /** What an earlier process had learned of workflows. */
+  knownSagas(): readonly LearnedFact[];
   /** Share of the parents named by recent spans that are missing: how much is lost on the way. */
   lostShare(): number;
   /** Share of recent span links that point to traces never seen: near the share that head sampling leaves out. */
@@ -37,6 +32,14 @@ export interface DeclaredStructure {
   readonly notOutboxTables?: readonly string[];
   readonly inboxTables?: readonly string[];
   readonly replicaHosts?: readonly string[];
+  /** Hosts that are no replicas, whatever it looks like. */
+  readonly primaryHosts?: readonly string[];
+  /** Longest normal wait of a topic's messages, milliseconds. */
+  readonly topicLagMs?: Readonly<Record<string, number>>;
+  /** Steps of a workflow, `service verb table`, by its root: `service POST /path`. */
+  readonly sagas?: Readonly<Record<string, readonly string[]>>;
+  /** Roots of workflows that are no sagas. */
+  readonly notSagas?: readonly string[];
 }
 
 /** Traces with missing parents are waited for longest, so that the first ones to close look better than the rest. */
@@ -64,7 +67,10 @@ const namesMax = 20_000;
  * other tables without publishing, and that units which publish read first and then mark or empty: three of those at least, and nine in
  * ten uses of it.
  */
-export function createLearner(declared: DeclaredStructure = {}): LearnedStructure & {
+export function createLearner(
+  declared: DeclaredStructure = {},
+  known: readonly LearnedFact[] = [],
+): LearnedStructure & {
   learn(trace: TraceView): void;
   /** End of input: what has not come will not come. */
   settle(): void;
@@ -77,6 +83,34 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
   const notOutboxes = new Set((declared.notOutboxTables ?? []).map(bareName));
   const inboxes = new Set((declared.inboxTables ?? []).map(bareName));
   const replicaHosts = new Set(declared.replicaHosts ?? []);
+  const primaryHosts = new Set(declared.primaryHosts ?? []);
+  const declaredLags = new Map(Object.entries(declared.topicLagMs ?? {}).map(([topic, ms]) => [topic, ms * 1000]));
+  const declaredSagas = new Map(Object.entries(declared.sagas ?? {}));
+  const notSagas = new Set(declared.notSagas ?? []);
+  const sagas = new Map<string, LearnedFact>();
+  /** Replicas that an earlier process knew; forgotten when one of them takes a write. */
+  const knownReplicas = new Map<string, LearnedFact>();
+  for (const fact of known) {
+    if (fact.from !== 'traces') continue;
+    switch (fact.is) {
+      case 'outbox': {
+        // Both kinds of use had been seen at least three times each.
+        const half = Math.max(3, Math.round(fact.support / 2));
+        const otherwise = Math.round(fact.support / Math.max(0.01, fact.confidence)) - fact.support;
+        tables.set(fact.name, { insertedWithOthers: half, relayed: half, otherwise });
+        break;
+      }
+      case 'topic-lag':
+        lags.set(fact.name, { support: fact.support, highUs: fact.value });
+        break;
+      case 'replica-host':
+        knownReplicas.set(fact.name, fact);
+        break;
+      case 'saga':
+        sagas.set(fact.name, fact);
+        break;
+    }
+  }
 
   let lost = 0;
   let lostOf = 0;
@@ -155,21 +189,38 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
       return outboxes.has(bare) || isOutboxName(table) || isLearnedOutbox(bare);
     },
     isInbox: (table) => inboxes.has(bareName(table)) || isInboxName(table),
-    takesWrites: (host, table) => !replicaHosts.has(host) && writers.has(host, bareName(table)),
-    topicLag: (topic) => lags.get(topic) ?? { support: 0, highUs: 0 },
+    takesWrites: (host, table) => primaryHosts.has(host) || (!replicaHosts.has(host) && writers.has(host, bareName(table))),
+    topicLag(topic) {
+      const highUs = declaredLags.get(topic);
+      if (highUs !== undefined) return { support: lags.get(topic)?.support ?? 0, highUs, isDeclared: true };
+      return { support: 0, highUs: 0, ...lags.get(topic), isDeclared: false };
+    },
+    declaredSteps: (root) => (notSagas.has(root) ? 'none' : declaredSagas.get(root)),
+    noteSaga(root, runs, confidence, steps) {
+      if (notSagas.has(root) || declaredSagas.has(root) || (sagas.size >= namesMax && !sagas.has(root))) return;
+      sagas.set(root, { is: 'saga', name: root, support: runs, confidence, value: steps.length, steps, from: 'traces' });
+    },
+    knownSagas: () => [...sagas.values()],
     isLossKnown: () => isOver || (lostOf >= 500 && newestUs - firstUs >= lossKnownAfterUs),
     missingLinkShare: () => (links < 3 ? 0 : missingLinks / links),
     lostShare: () => (lostOf < 200 ? 0 : lost / lostOf),
     facts() {
       const facts: LearnedFact[] = [];
       for (const [name, seen] of tables) {
-        if (!outboxes.has(name) && !isOutboxName(name) && !isLearnedOutbox(name)) continue;
+        if (notOutboxes.has(name) || (!outboxes.has(name) && !isOutboxName(name) && !isLearnedOutbox(name))) continue;
         const support = seen.insertedWithOthers + seen.relayed;
         const from = outboxes.has(name) ? 'config' : isOutboxName(name) ? 'name' : 'traces';
         facts.push({ is: 'outbox', name, support, confidence: support / Math.max(1, support + seen.otherwise), value: 1, from });
       }
-      for (const { host, table, count: support } of readers.entries()) {
-        if (writers.has(host, table) || !writers.hasTable(table)) continue;
+      const shown = new Set<string>();
+      for (const { host, table, count } of readers.entries()) {
+        const support = count + (knownReplicas.get(`${host} for ${table}`)?.support ?? 0);
+        if (writers.has(host, table) || primaryHosts.has(host)) continue;
+        if (!writers.hasTable(table)) {
+          const earlier = knownReplicas.get(`${host} for ${table}`);
+          if (earlier === undefined) continue;
+        }
+        shown.add(`${host} for ${table}`);
         facts.push({
           is: 'replica-host',
           name: `${host} for ${table}`,
@@ -179,7 +230,19 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
           from: replicaHosts.has(host) ? 'config' : 'traces',
         });
       }
-      for (const [name, lag] of lags)
+      for (const [name, fact] of knownReplicas) {
+        const [host = '', table = ''] = name.split(' for ');
+        if (!shown.has(name) && !primaryHosts.has(host) && !writers.has(host, table)) facts.push(fact);
+      }
+      for (const name of outboxes)
+        if (!tables.has(name)) facts.push({ is: 'outbox', name, support: 0, confidence: 1, value: 1, from: 'config' });
+      for (const [name, steps] of declaredSagas)
+        facts.push({ is: 'saga', name, support: 0, confidence: 1, value: steps.length, steps, from: 'config' });
+      for (const [name, highUs] of declaredLags)
+        facts.push({ is: 'topic-lag', name, support: lags.get(name)?.support ?? 0, confidence: 1, value: highUs, from: 'config' });
+      facts.push(...sagas.values());
+      for (const [name, lag] of lags) {
+        if (declaredLags.has(name)) continue;
         facts.push({
           is: 'topic-lag',
           name,
@@ -188,6 +251,7 @@ export function createLearner(declared: DeclaredStructure = {}): LearnedStructur
           value: lag.highUs,
           from: 'traces',
         });
+      }
       return facts;
     },
     learn(trace) {

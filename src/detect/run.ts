@@ -6,7 +6,8 @@ import { type DetectionContext, type Detector, defaultOptions, type HistoryFold,
 import { createFactQueue } from './fact-queue.ts';
 import { createFindings, type ToldFinding } from './findings.ts';
 import { type KeyedFolds, KeyedObjects } from './keyed-objects.ts';
-import { createLearner, type DeclaredStructure, type LearnedFact } from './learned-structure.ts';
+import type { LearnedFact } from '../domain/learned-fact.ts';
+import { createLearner, type DeclaredStructure } from './learned-structure.ts';
 import { createPlaces } from './object-place.ts';
 import { detectors as everyDetector } from './registry.ts';
 import { isSampled } from './sample.ts';
@@ -33,6 +34,8 @@ export interface DetectionOptions {
   readonly domains?: readonly ConsistencyDomain[];
   readonly collections?: readonly Collection[];
   readonly declared?: DeclaredStructure;
+  /** What earlier processes have learned of the fleet's structure. */
+  readonly known?: readonly LearnedFact[];
   /** What earlier processes have told of findings, so that counts go on after a restart. */
   readonly told?: readonly ToldFinding[];
 }
@@ -88,7 +91,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   const maxOperations = options.maxOperations ?? 2_000_000;
   let traceShare = options.share ?? 1;
 
-  const learner = createLearner(options.declared);
+  const learner = createLearner(options.declared, options.known);
   const context: DetectionContext = { learned: learner, placeOf: createPlaces(options.domains ?? [], options.collections ?? []) };
   const findings = createFindings(options.told);
 

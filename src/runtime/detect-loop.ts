@@ -1,10 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Anomaly } from '../domain/anomaly.ts';
+import type { LearnedFact } from '../domain/learned-fact.ts';
 import type { FeaturePoint } from '../forecast/features.ts';
 import { saveAnomalies } from '../io/store/anomalies.ts';
 import { listUnexplainedCases, setCaseCause } from '../io/store/cases.ts';
 import { linkAnomaly } from '../io/store/anomalies.ts';
 import { listCaseDivergences } from '../io/store/divergences.ts';
+import { saveLearned } from '../io/store/learned.ts';
 import { publishEvent } from '../io/store/events.ts';
 import { saveWrites, type StoredWrite } from '../io/store/write-evidence.ts';
 import { sayError } from '../io/telemetry/log.ts';
@@ -47,12 +49,14 @@ export function startDetectLoop(
   let writes: StoredWrite[] = [];
   let findings: Anomaly[] = [];
   /** As far as the detectors have come, and as far as that is stored. */
+  let learned: readonly LearnedFact[] | undefined;
   let seen = 0;
   let settled = 0;
 
   const onReport = (report: DetectReport): void => {
     for (const finding of report.findings) findings.push(finding);
     for (const write of report.writes) writes.push(write);
+    if (report.learned !== undefined) learned = report.learned;
     seen = Math.max(seen, report.settled);
     metrics.count('homeostat_operations_total', {}, report.newOperations);
     if (writes.length > pendingWritesLimit) {
@@ -92,6 +96,10 @@ export function startDetectLoop(
         findings = [...taken, ...findings];
         throw error;
       }
+    }
+    if (learned !== undefined) {
+      await saveLearned(context.database, learned, clock.nowMs());
+      learned = undefined;
     }
     settled = upTo;
   };

@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Anomaly } from '../domain/anomaly.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
+import type { LearnedFact } from '../domain/learned-fact.ts';
 import type { Operation } from '../domain/operation.ts';
 import { createPlaces } from '../detect/object-place.ts';
 import { createDetection, type DetectionOptions, type DetectionStats } from '../detect/run.ts';
@@ -50,6 +51,8 @@ export interface DetectReport {
   /** Everything before this sequence has been taken. */
   readonly taken: number;
   readonly counts: DetectCounts;
+  /** What has been learned of the fleet, now and then. */
+  readonly learned?: readonly LearnedFact[];
 }
 
 /** Monotonic but for what ends in `_now`. */
@@ -95,6 +98,7 @@ export class DetectStage {
   #newestUs = 0;
   #newestAtMs = 0;
   #watermarkUs = Number.NEGATIVE_INFINITY;
+  #learnedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: DetectStageOptions, clock: Clock) {
     this.#clock = clock;
@@ -203,12 +207,16 @@ export class DetectStage {
     this.#writes = [];
     const operationsBefore = this.#reportedOperations;
     this.#reportedOperations = this.#operations;
+    const nowMs = this.#clock.monotonicMs();
+    const isLearnedDue = nowMs - this.#learnedAtMs >= learnedEveryMs;
+    if (isLearnedDue) this.#learnedAtMs = nowMs;
     return {
       findings,
       writes,
       newOperations: this.#operations - operationsBefore,
       settled: this.#room.firstSequence(this.#taken),
       taken: this.#taken,
+      ...(isLearnedDue ? { learned: this.#detection.learned() } : {}),
       counts: {
         operations: this.#operations,
         duplicateSpans: this.#dedupe.dropped,
@@ -227,6 +235,8 @@ export class DetectStage {
   }
 }
 
+/** What is learned changes slowly. */
+const learnedEveryMs = 5_000;
 /** About a million and a half spans of ordinary instrumentation: ten seconds of what one thread can look at. */
 const defaultWaitingBytes = 160 * 1024 * 1024;
 /** Clocks of services that run further ahead than this are wrong; time does not follow them. */

@@ -138,8 +138,10 @@ export const orphanMessage = traceDetector(
       for (const group of groups.values()) {
         if (sent.takenBy.includes(group.name)) continue;
         const later = group.sentUs.filter((sentUs) => sentUs > sent.publish.endUs).length;
-        const isOvertaken = later >= settings.peers && ageUs >= Math.max(settings.overtakenAfterMs * 1000, 5 * group.highLagUs);
-        const isOverdue = ageUs >= Math.max(settings.deadlineMs * 1000, 10 * group.highLagUs);
+        const declared = context.learned.topicLag(sent.publish.target);
+        const lagUs = declared.isDeclared ? declared.highUs : group.highLagUs;
+        const isOvertaken = later >= settings.peers && ageUs >= Math.max(settings.overtakenAfterMs * 1000, 5 * lagUs);
+        const isOverdue = ageUs >= Math.max(settings.deadlineMs * 1000, 10 * lagUs);
         if ((!isOvertaken && !isOverdue) || !context.learned.isLossKnown()) verdict = 'open';
         else if (group.taken >= settings.peers) {
           group.missed += 1;

@@ -13,6 +13,7 @@ import { openApiOf } from './openapi.ts';
 import { ApiError, type Route } from './route.ts';
 import { checksumRoutes } from './routes/checksums.ts';
 import { debtRoutes } from './routes/debt.ts';
+import { structureRoutes } from './routes/structure.ts';
 import { decisionRoutes } from './routes/decisions.ts';
 import { nounRoutes } from './routes/nouns.ts';
 import { placeRoutes } from './routes/places.ts';
@@ -62,6 +63,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     ...decisionRoutes(context),
     ...suggestionRoutes(context),
     ...debtRoutes(context),
+    ...structureRoutes(context),
   ];
   const events = openEventStream(context.database);
   // Bundled while the first clients connect; a page that cannot be built must not keep the API down.

@@ -3,7 +3,6 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { systemClock } from '../../base/clock.ts';
 import { Failure } from '../../base/failure.ts';
-import { durationWords } from '../../detect/findings.ts';
 import { createDetection, type Detection } from '../../detect/run.ts';
 import type { Anomaly, Grade } from '../../domain/anomaly.ts';
 import type { Operation } from '../../domain/operation.ts';
@@ -13,6 +12,7 @@ import { dropRows, packBatch } from '../../ingest/packed-batch.ts';
 import type { SpanBatch } from '../../ingest/span-batch.ts';
 import { WaitingRoom } from '../../ingest/waiting-room.ts';
 import { readOtlpBatches } from '../../io/otlp/read-file.ts';
+import { factWords } from './structure.ts';
 import type { CliContext } from './program.ts';
 
 /**
@@ -46,6 +46,7 @@ export function registerCheck(program: Command, context: CliContext): void {
           ? { maxOperations: defaultOperations }
           : {
               ...config.detect,
+              declared: config.detect.structure,
               domains: Object.values(config.domains),
               collections: Object.values(config.collections),
               latenessMs: config.ingest.latenessMs,
@@ -196,11 +197,9 @@ function printForPeople(anomalies: readonly Anomaly[], detection: Detection, con
     context.out('');
   }
   for (const fact of detection.learned())
-    if (fact.is !== 'topic-lag')
-      context.out(
-        `Learned: ${fact.name} is ${fact.is === 'outbox' ? 'an outbox' : 'a replica'} (from ${fact.from}; ${fact.support} traces, confidence ${fact.confidence.toFixed(2)})`,
-      );
-    else context.out(`Learned: messages of ${fact.name} are taken up within ${durationWords(fact.value)} (${fact.support} messages)`);
+    context.out(
+      `Learned: ${fact.is} ${fact.name}: ${factWords(fact)} (from ${fact.from}; ${fact.support} traces, confidence ${fact.confidence.toFixed(2)})`,
+    );
 }
 
 function summary(detection: Detection, duplicates: number, findings: number, problems: number): string {

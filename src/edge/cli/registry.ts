@@ -3,6 +3,7 @@ import { registerAudit } from './audit.ts';
 import { registerCertificate } from './certificate.ts';
 import { registerCheck } from './check.ts';
 import { registerDebt } from './debt.ts';
+import { registerStructure } from './structure.ts';
 import { registerDiff } from './diff.ts';
 import { registerDoctor } from './doctor.ts';
 import { registerForecast } from './forecast.ts';
@@ -31,5 +32,6 @@ export const commands: readonly RegisterCommand[] = [
   registerAudit,
   registerCertificate,
   registerDebt,
+  registerStructure,
   registerOutcomes,
 ];

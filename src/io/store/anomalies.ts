@@ -76,6 +76,34 @@ export async function listAnomalies(db: Queryable, filter: AnomalyFilter, reques
   return toPage(rows, limit, parseAnomaly);
 }
 
+/** Findings whose counts go on after a restart: the latest ones; an older one that returns is counted from one again, and the store keeps the larger count. */
+const toldMax = 20_000;
+
+/** What was told so far, for the detectors of a new process. */
+export async function listToldFindings(
+  db: Queryable,
+): Promise<
+  readonly {
+    readonly fingerprint: string;
+    readonly count: number;
+    readonly realised: number;
+    readonly firstSeenUs: number;
+    readonly lastSeenUs: number;
+  }[]
+> {
+  const { rows } = await db.query<{ fingerprint: string; count: number; realised: number; first_seen_us: number; last_seen_us: number }>(
+    `select fingerprint, count, coalesce((body ->> 'realised')::bigint, 0) as realised, first_seen_us, last_seen_us
+       from anomalies order by last_seen_us desc limit ${toldMax}`,
+  );
+  return rows.map((row) => ({
+    fingerprint: row.fingerprint,
+    count: row.count,
+    realised: row.realised,
+    firstSeenUs: row.first_seen_us,
+    lastSeenUs: row.last_seen_us,
+  }));
+}
+
 /** Anomalies on these objects, the latest first: what may explain a divergence. */
 export async function listAnomaliesOnObjects(
   db: Queryable,
