@@ -80,9 +80,7 @@ export async function listAnomalies(db: Queryable, filter: AnomalyFilter, reques
 const toldMax = 20_000;
 
 /** What was told so far, for the detectors of a new process. */
-export async function listToldFindings(
-  db: Queryable,
-): Promise<
+export async function listToldFindings(db: Queryable): Promise<
   readonly {
     readonly fingerprint: string;
     readonly count: number;
