@@ -168,6 +168,33 @@ describe('config', () => {
     expect(problemsOf('database: mysql://u:hunter2@host/db').join()).not.toContain('hunter2');
   });
 
+  it('takes what exporters need: token, TLS files beside the config, patterns of log texts', () => {
+    const ingest = `ingest:
+  token: \${INGEST_TOKEN}
+  tls: { cert: tls/cert.pem, key: /run/key.pem }
+  logKeys:
+    - { pattern: 'order (?<key>\\d+) shipped', collection: accounts }
+`;
+    const parsed = parseConfig(contract + ingest, '/etc/homeostat.yaml', { INGEST_TOKEN: 'a token of sixteen' });
+    expect(parsed.is === 'config' && parsed.config.ingest).toMatchObject({
+      token: 'a token of sixteen',
+      tls: { cert: '/etc/tls/cert.pem', key: '/run/key.pem' },
+      logKeys: [{ pattern: 'order (?<key>\\d+) shipped', collection: 'accounts', operation: 'write' }],
+    });
+    const wrong = (text: string): string[] => {
+      const read = parseConfig(`ingest:\n${text}`, '/f.yaml', {});
+      return read.is === 'problems' ? read.problems.map(({ line, key, says }) => `${line} ${key}: ${says}`) : [];
+    };
+    expect(wrong("  logKeys: [{ pattern: 'order (\\d+)', collection: orders }]\n")).toEqual([
+      '2 ingest.logKeys.0.pattern: has no group (?<key>...); put one around what names the object.',
+    ]);
+    expect(wrong("  logKeys: [{ pattern: '(?<key>a)(?=b)', collection: orders }]\n").join()).toMatch(
+      /not a regular expression that RE2 can run/,
+    );
+    expect(wrong('  token: short\n').join()).toMatch(/2 ingest.token: too short; 16 or more characters/);
+    expect(wrong('  tls: { cert: a.pem }\n').join()).toMatch(/key is missing/);
+  });
+
   it('has a JSON Schema in the package that is current', () => {
     const file = new URL('../schema/homeostat.schema.json', import.meta.url);
     const text = `${JSON.stringify(configJsonSchema(), null, 2)}\n`;

@@ -188,6 +188,80 @@ describe('messages', () => {
       { kind: 'publish', target: 'jobs' },
     ],
     [
+      'rabbitmq, former names',
+      {
+        'messaging.system': 'rabbitmq',
+        'messaging.operation': 'process',
+        'messaging.destination': '',
+        'messaging.rabbitmq.routing_key': 'jobs',
+        'messaging.message_id': 'm-1',
+      },
+      5,
+      {
+        kind: 'consume',
+        target: 'jobs',
+        message: { id: 'm-1', key: '', partition: -1, offset: -1, consumerGroup: '', deliveryCount: 0, batch: 1 },
+      },
+    ],
+    [
+      'sqs, current names: the queue from its URL',
+      {
+        'messaging.system': 'aws_sqs',
+        'messaging.operation.type': 'send',
+        'messaging.operation.name': 'SendMessage',
+        'aws.sqs.queue.url': 'https://sqs.eu-central-1.example/1234/orders.fifo',
+        'messaging.message.id': 'm-2',
+      },
+      3,
+      { kind: 'publish', target: 'orders.fifo' },
+    ],
+    [
+      'sqs, former names',
+      { 'messaging.system': 'AmazonSQS', 'messaging.operation': 'process', 'messaging.url': 'https://sqs.example/1234/orders?x=1' },
+      5,
+      { kind: 'consume', target: 'orders' },
+    ],
+    [
+      'nats, a queue group',
+      {
+        'messaging.system': 'nats',
+        'messaging.operation.type': 'process',
+        'messaging.destination.name': 'orders.created',
+        'messaging.consumer.group.name': 'billing',
+      },
+      5,
+      {
+        kind: 'consume',
+        system: 'nats',
+        target: 'orders.created',
+        message: { id: '', key: '', partition: -1, offset: -1, consumerGroup: 'billing', deliveryCount: 0, batch: 1 },
+      },
+    ],
+    [
+      'nats, one template for many subjects',
+      {
+        'messaging.system': 'nats',
+        'messaging.operation': 'publish',
+        'messaging.destination.template': 'orders.{id}',
+        'messaging.destination.name': 'orders.17',
+      },
+      4,
+      { kind: 'publish', target: 'orders.{id}' },
+    ],
+    [
+      'pub/sub, a subscription and an attempt',
+      {
+        'messaging.system': 'gcp_pubsub',
+        'messaging.operation.type': 'process',
+        'messaging.destination.name': 'orders',
+        'messaging.destination.subscription.name': 'billing',
+        'messaging.gcp_pubsub.message.delivery_attempt': 2,
+        'messaging.gcp_pubsub.message.ordering_key': 'o-1',
+      },
+      5,
+      { kind: 'consume', message: { id: '', key: 'o-1', partition: -1, offset: -1, consumerGroup: 'billing', deliveryCount: 2, batch: 1 } },
+    ],
+    [
       'a poll consumes nothing',
       {
         'messaging.system': 'kafka',

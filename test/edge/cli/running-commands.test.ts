@@ -144,5 +144,9 @@ describe('commands that talk to the service', () => {
     const down = await run(['doctor', '--config', file, '--data', dir]);
     expect(down.code).toBe(1);
     expect(down.out).toMatch(/BAD {3}accounts\.ap: /);
+    await writeFile(file, JSON.stringify({ ingest: { tls: { cert: 'no.pem', key: 'no-key.pem' } } }));
+    const bare = await run(['doctor', '--config', file, '--data', dir]);
+    expect(bare.code).toBe(1);
+    expect(bare.out).toMatch(/BAD {3}ingest: the certificate .*no\.pem cannot be read; correct ingest\.tls/);
   });
 });
