@@ -57,6 +57,8 @@ export interface IngestOptions {
 export interface Ingest {
   readonly httpPort: number | null;
   readonly grpcPort: number | null;
+  /** What exporters have to bring. */
+  readonly asks: { readonly tls: boolean; readonly token: boolean };
   readonly counters: () => IngestCounters;
   /** Resolves once everything that was acknowledged before the call has been through `onOperations`. */
   idle(): Promise<void>;
@@ -278,6 +280,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   return {
     httpPort: http?.port ?? null,
     grpcPort: grpc?.port ?? null,
+    asks: { tls: options.tls !== undefined, token: options.token !== undefined },
     counters: () =>
       counters.read({
         journalBytes: journal.bytes,

@@ -31,9 +31,22 @@ const described: Readonly<Record<keyof IngestCounters, Described>> = {
 
 const kindLabels = ['signal', 'encoding', 'compression'];
 
-/** Prometheus text of ingest's counters. Label values are ours: reasons, and kinds of request. */
-export function renderIngest(counters: IngestCounters): string {
-  const lines: string[] = [];
+/** What is shown of ingest. */
+export interface ShownIngest {
+  readonly httpPort: number | null;
+  readonly grpcPort: number | null;
+  readonly asks: { readonly tls: boolean; readonly token: boolean };
+  readonly counters: () => IngestCounters;
+}
+
+/** Prometheus text of ingest: where it listens, and its counters. Label values are ours: reasons, and kinds of request. */
+export function renderIngest(ingest: ShownIngest): string {
+  const counters = ingest.counters();
+  const port = 'homeostat_ingest_port';
+  const lines = [`# HELP ${port} Port that exporters are taken on, and what they have to bring.`, `# TYPE ${port} gauge`];
+  const asks = `tls="${ingest.asks.tls}",token="${ingest.asks.token}"`;
+  if (ingest.httpPort !== null) lines.push(`${port}{protocol="http",${asks}} ${ingest.httpPort}`);
+  if (ingest.grpcPort !== null) lines.push(`${port}{protocol="grpc",${asks}} ${ingest.grpcPort}`);
   for (const [name, { metric, type, says }] of Object.entries(described)) {
     const value = counters[name as keyof IngestCounters];
     lines.push(`# HELP ${metric} ${says}`, `# TYPE ${metric} ${type}`);

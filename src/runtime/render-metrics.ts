@@ -5,16 +5,10 @@ import { countProposals } from '../io/store/proposals.ts';
 import { countRepairs } from '../io/store/repairs.ts';
 import { listReplicaStates } from '../io/store/scans.ts';
 import type { RuntimeContext } from './context.ts';
-import type { IngestCounters } from './ingest-loop-counters.ts';
-import { renderIngest } from './render-ingest.ts';
-
-/** What ingest counts for itself. */
-interface Counted {
-  readonly counters: () => IngestCounters;
-}
+import { renderIngest, type ShownIngest } from './render-ingest.ts';
 
 /** Prometheus text: what this process counted, and how the store stands. */
-export async function renderMetrics(context: RuntimeContext, ingest: Counted | undefined): Promise<string> {
+export async function renderMetrics(context: RuntimeContext, ingest: ShownIngest | undefined): Promise<string> {
   const { database } = context;
   const lines: string[] = [];
   const gauge = (name: string, help: string, samples: readonly { readonly labels: string; readonly value: number }[]): void => {
@@ -61,6 +55,6 @@ export async function renderMetrics(context: RuntimeContext, ingest: Counted | u
     })),
   );
   gauge('homeostat_outbox_unrung', 'Bells that have still to ring.', [{ labels: '', value: await countUnrung(database) }]);
-  const own = ingest === undefined ? '' : renderIngest(ingest.counters());
+  const own = ingest === undefined ? '' : renderIngest(ingest);
   return `${context.metrics.render()}${lines.join('\n')}\n${own}`;
 }

@@ -48,12 +48,24 @@ export function NothingWaits({ state }: { readonly state: string }): JSX.Element
   );
 }
 
-export function ExporterVariables(): JSX.Element {
-  return (
-    <Copy
-      text={`export OTEL_EXPORTER_OTLP_ENDPOINT=http://${location.hostname}:4318\nexport OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\nexport OTEL_TRACES_EXPORTER=otlp`}
-    />
-  );
+/** What a service is started with; `port` where it is not the usual one, and what the config asks for. */
+export function ExporterVariables({
+  port = 4318,
+  isTls = false,
+  asksToken = false,
+}: {
+  readonly port?: number;
+  readonly isTls?: boolean;
+  readonly asksToken?: boolean;
+}): JSX.Element {
+  const lines = [
+    `export OTEL_EXPORTER_OTLP_ENDPOINT=${isTls ? 'https' : 'http'}://${location.hostname}:${port}`,
+    'export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf',
+    'export OTEL_TRACES_EXPORTER=otlp',
+    ...(isTls ? ['export OTEL_EXPORTER_OTLP_CERTIFICATE=ca.pem'] : []),
+    ...(asksToken ? ['export OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20$INGEST_TOKEN"'] : []),
+  ];
+  return <Copy text={lines.join('\n')} />;
 }
 
 export function FirstReplica(): JSX.Element {

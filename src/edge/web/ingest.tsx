@@ -102,7 +102,7 @@ function Intake({ seen: { figures, rates } }: { readonly seen: Seen }): JSX.Elem
           <p>
             Point any OpenTelemetry exporter here. The first trace shows within seconds, the first finding as soon as there is one to make:
           </p>
-          <ExporterVariables />
+          <ExporterVariables {...listening(figures)} />
         </Empty>
       ) : (
         <p class="lead">
@@ -113,39 +113,41 @@ function Intake({ seen: { figures, rates } }: { readonly seen: Seen }): JSX.Elem
             : `${number(refusals.reduce((sum, { value }) => sum + value, 0))} were refused, for the reasons below.`}
         </p>
       )}
-      <Panel
-        title="From exporter to detectors"
-        aside={
-          <>
-            journal {bytes(journal)} of {bytes(journalMax)} · <a href="/metrics">all metrics</a>
-          </>
-        }
-      >
-        <div class="diff-scroll">
-          <table class="grid">
-            <thead>
-              <tr>
-                <th scope="col">step</th>
-                <th scope="col" class="right">
-                  since the start
-                </th>
-                <th scope="col" class="right">
-                  a second
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {steps.map(([name, words]) => (
-                <tr key={name}>
-                  <th scope="row">{words}</th>
-                  <td class="num">{name === 'received_bytes' ? bytes(total(name)) : number(total(name))}</td>
-                  <td class="num">{rateWords(name, rates.get(`${prefix}${name}_total`))}</td>
+      {isQuiet && refusals.length === 0 ? null : (
+        <Panel
+          title="From exporter to detectors"
+          aside={
+            <>
+              journal {bytes(journal)} of {bytes(journalMax)} · <a href="/metrics">all metrics</a>
+            </>
+          }
+        >
+          <div class="diff-scroll">
+            <table class="grid">
+              <thead>
+                <tr>
+                  <th scope="col">step</th>
+                  <th scope="col" class="right">
+                    since the start
+                  </th>
+                  <th scope="col" class="right">
+                    a second
+                  </th>
                 </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      </Panel>
+              </thead>
+              <tbody>
+                {steps.map(([name, words]) => (
+                  <tr key={name}>
+                    <th scope="row">{words}</th>
+                    <td class="num">{name === 'received_bytes' ? bytes(total(name)) : number(total(name))}</td>
+                    <td class="num">{rateWords(name, rates.get(`${prefix}${name}_total`))}</td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
+        </Panel>
+      )}
       {refusals.length === 0 ? null : <Refusals items={refusals} rates={rates} />}
       {isQuiet ? null : <Kinds figures={figures} />}
     </>
@@ -306,6 +308,14 @@ function Measured({ items }: { readonly items: readonly MeasuredState[] }): JSX.
       )}
     </Panel>
   );
+}
+
+/** Where HTTP exporters are taken, and what they have to bring. */
+function listening(figures: Figures): { readonly port?: number; readonly isTls: boolean; readonly asksToken: boolean } {
+  const found = [...figures].find(([name]) => name.startsWith(`${prefix}port{protocol="http"`));
+  const isTls = found?.[0].includes('tls="true"') ?? false;
+  const asksToken = found?.[0].includes('token="true"') ?? false;
+  return found === undefined ? { isTls, asksToken } : { port: found[1], isTls, asksToken };
 }
 
 function labelled(figures: Figures, metric: string): readonly Labelled[] {
