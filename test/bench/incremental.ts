@@ -7,11 +7,14 @@ import pg from 'pg';
 import type { Collection } from '../../src/domain/collection.ts';
 import { openDatabase } from '../../src/io/store/database.ts';
 import { migrate } from '../../src/io/store/migrate.ts';
+import { mariadbAvailable } from '../servers/mariadb.ts';
 import { startPostgres } from '../servers/postgres.ts';
+import { redisAvailable } from '../servers/redis.ts';
 import type { Bench, BenchOptions } from './bench.ts';
 import { type Child, startChild } from './incremental/child.ts';
 import { runLagDrill } from './incremental/lag-drill.ts';
 import type { Ask } from './incremental/loops-child.ts';
+import { openPairStore } from './incremental/pair-store.ts';
 import type { Write } from './incremental/writer-child.ts';
 import { collectionOf, createAccounts, fillPostgres, replicaOf, serverCpuSeconds } from './replicas/accounts.ts';
 
@@ -30,6 +33,9 @@ export const bench: Bench = {
     const baseline: MutableFigures = {};
     await onPostgres(options, figures, baseline);
     await underLag(options, figures);
+    // Two stores that the application writes one after the other, without replication: only time says when they should be equal.
+    if (!options.quick && mariadbAvailable) await onPair(options, 'mariadb', figures);
+    if (!options.quick && redisAvailable) await onPair(options, 'redis', figures);
     return { figures, baseline };
   },
 };
@@ -41,7 +47,9 @@ const quantile = (values: readonly number[], q: number): number =>
 async function onPostgres(options: BenchOptions, figures: MutableFigures, baseline: MutableFigures): Promise<void> {
   const { quick, log } = options;
   const rows = quick ? 100_000 : 1_000_000;
-  const [store, up, down] = await Promise.all([startPostgres(), startPostgres(), startPostgres()]);
+  // As servers are by default, but for fsync: with synchronous_commit off, what was committed reaches nobody for up to 200 ms.
+  const settings = { synchronous_commit: 'on' };
+  const [store, up, down] = await Promise.all([startPostgres(), startPostgres(settings), startPostgres(settings)]);
   const service = startChild<Ask>('./loops-child.ts');
   const writer = startChild<Write>('./writer-child.ts');
   const database = openDatabase(store.url);
@@ -124,6 +132,58 @@ async function onPostgres(options: BenchOptions, figures: MutableFigures, baseli
     writer.close();
     await Promise.all([leader.end(), follower.end(), database.close()]);
     await Promise.all([store.close(), up.close(), down.close()]);
+  }
+}
+
+/** An engine beside PostgreSQL: 2,000 changes a second to both of two stores, and now and then one to the second alone. */
+async function onPair({ log }: BenchOptions, engine: 'mariadb' | 'redis', figures: MutableFigures): Promise<void> {
+  log(`a divergence every 300 ms among 2,000 changes a second on two ${engine} servers`);
+  const rows = 20_000;
+  const stalenessMs = 200;
+  const store = await startPostgres();
+  const stores = await Promise.all([openPairStore(engine, rows), openPairStore(engine, rows)]);
+  const service = startChild<Ask>('./loops-child.ts');
+  const writer = startChild<Write>('./writer-child.ts');
+  const database = openDatabase(store.url);
+  try {
+    await migrate(database);
+    const [one, two] = stores;
+    const collection: Collection = {
+      ...collectionOf([one.replicaAs('one'), two.replicaAs('two')]),
+      changes: { maxRetainedBytes: 4 * 2 ** 30, isDurable: false },
+    };
+    await service.ask({ is: 'open', storeUrl: store.url, collection, stalenessMs });
+    await startFeed(service, database);
+    const writing = writer.ask<{ rows: number; seconds: number }>({
+      urls: stores.map((each) => each.url),
+      seconds: 12,
+      connections: 2,
+      rowsAtOnce,
+      perSecond: 2_000,
+      thinkMs: 0,
+      from: ours + 1,
+      upTo: rows,
+      seed: 1,
+    });
+    const made = new Map<string, number>();
+    for (let id = 1; id <= 36; id += 1) {
+      await delay(300);
+      await two.diverge(id);
+      made.set(String(id), Date.now());
+    }
+    const written = await writing;
+    const confirmed = await confirmations(database, made.size, 20_000);
+    const times = [...made].map(([key, atMs]) => (confirmed.get(key) ?? Number.POSITIVE_INFINITY) - atMs);
+    figures[`${engine}_changes_per_s`] = written.rows / written.seconds;
+    figures[`${engine}_detect_p95_ms`] = quantile(times, 0.95);
+    figures[`${engine}_missed`] = times.filter((time) => time === Number.POSITIVE_INFINITY).length;
+    figures[`${engine}_false`] = [...confirmed.keys()].filter((key) => !made.has(key)).length;
+    await service.ask({ is: 'close' });
+  } finally {
+    service.close();
+    writer.close();
+    await database.close();
+    await Promise.all([store.close(), ...stores.map((each) => each.close())]);
   }
 }
 

@@ -3,6 +3,7 @@
  * two cases: a physical standby has its leader's history; a logical subscriber applies the transactions of its publisher one by one,
  * and tells which of the publisher's LSNs it has come to. Everything else has only time in common.
  */
+import pg from 'pg';
 import { systemClock } from '../../../base/clock.ts';
 import type { Replica } from '../../../domain/collection.ts';
 import type { Position } from '../../../domain/divergence.ts';
@@ -24,7 +25,7 @@ interface ServerPosition {
  * keepalives, which come in turn: everything up to it is applied, hence + 1. A table that is still being copied has come nowhere.
  */
 const readServer = (table: string | undefined): string => `
-  SELECT pg_is_in_recovery() AS follows, current_database() AS name,
+  SELECT pg_is_in_recovery() AS follows, current_database() AS name, (SELECT system_identifier::text FROM pg_control_system()) AS system,
          (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::text AS lsn,
          (SELECT coalesce(json_agg(slot_name), '[]')::text FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database()) AS slots,
          ${
@@ -39,20 +40,20 @@ const readServer = (table: string | undefined): string => `
 
 /** `table`: quoted `schema.table`; undefined: subscriptions are not looked for. */
 export async function readPosition(session: Session, table: string | undefined): Promise<Position> {
-  const [row] = await session.query(readServer(table));
-  const atMs = systemClock.nowMs();
-  let system: string;
+  let row: Readonly<Record<string, unknown>> | undefined;
   try {
-    const [control] = await session.query('SELECT system_identifier::text AS id FROM pg_control_system()');
-    system = String(control?.['id']);
-  } catch {
-    return { is: 'wall-clock', text: new Date(atMs).toISOString(), atMs };
+    [row] = await session.query(readServer(table));
+  } catch (error) {
+    // Who may not ask which server this is has only time; anything else that is wrong is said.
+    if (!(error instanceof pg.DatabaseError && error.code === '42501')) throw error;
   }
-  const facts: readonly string[] = [String(row?.['slots']), String(row?.['reads'])];
+  const atMs = systemClock.nowMs();
+  if (row === undefined) return { is: 'wall-clock', text: new Date(atMs).toISOString(), atMs };
+  const facts: readonly string[] = [String(row['slots']), String(row['reads'])];
   return {
     is: 'lsn',
     // `system/database:lsn:role`, and where logical replication is set up what is read from whom.
-    text: `${system}/${String(row?.['name'])}:${String(row?.['lsn'])}:${row?.['follows'] === true ? 'follower' : 'leader'}${facts.join(' ') === '[] {}' ? '' : ` ${facts.join(' ')}`}`,
+    text: `${String(row['system'])}/${String(row['name'])}:${String(row['lsn'])}:${row['follows'] === true ? 'follower' : 'leader'}${facts.join(' ') === '[] {}' ? '' : ` ${facts.join(' ')}`}`,
     atMs,
   };
 }
