@@ -46,7 +46,7 @@ const quantile = (values: readonly number[], q: number): number =>
 
 async function onPostgres(options: BenchOptions, figures: MutableFigures, baseline: MutableFigures): Promise<void> {
   const { quick, log } = options;
-  const rows = quick ? 100_000 : 1_000_000;
+  const rows = quick ? 100_000 : 500_000;
   // As servers are by default, but for fsync: with synchronous_commit off, what was committed reaches nobody for up to 200 ms.
   const settings = { synchronous_commit: 'on' };
   const [store, up, down] = await Promise.all([startPostgres(), startPostgres(settings), startPostgres(settings)]);
@@ -87,7 +87,7 @@ async function onPostgres(options: BenchOptions, figures: MutableFigures, baseli
 
     await startFeed(service, database);
     log('a divergence every 300 ms among 5,000 changes a second');
-    const seconds = quick ? 8 : 40;
+    const seconds = quick ? 7 : 30;
     const cpuBefore = await service.ask<number>({ is: 'cpu' });
     const writing = writer.ask<{ rows: number; seconds: number }>({ ...load, seconds: seconds + 1 });
     const made = await diverge(leader, follower, seconds * 1000);
@@ -121,7 +121,7 @@ async function onPostgres(options: BenchOptions, figures: MutableFigures, baseli
     baseline['source_cpu_us_per_row'] = thinking.off.cpuUs;
     if (!quick) {
       // Beyond what is asked for: no thinking, so that writers, servers and the feed fight for two cores.
-      const flatOut = await throughput(world, { ...load, perSecond: 0, seconds: 4 }, 4);
+      const flatOut = await throughput(world, { ...load, perSecond: 0, seconds: 3 }, 3);
       figures['write_cost_share_flat_out'] = 1 - flatOut.on.rate / flatOut.off.rate;
       figures['write_rows_per_s_flat_out'] = flatOut.on.rate;
       baseline['write_rows_per_s_flat_out'] = flatOut.off.rate;
@@ -244,7 +244,7 @@ async function confirmations(
 async function underLag({ quick, log }: BenchOptions, figures: MutableFigures): Promise<void> {
   log('differences while the follower lags');
   const maxLagMs = quick ? 1_500 : 30_000;
-  const drill = await runLagDrill({ seconds: quick ? 7 : 80, maxLagMs, writesPerSecond: 500, injectEveryMs: quick ? 250 : 500, log });
+  const drill = await runLagDrill({ seconds: quick ? 6 : 72, maxLagMs, writesPerSecond: 500, injectEveryMs: quick ? 250 : 500, log });
   figures['lag_max_s'] = maxLagMs / 1000;
   figures['lag_writes_per_s'] = drill.writesPerSecond;
   figures['lag_injected'] = drill.injected;

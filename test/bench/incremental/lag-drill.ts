@@ -111,7 +111,7 @@ export async function runLagDrill(drill: LagDrill): Promise<LagDrillResult> {
       const writing = writeLoad(clients.writer, drill.writesPerSecond, stopped.signal);
       const injected = await inject(drill, clients, proxy);
       // As long as the last of them may take, and until all that may be wrong has shown itself.
-      await delay(lagAt(drill, drill.seconds * 1000) + 4_000);
+      await delay(lagAt(drill, drill.seconds * 1000) + 3_000);
       stopped.abort();
       const writes = await writing;
       return await judge(database, injected, writes / ((performance.now() - startMs) / 1000));
