@@ -111,8 +111,8 @@ async function onPostgres(options: BenchOptions, figures: MutableFigures, baseli
     // Eight connections that think for 15 ms ask for about 5,000 changes a second, if they are answered at once.
     const thinking = await throughput(
       world,
-      { ...load, perSecond: 0, connections: 8, thinkMs: 15, seconds: quick ? 1.5 : 3 },
-      quick ? 3 : 8,
+      { ...load, perSecond: 0, connections: 8, thinkMs: 15, seconds: quick ? 1.2 : 2.5 },
+      quick ? 3 : 6,
     );
     figures['write_cost_share'] = 1 - thinking.on.rate / thinking.off.rate;
     figures['write_rows_per_s'] = thinking.on.rate;
