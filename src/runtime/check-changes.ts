@@ -187,10 +187,12 @@ export class ChangeCheck {
       const all = changed.slice(at, at + keysPerRead).map(({ key }) => key);
       const keys = hash === undefined ? all : await unequalKeys({ connections, keys: all, shape, hash, signal });
       const differing = new Set(keys);
+      const lookedMs = clock.monotonicMs();
       const seen = await compareKeys({ collection: this.#collection, connections, keys, shape, clock, signal });
       this.#suspects.offer(
         shape,
         seen.divergences.map((divergence) => ({ divergence, sinceMs: sinceOf(divergence.key) })),
+        lookedMs,
       );
       const equal = [...all.filter((key) => !differing.has(key)), ...seen.equalKeys];
       this.#suspects.drop(equal);

@@ -39,6 +39,8 @@ const EXTRA_WAIT_MS = 30_000;
 /** How often a key that changes is looked at again. */
 const MAX_LOOKS = 3;
 const KEYS_PER_READ = 1_000;
+/** Rows without marks that are read again and again while positions are waited for. */
+const MAX_PEEKED = 2_000;
 
 export async function confirmDivergences(options: ConfirmOptions): Promise<Confirmation> {
   const { collection, connections, signal, stalenessMs } = options;
@@ -48,12 +50,19 @@ export async function confirmDivergences(options: ConfirmOptions): Promise<Confi
   const flapping: Divergence[] = [];
   let pending = options.divergences;
   for (let look = 0; look < MAX_LOOKS && pending.length > 0; look += 1) {
-    const hasPassed = stalenessMs === undefined || (await waitForPositions(latestPositions(pending), options, stalenessMs));
+    const moving = new Set<string>();
+    const peek = (): Promise<void> => peekAtUnmarked({ ...options, shape }, pending, moving);
+    const hasPassed = stalenessMs === undefined || (await waitForPositions(latestPositions(pending), options, stalenessMs, peek));
     const again = await lookAgain({ ...options, shape }, pending);
     const status = hasPassed && stalenessMs !== undefined ? 'confirmed' : 'suspected';
-    (hasPassed ? confirmed : flapping).push(...again.unchanged.map((one) => ({ ...one, status }) as const));
+    const stays = (one: Divergence): boolean => !moving.has(keyText(shape.key, one.key));
+    (hasPassed ? confirmed : flapping).push(...again.unchanged.filter(stays).map((one) => ({ ...one, status }) as const));
     healed.push(...again.healed);
-    pending = again.changed;
+    // Seen anew, now: what it was first seen at says nothing of a row that has moved since.
+    pending = [
+      ...again.changed,
+      ...again.unchanged.filter((one) => !stays(one)).map((one) => again.seenNow.get(keyText(shape.key, one.key)) ?? one),
+    ];
     signal.throwIfAborted();
   }
   return { confirmed, healed, flapping: [...flapping, ...pending] };
@@ -65,6 +74,28 @@ export interface SecondLook {
   /** Different, but not as before: seen for the first time, as it is now. */
   readonly changed: readonly Divergence[];
   readonly healed: readonly Key[];
+  /** Key text -> what differs, as this look saw it. */
+  readonly seenNow: ReadonlyMap<string, Divergence>;
+}
+
+/**
+ * While positions are waited for: which of the rows that no store marks are seen otherwise in between. A row that goes back and forth is
+ * caught by that unless it does so within one look and the next each time.
+ */
+async function peekAtUnmarked(
+  options: Parameters<typeof lookAgain>[0],
+  pending: readonly Divergence[],
+  moving: Set<string>,
+): Promise<void> {
+  const textOf = (key: Key): string => keyText(options.shape.key, key);
+  const watched = pending.filter((one) => !isMarked(one) && !moving.has(textOf(one.key))).slice(0, MAX_PEEKED);
+  const again = await lookAgain(options, watched);
+  for (const key of [...again.changed.map((one) => one.key), ...again.healed]) moving.add(textOf(key));
+}
+
+/** Whether every row of it has its store's mark, so that two looks tell whether it was written in between. */
+export function isMarked(divergence: Divergence): boolean {
+  return Object.entries(divergence.replicas).every(([replica, row]) => row === null || divergence.stamps?.[replica] !== undefined);
 }
 
 /** Reads the keys of `seen` once more and says what became of each. */
@@ -76,10 +107,12 @@ export async function lookAgain(
   const unchanged: Divergence[] = [];
   const changed: Divergence[] = [];
   const healed: Key[] = [];
+  const seenNow = new Map<string, Divergence>();
   for (let at = 0; at < seen.length; at += KEYS_PER_READ) {
     const batch = seen.slice(at, at + KEYS_PER_READ);
     const now = await readDivergences({ ...options, keys: batch.map((one) => one.key) });
     const differing = new Map(now.divergences.map((one) => [keyText(shape.key, one.key), one]));
+    for (const [text, one] of differing) seenNow.set(text, one);
     for (const before of batch) {
       const again = differing.get(keyText(shape.key, before.key));
       if (again === undefined) healed.push(before.key);
@@ -87,7 +120,7 @@ export async function lookAgain(
       else changed.push({ ...again, firstSeenMs: before.firstSeenMs });
     }
   }
-  return { unchanged, changed, healed };
+  return { unchanged, changed, healed, seenNow };
 }
 
 /** Whether two looks at a key saw the same versions of its rows. */
@@ -117,6 +150,7 @@ async function waitForPositions(
   positions: Readonly<Record<string, Position>>,
   options: ConfirmOptions,
   stalenessMs: number,
+  peek: () => Promise<void>,
 ): Promise<boolean> {
   const { connections, clock, signal } = options;
   const deadlineMs = clock.monotonicMs() + stalenessMs + EXTRA_WAIT_MS;
@@ -129,5 +163,6 @@ async function waitForPositions(
     if (outstanding.length === 0) return true;
     if (clock.monotonicMs() > deadlineMs) return false;
     await sleep(wait, undefined, { signal });
+    await peek();
   }
 }

@@ -11,7 +11,7 @@
 import type { Divergence, Position } from '../domain/divergence.ts';
 import { type Key, keyText, type Shape } from '../domain/row.ts';
 import type { ReplicaConnection } from '../io/replicas/replica.ts';
-import { isUnchanged, latestPositions, lookAgain } from './compare-confirm.ts';
+import { isMarked, isUnchanged, latestPositions, lookAgain } from './compare-confirm.ts';
 import type { KeysOptions } from './compare-keys.ts';
 
 export interface Suspect {
@@ -19,6 +19,8 @@ export interface Suspect {
   /** Monotonic time of the mark that led to it. */
   readonly sinceMs: number;
   readonly looks: number;
+  /** Monotonic time of the look that it stands for. */
+  readonly seenMs: number;
   /** Whether the store has it as suspected. */
   isRecorded: boolean;
 }
@@ -62,14 +64,19 @@ export class Suspects {
     return this.size >= maxSuspects;
   }
 
-  /** Differences from one look. What waits already, and is as it was, goes on waiting from when it was first seen. */
-  offer(shape: Shape, found: readonly { readonly divergence: Divergence; readonly sinceMs: number }[]): void {
+  /**
+   * Differences from one look at keys that were marked as written. What waits already, and was not written since it was seen, goes on
+   * waiting from then: the store's marks say so, or, where it has none, that the write was told before.
+   */
+  offer(shape: Shape, found: readonly { readonly divergence: Divergence; readonly sinceMs: number }[], nowMs: number): void {
     const fresh = found.flatMap(({ divergence, sinceMs }) => {
       const text = keyText(this.#shapeKey, divergence.key);
       const waiting = this.#cohortOf.get(text)?.members.get(text);
-      if (waiting !== undefined && isUnchanged(shape, waiting.divergence, divergence)) return [];
-      const looks = 0;
-      return [{ divergence, sinceMs: Math.min(sinceMs, waiting?.sinceMs ?? sinceMs), looks, isRecorded: waiting?.isRecorded ?? false }];
+      const isSame =
+        waiting !== undefined && isUnchanged(shape, waiting.divergence, divergence) && (isMarked(divergence) || sinceMs <= waiting.seenMs);
+      if (isSame) return [];
+      const isRecorded = waiting?.isRecorded ?? false;
+      return [{ divergence, sinceMs: Math.min(sinceMs, waiting?.sinceMs ?? sinceMs), looks: 0, seenMs: nowMs, isRecorded }];
     });
     this.#add(fresh, 0);
   }
@@ -113,6 +120,7 @@ export class Suspects {
     }
     const members = due.flatMap((cohort) => [...cohort.members.values()]);
     if (members.length === 0) return { confirmed: [], healed: [] };
+    const lookedMs = clock.monotonicMs();
     const again = await lookAgain(
       options,
       members.map((suspect) => suspect.divergence),
@@ -121,7 +129,7 @@ export class Suspects {
     for (const text of before.keys()) this.#remove(text);
     const suspectOf = (key: Key): readonly Suspect[] => [before.get(keyText(this.#shapeKey, key))].filter((one) => one !== undefined);
     const changed = again.changed.flatMap((divergence) =>
-      suspectOf(divergence.key).map((suspect) => ({ ...suspect, divergence, looks: suspect.looks + 1 })),
+      suspectOf(divergence.key).map((suspect) => ({ ...suspect, divergence, looks: suspect.looks + 1, seenMs: lookedMs })),
     );
     for (const [looks, group] of Map.groupBy(changed, (suspect) => suspect.looks))
       this.#add(group, clock.monotonicMs() + Math.min(maxWaitMs, firstWaitMs * 2 ** Math.min(looks, 10)));

@@ -6,7 +6,7 @@ import type { Divergence } from '../../src/domain/divergence.ts';
 import { openReplica } from '../../src/io/replicas/registry.ts';
 import type { ReplicaConnection } from '../../src/io/replicas/replica.ts';
 import { agreedShape, compareKeys } from '../../src/runtime/compare.ts';
-import { lookAgain } from '../../src/runtime/compare-confirm.ts';
+import { confirmDivergences, lookAgain } from '../../src/runtime/compare-confirm.ts';
 import { until } from '../integration/estate.ts';
 import { startPostgres, type TestPostgres } from '../servers/postgres.ts';
 
@@ -81,6 +81,37 @@ describe('a second look at a difference', () => {
       changed: ['1', '2', '5'],
       healed: [{ id: '4' }],
     });
+  });
+});
+
+describe('rows that their store does not mark', () => {
+  test('are watched while the budget runs: one that goes back and forth is not confirmed, one that stays is', async () => {
+    const unmarked = connections.map(
+      (connection): ReplicaConnection => ({
+        ...connection,
+        position: () => Promise.resolve({ is: 'wall-clock', text: '', atMs: Date.now() }),
+        readRows: async (...args) => (await connection.readRows(...args)).map(({ key, row, digest }) => ({ key, row, digest })),
+      }),
+    );
+    await follower.query(`UPDATE t SET v = 'other' WHERE id IN (15, 16)`);
+    const keys = [{ id: '15' }, { id: '16' }];
+    const { divergences } = await compareKeys({ collection, connections: unmarked, keys, clock: systemClock, signal });
+    let isDone = false;
+    const toggling = (async () => {
+      for (let n = 0; !isDone; n += 1) await leader.query('UPDATE t SET v = $1 WHERE id = 15', [n % 2 === 0 ? 'back' : 'v15']);
+    })();
+    const result = await confirmDivergences({
+      collection,
+      connections: unmarked,
+      divergences,
+      stalenessMs: 700,
+      clock: systemClock,
+      signal,
+    });
+    isDone = true;
+    await toggling;
+    expect(result.confirmed.map((one) => one.key)).toEqual([{ id: '16' }]);
+    expect(result.flapping.map((one) => one.key)).toEqual([{ id: '15' }]);
   });
 });
 
