@@ -23,6 +23,8 @@ const tones = {
   expired: 'neutral',
 } as const satisfies Readonly<Record<StoredSuggestion['state'], string>>;
 
+const amount = (value: number): string => number(value, Math.abs(value) < 100 ? 1 : 0);
+
 export function isShown(item: StoredSuggestion, nowMs: number): boolean {
   if (item.state === 'rejected' || item.state === 'expired') return false;
   return item.state === 'open' || item.state === 'approved' || item.state === 'applying' || nowMs - item.updatedAtMs < shownAfterMs;
@@ -35,8 +37,8 @@ export function SuggestionCard({ item, me }: { readonly item: StoredSuggestion; 
   const path = `/api/v1/suggestions/${encodeURIComponent(item.id)}`;
   const act = async (verb: 'approve' | 'apply', says: string): Promise<void> => {
     try {
-      await send(`${path}/${verb}`, { digest: item.digest });
-      toast(says);
+      const { have, need } = await send<{ readonly have: number; readonly need: number }>(`${path}/${verb}`, { digest: item.digest });
+      toast(verb === 'approve' && have < need ? `${have} of ${need} approvals. Another person is needed.` : says);
     } catch (error) {
       toast(error instanceof CallError ? error.message : String(error));
     }
@@ -47,8 +49,8 @@ export function SuggestionCard({ item, me }: { readonly item: StoredSuggestion; 
         <div>
           <p>{item.because}</p>
           <p>
-            Replayed: {number(replay.costWithout, 1)} without, {number(replay.costWith, 1)} with it ({replay.unit}):{' '}
-            <strong>{number(gain, 0)} % less</strong>, surely between {number(replay.gainLow, 1)} and {number(replay.gainHigh, 1)}.{' '}
+            Replayed: {amount(replay.costWithout)} without, {amount(replay.costWith)} with it ({replay.unit}):{' '}
+            <strong>{number(gain, 0)} % less</strong>, surely between {amount(replay.gainLow)} and {amount(replay.gainHigh)}.{' '}
             {number(replay.moves)} {replay.moves === 1 ? 'move' : 'moves'}.
           </p>
           {item.outcome === null ? null : <p role="status">{item.outcome}</p>}

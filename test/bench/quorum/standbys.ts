@@ -15,7 +15,7 @@ export interface RealSetting {
   readonly counted: number;
 }
 
-const slowByMs = 6;
+const slowByMs = 25;
 const names = ['near', 'late'] as const;
 
 interface Writes {
