@@ -16,6 +16,10 @@ export interface RealSetting {
 }
 
 const slowByMs = 25;
+/** Registers written and read side by side: most of the time is waiting for the late standby. */
+const laneCount = 2;
+/** A look whose moment is known no better than this counts for nothing: on a busy machine an answer says little about when it was made. */
+const sharpMs = 5;
 const names = ['near', 'late'] as const;
 
 interface Writes {
@@ -28,7 +32,7 @@ interface Writes {
 }
 
 export async function countOnStandbys(options: {
-  /** Writes recorded, and as many counted, a setting. */
+  /** Writes recorded, and as many counted, a setting and lane. */
   readonly writes: number;
   readonly settings: readonly (readonly [waitsFor: number, afterMs: number])[];
 }): Promise<readonly RealSetting[]> {
@@ -41,76 +45,29 @@ export async function countOnStandbys(options: {
     return client;
   };
   try {
-    const primary = await open(estate.url);
-    const standbys = await Promise.all(names.map((name) => open(estate.standbys[name] ?? '')));
-    await primary.query('create table register (id int primary key, version int not null)');
-    await primary.query('insert into register values (1, 0)');
+    const admin = await open(estate.url);
+    await admin.query('create table register (id int primary key, version int not null)');
     await estate.slowDown('late', slowByMs);
-    let version = 0;
-    const write = async (): Promise<void> => {
-      version += 1;
-      await primary.query({ name: 'write', text: 'update register set version = $1 where id = 1', values: [version] });
-    };
-    const read = async (standby: pg.Client): Promise<number> => {
-      const { rows } = await standby.query<{ version: number }>({ name: 'read', text: 'select version from register where id = 1' });
-      return rows[0]?.version ?? -1;
-    };
-    const settle = async (): Promise<void> => {
-      for (const standby of standbys) while ((await read(standby)) < version);
-    };
     const setQuorum = async (waitsFor: number): Promise<void> => {
       const value = waitsFor === 0 ? '' : `ANY ${waitsFor} (${names.join(', ')})`;
-      await primary.query(`alter system set synchronous_standby_names = '${value}'`);
-      await primary.query('select pg_reload_conf()');
-      while (
-        (await primary.query<{ value: string }>(`select current_setting('synchronous_standby_names') as value`)).rows[0]?.value !== value
-      );
+      await admin.query(`alter system set synchronous_standby_names = '${value}'`);
+      await admin.query('select pg_reload_conf()');
+      for (const one of [admin, ...lanes.map(({ primary }) => primary)])
+        while (
+          (await one.query<{ value: string }>(`select current_setting('synchronous_standby_names') as value`)).rows[0]?.value !== value
+        );
     };
-    /** How long after it was sent a write is shown by each standby, while its commit waits for none of them. */
-    const recordOne = async (made: Writes): Promise<void> => {
-      await primary.query('set synchronous_commit = local');
-      await settle();
-      const sentMs = performance.now();
-      await write();
-      const committedMs = performance.now();
-      made.commitMs.push(committedMs - sentMs);
-      await Promise.all(
-        standbys.map(async (standby, s) => {
-          // A write is on its way to the standbys once it is flushed, which is when the commit returns.
-          let staleAtMs = committedMs;
-          for (;;) {
-            const askedMs = performance.now();
-            const seen = await read(standby);
-            const midMs = (askedMs + performance.now()) / 2;
-            if (seen >= version) {
-              // It began to show between the last look that did not see it and this one.
-              made.shownMs[s]?.push((staleAtMs + midMs) / 2 - sentMs);
-              made.askMs[s]?.push(midMs - askedMs);
-              return;
-            }
-            staleAtMs = midMs;
-          }
-        }),
+    const lanes: Lane[] = [];
+    for (let id = 1; id <= laneCount; id += 1) {
+      await admin.query('insert into register values ($1, 0)', [id]);
+      lanes.push(
+        await openLane(
+          id,
+          () => open(estate.url),
+          () => Promise.all(names.map((name) => open(estate.standbys[name] ?? ''))),
+        ),
       );
-    };
-    /** Reads both standbys after a commit that waits as the setting says; answers how many were stale, and when each really looked. */
-    const countOne = async (afterMs: number, lookedMs: readonly number[][]): Promise<number> => {
-      await primary.query('set synchronous_commit = remote_apply');
-      await settle();
-      await write();
-      const committedMs = performance.now();
-      // Not by spinning: that would take a core from the standbys. When it really looked is measured.
-      if (afterMs > 0) await delay(afterMs);
-      const seen = await Promise.all(
-        standbys.map(async (standby, s) => {
-          const askedMs = performance.now();
-          const one = await read(standby);
-          lookedMs[s]?.push((askedMs + performance.now()) / 2 - committedMs);
-          return one;
-        }),
-      );
-      return seen.filter((one) => one < version).length;
-    };
+    }
 
     const results: RealSetting[] = [];
     for (const [waitsFor, afterMs] of options.settings) {
@@ -118,18 +75,120 @@ export async function countOnStandbys(options: {
       const made: Writes = { commitMs: [], shownMs: names.map(() => []), askMs: names.map(() => []) };
       const lookedMs: number[][] = names.map(() => []);
       let stale = 0;
-      // In turn: a machine that gets busier while it is measured would make record and count different systems.
-      for (let i = 0; i < options.writes; i += 1) {
-        await recordOne(made);
-        stale += await countOne(afterMs, lookedMs);
-      }
-      results.push({ waitsFor, afterMs, predicted: predict(made, waitsFor, lookedMs), counted: stale / (options.writes * names.length) });
+      let reads = 0;
+      await Promise.all(
+        lanes.map(async (lane) => {
+          // In turn: a machine that gets busier while it is measured would make record and count different systems.
+          for (let i = 0; i < options.writes; i += 1) {
+            await recordOne(lane, made);
+            const counted = await countOne(lane, afterMs, lookedMs);
+            stale += counted.stale;
+            reads += counted.reads;
+          }
+        }),
+      );
+      results.push({ waitsFor, afterMs, predicted: predict(made, waitsFor, lookedMs), counted: reads === 0 ? 0 : stale / reads });
     }
     return results;
   } finally {
     for (const client of clients) await client.end().catch(() => undefined);
     await estate.close();
   }
+}
+
+/** One register with a writer and a reader at each standby. */
+interface Lane {
+  readonly primary: pg.Client;
+  write(): Promise<number>;
+  readonly readers: readonly (() => Promise<number>)[];
+  /** Until every standby shows the last write. */
+  settle(): Promise<void>;
+}
+
+async function openLane(
+  id: number,
+  openPrimary: () => Promise<pg.Client>,
+  openStandbys: () => Promise<readonly pg.Client[]>,
+): Promise<Lane> {
+  const primary = await openPrimary();
+  const standbys = await openStandbys();
+  let version = 0;
+  const readers = standbys.map((standby) => async (): Promise<number> => {
+    const { rows } = await standby.query<{ version: number }>({
+      name: 'read',
+      text: 'select version from register where id = $1',
+      values: [id],
+    });
+    return rows[0]?.version ?? -1;
+  });
+  return {
+    primary,
+    readers,
+    write: async () => {
+      version += 1;
+      await primary.query({ name: 'write', text: 'update register set version = $1 where id = $2', values: [version, id] });
+      return version;
+    },
+    settle: async () => {
+      for (const read of readers) while ((await read()) < version) await delay(1);
+    },
+  };
+}
+
+/** How long after it was sent a write is shown by each standby, while its commit waits for none of them. */
+async function recordOne(lane: Lane, made: Writes): Promise<void> {
+  await lane.primary.query('set synchronous_commit = local');
+  await lane.settle();
+  const sentMs = performance.now();
+  const version = await lane.write();
+  const committedMs = performance.now();
+  const found = await Promise.all(
+    lane.readers.map(async (read) => {
+      // A write is on its way to the standbys once it is flushed, which is when the commit returns.
+      let staleAtMs = committedMs;
+      for (;;) {
+        const askedMs = performance.now();
+        const seen = await read();
+        const midMs = (askedMs + performance.now()) / 2;
+        // It began to show between the last look that did not see it and this one.
+        if (seen >= version)
+          return { shownMs: (staleAtMs + midMs) / 2 - sentMs, askMs: midMs - askedMs, isSharp: midMs - staleAtMs <= sharpMs };
+        staleAtMs = midMs;
+      }
+    }),
+  );
+  if (!found.every(({ isSharp }) => isSharp)) return;
+  made.commitMs.push(committedMs - sentMs);
+  found.forEach(({ shownMs, askMs }, s) => {
+    made.shownMs[s]?.push(shownMs);
+    made.askMs[s]?.push(askMs);
+  });
+}
+
+/** Reads both standbys after a commit that waits as the setting says; answers how many were stale, and notes when each looked. */
+async function countOne(
+  lane: Lane,
+  afterMs: number,
+  lookedMs: readonly number[][],
+): Promise<{ readonly stale: number; readonly reads: number }> {
+  await lane.primary.query('set synchronous_commit = remote_apply');
+  await lane.settle();
+  const version = await lane.write();
+  const committedMs = performance.now();
+  // Not by spinning: that would take a core from the standbys.
+  if (afterMs > 0) await delay(afterMs);
+  const seen = await Promise.all(
+    lane.readers.map(async (read, s) => {
+      const askedMs = performance.now();
+      const one = await read();
+      const answeredMs = performance.now();
+      if (answeredMs - askedMs > sharpMs) return null;
+      lookedMs[s]?.push((askedMs + answeredMs) / 2 - committedMs);
+      return one;
+    }),
+  );
+  const sharp = seen.filter((one) => one !== null);
+  return { stale: sharp.filter((one) => one < version).length, reads: sharp.length };
 }
 
 /**
