@@ -208,11 +208,13 @@ function linksOf(batch: SpanBatch, row: number): Operation['links'] {
 /** `hexSlice` is what `toString('hex')` calls after looking at its arguments; at three ids a span the looking showed in profiles. */
 type HexBuffer = Buffer & { hexSlice(start: number, end: number): string };
 
-/** Ids as text. Spans of one trace often stand together: the last trace id is kept. */
+/** Ids as text. Spans of one trace often stand together, and so do siblings: the last trace id and the last parent's are kept. */
 class IdReader {
   readonly #bytes: HexBuffer;
   #lastTraceRow = -1;
   #lastTrace = '';
+  #lastParentAt = -1;
+  #lastParent = '';
 
   constructor(ids: Uint8Array) {
     this.#bytes = Buffer.from(ids.buffer, ids.byteOffset, ids.byteLength) as HexBuffer;
@@ -237,9 +239,18 @@ class IdReader {
   }
 
   parent(row: number): string {
+    const bytes = this.#bytes;
     const at = row * 32 + 24;
+    if (this.#lastParentAt >= 0) {
+      let i = 0;
+      while (i < 8 && bytes[at + i] === bytes[this.#lastParentAt + i]) i += 1;
+      if (i === 8) return this.#lastParent;
+    }
     for (let i = 0; i < 8; i += 1) {
-      if (this.#bytes[at + i] !== 0) return this.#bytes.hexSlice(at, at + 8);
+      if (bytes[at + i] === 0) continue;
+      this.#lastParentAt = at;
+      this.#lastParent = bytes.hexSlice(at, at + 8);
+      return this.#lastParent;
     }
     return '';
   }

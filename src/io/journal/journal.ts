@@ -3,7 +3,6 @@ export interface JournalRecord {
   readonly signal: 'traces' | 'logs' | 'metrics';
   readonly encoding: 'protobuf' | 'json';
   readonly compression: 'none' | 'gzip';
-  readonly receivedAtMs: number;
   readonly bytes: Buffer;
 }
 

@@ -14,7 +14,7 @@ import { RecordSizes } from './record-sizes.ts';
  * LMDB writes new pages even to delete, so a disk that is full would stay so: a file of some megabytes beside the journal is given up then,
  * and made again when there is room.
  *
- * Value: 12 bytes of header (format, signal, encoding, compression, time of receipt as a double), then the payload.
+ * A record's value is the payload as it was received, handed to LMDB without a copy; what it is stands in the key beside its sequence.
  */
 export function openLmdbJournal(options: { readonly directory: string; readonly maxBytes?: number }): Promise<Journal> {
   return Promise.resolve().then(() => openJournal(options.directory, options.maxBytes ?? 1024 * 1024 * 1024));
@@ -28,7 +28,8 @@ function openJournal(directory: string, maxBytes: number): Journal {
   let bytes = 0;
   let sizes: RecordSizes | undefined;
   // Values are mapped memory: walking the sizes of a full journal at start touches a page a record.
-  for (const { key, value } of environment.getRange({})) {
+  for (const { key: stored, value } of environment.getRange({})) {
+    const key = Math.floor(stored / kindsOfRecord);
     if (sizes === undefined) {
       sizes = new RecordSizes(key);
       first = key;
@@ -36,9 +37,9 @@ function openJournal(directory: string, maxBytes: number): Journal {
     }
     // A gap is an append that failed.
     for (; next < key; next += 1) sizes.push(0);
-    sizes.push(value.length);
+    sizes.push(value.length + overheadBytes);
     next = key + 1;
-    bytes += value.length;
+    bytes += value.length + overheadBytes;
   }
   if (sizes === undefined) {
     // Sequence numbers must not start again after everything was released: checkpoints elsewhere may name them.
@@ -53,8 +54,8 @@ function openJournal(directory: string, maxBytes: number): Journal {
     while (first < upTo) {
       const until = Math.min(upTo, first + removedAtOnce);
       const removals: Promise<boolean>[] = [];
-      for (let sequence = first; sequence < until; sequence += 1)
-        if (held.of(sequence) > 0) removals.push(environment.remove(sequence).catch(rethrow));
+      for (const key of environment.getKeys({ start: first * kindsOfRecord, end: until * kindsOfRecord }))
+        removals.push(environment.remove(key).catch(rethrow));
       await Promise.all(removals);
       bytes -= held.between(first, until);
       held.drop(until);
@@ -64,14 +65,14 @@ function openJournal(directory: string, maxBytes: number): Journal {
 
   return {
     append: async (record): Promise<Appended> => {
-      const size = headerBytes + record.bytes.length;
+      const size = overheadBytes + record.bytes.length;
       if (bytes + size > maxBytes) return { is: 'full' };
       const sequence = next;
       next += 1;
       bytes += size;
       held.push(size);
       try {
-        const stored = await environment.put(sequence, encode(record)).catch(rethrow);
+        const stored = await environment.put(keyOf(sequence, record), record.bytes).catch(rethrow);
         invariant(stored, 'the journal stores what it is given', { sequence });
       } catch (error) {
         bytes -= held.of(sequence);
@@ -81,8 +82,8 @@ function openJournal(directory: string, maxBytes: number): Journal {
       return { is: 'durable', sequence };
     },
     read: (sequence) => {
-      const value = environment.getBinary(sequence);
-      return value === undefined ? undefined : decode(value, sequence);
+      const [entry] = environment.getRange({ start: sequence * kindsOfRecord, end: (sequence + 1) * kindsOfRecord, limit: 1 });
+      return entry === undefined ? undefined : { ...kindOf(entry.key), bytes: entry.value };
     },
     get first() {
       return first;
@@ -158,9 +159,9 @@ async function rethrow(error: unknown): Promise<never> {
 
 function openEnvironment(directory: string, maxBytes: number) {
   try {
-    mkdirSync(directory, { recursive: true });
+    mkdirSync(join(directory, 'payloads'), { recursive: true });
     return open<Buffer, number>({
-      path: directory,
+      path: join(directory, 'payloads'),
       encoding: 'binary',
       overlappingSync: false,
       // Its batches have a promise of their own that nobody can reach: a failed commit would end the process. Appends of one turn still
@@ -180,31 +181,24 @@ function openEnvironment(directory: string, maxBytes: number) {
   }
 }
 
-const headerBytes = 12;
-const format = 1;
 const signals = ['traces', 'logs', 'metrics'] as const;
 const encodings = ['protobuf', 'json'] as const;
 const compressions = ['none', 'gzip'] as const;
+/** Room in a key for what a record is; sequences, which start at a time in milliseconds, leave it in the exact integers of a double. */
+const kindsOfRecord = 16;
+/** Key, node and page overhead of a record, roughly: a journal of empty payloads is bounded too. */
+const overheadBytes = 32;
 
-function encode(record: JournalRecord): Buffer {
-  const value = Buffer.allocUnsafeSlow(headerBytes + record.bytes.length);
-  value[0] = format;
-  value[1] = signals.indexOf(record.signal);
-  value[2] = encodings.indexOf(record.encoding);
-  value[3] = compressions.indexOf(record.compression);
-  value.writeDoubleLE(record.receivedAtMs, 4);
-  record.bytes.copy(value, headerBytes);
-  return value;
+function keyOf(sequence: number, record: JournalRecord): number {
+  const kind = signals.indexOf(record.signal) * 4 + encodings.indexOf(record.encoding) * 2 + compressions.indexOf(record.compression);
+  return sequence * kindsOfRecord + kind;
 }
 
-function decode(value: Buffer, sequence: number): JournalRecord {
-  const signal = signals[value[1] ?? 9];
-  const encoding = encodings[value[2] ?? 9];
-  const compression = compressions[value[3] ?? 9];
-  invariant(
-    value[0] === format && signal !== undefined && encoding !== undefined && compression !== undefined,
-    'a journal record has the format that we write',
-    { sequence },
-  );
-  return { signal, encoding, compression, receivedAtMs: value.readDoubleLE(4), bytes: value.subarray(headerBytes) };
+function kindOf(key: number): Omit<JournalRecord, 'bytes'> {
+  const kind = key % kindsOfRecord;
+  const signal = signals[kind >> 2];
+  const encoding = encodings[(kind >> 1) & 1];
+  const compression = compressions[kind & 1];
+  invariant(signal !== undefined && encoding !== undefined && compression !== undefined, 'a journal key is one that we make', { key });
+  return { signal, encoding, compression };
 }
