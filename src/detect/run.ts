@@ -60,8 +60,12 @@ export interface DetectionStats {
 }
 
 export interface Detection {
-  /** Takes operations in any order; duplicates by (trace, span, index) are dropped. */
-  add(operations: readonly Operation[]): void;
+  /**
+   * Takes operations in any order; duplicates by (trace, span, index) are dropped. `part`: only what they say of objects, or only what
+   * they are in their traces. Whoever gives both apart gives the first before the watermark passes an operation's end, and the second
+   * before it passes the trace's last end so far by `traceIdleMs`, or at once where an earlier stretch of the trace is still open.
+   */
+  add(operations: readonly Operation[], part?: 'facts' | 'traces'): void;
   /** Input is complete up to `watermarkUs` (event time): returns what is new or has changed. Counts are cumulative. */
   advance(watermarkUs: number): readonly Anomaly[];
   /** {@link advance} to the newest end seen less the lateness bound. */
@@ -170,14 +174,18 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   };
 
   return {
-    add(operations) {
+    add(operations, part) {
       for (let i = 0; i < operations.length; i += 1) {
         const operation = operations[i] as Operation;
-        operationCount += 1;
         if (operation.endUs > newestUs) newestUs = operation.endUs;
-        if (operation.endUs <= watermarkUs) late += 1;
-        if (traceShare >= 1 || isSampled(operation.traceId, traceShare)) traces.add(operation);
-        if (operation.facts !== undefined) facts.add(operation);
+        if (part !== 'facts') {
+          operationCount += 1;
+          if (traceShare >= 1 || isSampled(operation.traceId, traceShare)) traces.add(operation);
+        }
+        if (part !== 'traces') {
+          if (operation.endUs <= watermarkUs) late += 1;
+          if (operation.facts !== undefined) facts.add(operation);
+        }
       }
       if (traces.buffered > maxOperations) bound();
     },

@@ -15,8 +15,6 @@ export interface PackedBatch {
   readonly buffer: ArrayBuffer;
   readonly rows: number;
   readonly isLog: boolean;
-  readonly minEndUs: number;
-  readonly maxEndUs: number;
   readonly attributes: number;
   readonly resources: number;
   readonly resourceAttributes: number;
@@ -58,7 +56,7 @@ interface Regions {
   readonly bytes: number;
 }
 
-type Counts = Omit<PackedBatch, 'buffer' | 'isLog' | 'minEndUs' | 'maxEndUs'>;
+type Counts = Omit<PackedBatch, 'buffer' | 'isLog'>;
 
 function regionsOf(counts: Counts, buffer: ArrayBuffer): Regions {
   const { rows } = counts;
@@ -132,15 +130,11 @@ function bytesOf(counts: Counts): number {
 export function packBatch(batch: SpanBatch): PackedBatch | undefined {
   const rows = batch.count;
   if (rows === 0) return undefined;
-  let minEndUs = Number.POSITIVE_INFINITY;
-  let maxEndUs = 0;
   let longest = 0;
   let messages = 0;
   for (let row = 0; row < rows; row += 1) {
     const startUs = batch.startUs[row] as number;
     const endUs = Math.max(batch.endUs[row] as number, startUs);
-    if (endUs < minEndUs) minEndUs = endUs;
-    if (endUs > maxEndUs) maxEndUs = endUs;
     if (endUs - startUs > longest) longest = endUs - startUs;
     messages |= batch.statusMessage[row] as number;
   }
@@ -191,7 +185,7 @@ export function packBatch(batch: SpanBatch): PackedBatch | undefined {
   let wide = packValues(batch.attributes, to, 0, 0);
   wide = packValues(batch.resourceAttributes, to, counts.attributes, wide);
   packValues(batch.eventAttributes, to, counts.attributes + counts.resourceAttributes, wide);
-  return { ...counts, buffer, isLog: batch.isLog, minEndUs, maxEndUs };
+  return { ...counts, buffer, isLog: batch.isLog };
 }
 
 const isNarrow = (value: number): boolean => (value | 0) === value && !Object.is(value, -0);
@@ -278,22 +272,35 @@ function unpackValues(from: Regions, offset: number, count: number, columns: Att
 
 export const isDroppedRow = (batch: SpanBatch, row: number): boolean => batch.kind[row] === dropped;
 
+export interface Kept {
+  readonly rows: number;
+  /** Of the rows that are kept. */
+  readonly minEndUs: number;
+  readonly maxEndUs: number;
+}
+
 /**
- * Marks the rows that `isWanted` refuses, before the batch is unpacked; says how many. `ids` holds 32 bytes a row, as in a
+ * Marks the rows that `isWanted` refuses, before the batch is unpacked; says what is left. `ids` holds 32 bytes a row, as in a
  * {@link SpanBatch}.
  */
-export function dropRows(packed: PackedBatch, isWanted: (ids: Uint8Array, row: number, endUs: number) => boolean): number {
+export function dropRows(packed: PackedBatch, isWanted: (ids: Uint8Array, row: number, endUs: number) => boolean): Kept {
   const regions = regionsOf(packed, packed.buffer);
-  let count = 0;
+  let rows = 0;
+  let minEndUs = Number.POSITIVE_INFINITY;
+  let maxEndUs = Number.NEGATIVE_INFINITY;
   for (let row = 0; row < packed.rows; row += 1) {
     const endUs = packed.hasLongDurations
       ? (regions.endUs[row] as number)
       : (regions.startUs[row] as number) + (regions.durationUs[row] as number);
-    if (isWanted(regions.ids, row, endUs)) continue;
-    regions.kind[row] = dropped;
-    count += 1;
+    if (!isWanted(regions.ids, row, endUs)) {
+      regions.kind[row] = dropped;
+      continue;
+    }
+    rows += 1;
+    if (endUs < minEndUs) minEndUs = endUs;
+    if (endUs > maxEndUs) maxEndUs = endUs;
   }
-  return count;
+  return { rows, minEndUs, maxEndUs };
 }
 
 /** What a {@link StringTables} sends so that its twin can read the batches of a table. */

@@ -79,6 +79,46 @@ export class SpanBatch {
     return row;
   }
 
+  /** Becomes the batch of `count` rows of another, in their order. */
+  copyRows(from: SpanBatch, rows: Int32Array, count: number): void {
+    this.reset(from.strings);
+    this.isLog = from.isLog;
+    let last = -1;
+    for (let i = 0; i < count; i += 1) {
+      const source = rows[i] as number;
+      const resource = from.resource[source] as number;
+      if (resource >= 0 && resource !== last) {
+        this.openResource();
+        const end = from.resourceAttributeStart[resource + 1] as number;
+        this.resourceAttributes.copy(from.resourceAttributes, from.resourceAttributeStart[resource] as number, end);
+        this.closeResource();
+        last = resource;
+      }
+      const row = this.openRow();
+      this.ids.set(from.ids.subarray(source * 32, source * 32 + 32), row * 32);
+      this.startUs[row] = from.startUs[source] as number;
+      this.endUs[row] = from.endUs[source] as number;
+      this.kind[row] = from.kind[source] as number;
+      this.status[row] = from.status[source] as number;
+      this.name[row] = from.name[source] as number;
+      this.statusMessage[row] = from.statusMessage[source] as number;
+      this.attributes.copy(from.attributes, from.attributeStart[source] as number, from.attributeStart[source + 1] as number);
+      const lastEvent = from.eventStart[source + 1] as number;
+      for (let event = from.eventStart[source] as number; event < lastEvent; event += 1) {
+        this.openEvent(from.eventKind[event] as EventKind, from.eventUs[event] as number);
+        const end = from.eventAttributeStart[event + 1] as number;
+        this.eventAttributes.copy(from.eventAttributes, from.eventAttributeStart[event] as number, end);
+        this.closeEvent();
+      }
+      const lastLink = from.linkStart[source + 1] as number;
+      for (let link = from.linkStart[source] as number; link < lastLink; link += 1) {
+        const at = this.openLink();
+        this.linkIds.set(from.linkIds.subarray(link * 24, link * 24 + 24), at);
+      }
+      this.keepRow();
+    }
+  }
+
   /** Room for `rows` rows, whose columns are written over as a whole. */
   holdRows(rows: number): void {
     while (this.kind.length < rows) this.#growRows();
@@ -188,6 +228,11 @@ export class AttributeColumns {
     this.kind[at] = kind;
     this.value[at] = value;
     this.count = at + 1;
+  }
+
+  /** Adds `[from, to)` of others. */
+  copy(others: AttributeColumns, from: number, to: number): void {
+    for (let at = from; at < to; at += 1) this.add(others.code[at] as number, others.kind[at] as ValueKind, others.value[at] as number);
   }
 
   /** Room for `count` attributes, whose columns are written over as a whole. */

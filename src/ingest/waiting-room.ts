@@ -1,4 +1,4 @@
-import { isDroppedRow, type PackedBatch, unpackBatch } from './packed-batch.ts';
+import { isDroppedRow, type Kept, type PackedBatch, unpackBatch } from './packed-batch.ts';
 import { SpanBatch } from './span-batch.ts';
 
 /**
@@ -28,8 +28,10 @@ export class WaitingRoom {
     this.#mostBytes = mostBytes;
   }
 
-  add(sequence: number, packed: PackedBatch, strings: readonly string[]): void {
-    const spreadUs = packed.maxEndUs - packed.minEndUs;
+  /** `kept`: what `dropRows` left of the batch; a batch of which nothing is left has no business here. */
+  add(sequence: number, packed: PackedBatch, strings: readonly string[], kept: Kept): void {
+    if (kept.rows === 0) return;
+    const spreadUs = kept.maxEndUs - kept.minEndUs;
     const ticket: Ticket = { sequence, isGone: false };
     this.#arrivals.push(ticket);
     this.#push({
@@ -37,7 +39,8 @@ export class WaitingRoom {
       packed,
       strings,
       stepUs: Math.max(shortestStepUs, spreadUs / mostSteps),
-      dueUs: packed.minEndUs,
+      dueUs: kept.minEndUs,
+      maxEndUs: kept.maxEndUs,
       releasedUs: Number.NEGATIVE_INFINITY,
     });
     this.bytes += packed.buffer.byteLength + heldOverheadBytes;
@@ -64,22 +67,24 @@ export class WaitingRoom {
   }
 
   /**
-   * Takes out what is due at `upToUs`, a batch or a part of one a call: `each` gets the batch and the numbers of `count` rows, both used
-   * again by the next call. False where nothing is due.
+   * Takes out what is due at `upToUs`, a batch or a part of one a call, into `into()`: `each` gets that and the numbers of `count` rows,
+   * which are used again by the next call. False where nothing is due.
    */
-  release(upToUs: number, each: (batch: SpanBatch, rows: Int32Array, count: number) => void): boolean {
+  release(upToUs: number, into: () => SpanBatch, each: (batch: SpanBatch, rows: Int32Array, count: number) => void): boolean {
     const held = this.#heap[0];
     if (held === undefined || held.dueUs > upToUs) return false;
     const { packed } = held;
     const untilUs = Math.max(held.dueUs, upToUs) + held.stepUs;
-    const isLast = untilUs >= packed.maxEndUs;
-    unpackBatch(packed, held.strings, this.#batch);
+    const isLast = untilUs >= held.maxEndUs;
+    const isWhole = isLast && held.releasedUs === Number.NEGATIVE_INFINITY;
+    const batch = isWhole ? into() : this.#batch;
+    unpackBatch(packed, held.strings, batch);
     if (this.#rowNumbers.length < packed.rows) this.#rowNumbers = new Int32Array(packed.rows * 2);
     const rows = this.#rowNumbers;
     let count = 0;
     for (let row = 0; row < packed.rows; row += 1) {
-      const endUs = this.#batch.endUs[row] as number;
-      if (endUs <= held.releasedUs || (endUs > untilUs && !isLast) || isDroppedRow(this.#batch, row)) continue;
+      const endUs = batch.endUs[row] as number;
+      if (endUs <= held.releasedUs || (endUs > untilUs && !isLast) || isDroppedRow(batch, row)) continue;
       rows[count] = row;
       count += 1;
     }
@@ -93,7 +98,15 @@ export class WaitingRoom {
       held.dueUs = untilUs;
       this.#push(held);
     }
-    if (count > 0) each(this.#batch, rows, count);
+    if (count === 0) return true;
+    if (isWhole) each(batch, rows, count);
+    else {
+      // A part of a batch goes as one of its own: the rest of its columns is not kept for it.
+      const part = into();
+      part.copyRows(batch, rows, count);
+      for (let row = 0; row < count; row += 1) rows[row] = row;
+      each(part, rows, count);
+    }
     return true;
   }
 
@@ -139,6 +152,7 @@ interface Held {
   readonly packed: PackedBatch;
   readonly strings: readonly string[];
   readonly stepUs: number;
+  readonly maxEndUs: number;
   dueUs: number;
   releasedUs: number;
 }

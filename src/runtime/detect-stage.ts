@@ -12,6 +12,8 @@ import { createSpanDedupe } from '../ingest/dedupe.ts';
 import { OperationReader } from '../ingest/operation-from-span.ts';
 import { dropRows, isDroppedRow, type PackedBatch, type StringsAdded, StringTablesTwin, unpackBatch } from '../ingest/packed-batch.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
+import { TraceShelf } from '../ingest/trace-shelf.ts';
+import { isConsistencyCode } from '../ingest/wanted-attributes.ts';
 import { WaitingRoom } from '../ingest/waiting-room.ts';
 import type { StoredWrite } from '../io/store/write-evidence.ts';
 import { forecastSources } from './forecast-sources.ts';
@@ -61,6 +63,8 @@ export interface DetectCounts {
   readonly duplicateSpans: number;
   /** Spans that end further ahead than any clock should be: they are not looked at. */
   readonly futureSpans: number;
+  /** Spans that came after time had passed their end: detectors see them out of order. */
+  readonly lateSpans: number;
   /** How often spans had to go to the detectors before late ones could come, because too many waited. */
   readonly shortenedWaits: number;
   readonly waiting_bytes_now: number;
@@ -80,6 +84,7 @@ export class DetectStage {
   readonly #dedupe: ReturnType<typeof createSpanDedupe>;
   readonly #tables = new StringTablesTwin();
   readonly #room: WaitingRoom;
+  readonly #shelf: TraceShelf;
   readonly #reader = new OperationReader();
   readonly #concerned: ConcernedRows;
   readonly #concernedReader = new OperationReader();
@@ -94,6 +99,8 @@ export class DetectStage {
   #operations = 0;
   #reportedOperations = 0;
   #futureSpans = 0;
+  #lateSpans = 0;
+  #factRows: Int32Array = new Int32Array(1024);
   #shortenedWaits = 0;
   #newestUs = 0;
   #newestAtMs = 0;
@@ -105,6 +112,8 @@ export class DetectStage {
     this.#detection = createDetection({ ...options.detection, domains: options.domains, collections: options.collections });
     this.#dedupe = createSpanDedupe(options.dedupeCapacity === undefined ? {} : { capacity: options.dedupeCapacity });
     this.#room = new WaitingRoom(options.waitingBytes ?? defaultWaitingBytes);
+    const { traceIdleMs = defaultTraceIdleMs, tracePatienceMs = defaultTracePatienceMs } = options.detection;
+    this.#shelf = new TraceShelf(traceIdleMs * 1000, tracePatienceMs * 1000);
     this.#concerned = new ConcernedRows(
       options.collections.flatMap((collection) => [collection.name, ...collection.replicas.map((replica) => replica.table ?? '')]),
     );
@@ -126,7 +135,7 @@ export class DetectStage {
     const strings = this.#tables.take(sent.strings);
     const futureUs = (this.#clock.nowMs() + futureLimitMs) * 1000;
     let newestUs = this.#newestUs;
-    dropRows(packed, (ids, row, endUs) => {
+    const kept = dropRows(packed, (ids, row, endUs) => {
       if (endUs > futureUs) {
         this.#futureSpans += 1;
         return false;
@@ -139,8 +148,8 @@ export class DetectStage {
       this.#newestUs = newestUs;
       this.#newestAtMs = this.#clock.monotonicMs();
     }
-    if (!this.#concerned.isEmpty) this.#keepConcerned(packed, strings);
-    this.#room.add(sent.sequence, packed, strings);
+    if (!this.#concerned.isEmpty && kept.rows > 0) this.#keepConcerned(packed, strings);
+    this.#room.add(sent.sequence, packed, strings, kept);
     this.#taken = sent.sequence + 1;
   }
 
@@ -172,24 +181,39 @@ export class DetectStage {
       if (isShortened) this.#shortenedWaits += 1;
       const fromUs = Math.max(this.#watermarkUs, Math.min(this.#room.nextDueUs, targetUs) - largestStepUs);
       const toUs = Math.min(targetUs, fromUs + largestStepUs);
-      while (this.#room.release(toUs, this.#detect));
+      while (this.#room.release(toUs, this.#emptyBatch, this.#detectFacts));
+      this.#shelf.release(toUs, this.#detectTraces);
       for (const finding of this.#detection.advance(toUs)) this.#findings.push(finding);
       this.#watermarkUs = toUs;
       if (this.#clock.monotonicMs() >= untilMs) return true;
     }
   }
 
-  readonly #detect = (batch: SpanBatch, rows: Int32Array, count: number): void => {
-    for (let from = 0; from < count; from += rowsAtOnce) {
-      const operations: readonly Operation[] = this.#reader.readRows(
-        batch,
-        rows.subarray(from, Math.min(count, from + rowsAtOnce)),
-        Math.min(rowsAtOnce, count - from),
-      );
-      this.#operations += operations.length;
-      this.#detection.add(operations);
+  readonly #emptyBatch = (): SpanBatch => this.#shelf.spare() ?? new SpanBatch();
+
+  /** What spans say of objects is due with their end; what they are in their trace once the trace is quiet. */
+  readonly #detectFacts = (batch: SpanBatch, rows: Int32Array, count: number): void => {
+    if (this.#factRows.length < count) this.#factRows = new Int32Array(count * 2);
+    let facts = 0;
+    for (let i = 0; i < count; i += 1) {
+      const row = rows[i] as number;
+      if ((batch.endUs[row] as number) <= this.#watermarkUs) this.#lateSpans += 1;
+      if (hasFacts(batch, row)) this.#factRows[facts++] = row;
     }
+    this.#inParts(this.#factRows, facts, (part) => this.#detection.add(this.#reader.readRows(batch, part, part.length), 'facts'));
+    this.#shelf.add(batch, rows, count);
   };
+
+  readonly #detectTraces = (batch: SpanBatch, rows: Int32Array, count: number): void =>
+    this.#inParts(rows, count, (part) => {
+      const operations: readonly Operation[] = this.#reader.readRows(batch, part, part.length);
+      this.#operations += operations.length;
+      this.#detection.add(operations, 'traces');
+    });
+
+  #inParts(rows: Int32Array, count: number, each: (part: Int32Array) => void): void {
+    for (let from = 0; from < count; from += rowsAtOnce) each(rows.subarray(from, Math.min(count, from + rowsAtOnce)));
+  }
 
   /** How far time has come. */
   #targetUs(): number {
@@ -221,6 +245,7 @@ export class DetectStage {
         operations: this.#operations,
         duplicateSpans: this.#dedupe.dropped,
         futureSpans: this.#futureSpans,
+        lateSpans: this.#lateSpans,
         shortenedWaits: this.#shortenedWaits,
         waiting_bytes_now: this.#room.bytes,
         waiting_spans_now: this.#room.rows,
@@ -237,6 +262,17 @@ export class DetectStage {
 
 /** What is learned changes slowly. */
 const learnedEveryMs = 5_000;
+/** Whether a row holds `consistency.*`, on the span or on an event. */
+function hasFacts(batch: SpanBatch, row: number): boolean {
+  const end = batch.attributeStart[row + 1] as number;
+  for (let at = batch.attributeStart[row] as number; at < end; at += 1)
+    if (isConsistencyCode(batch.attributes.code[at] as number)) return true;
+  return (batch.eventStart[row + 1] as number) > (batch.eventStart[row] as number);
+}
+
+/** As `createDetection` has them. */
+const defaultTraceIdleMs = 1_000;
+const defaultTracePatienceMs = 10_000;
 /** About a million and a half spans of ordinary instrumentation: ten seconds of what one thread can look at. */
 const defaultWaitingBytes = 160 * 1024 * 1024;
 /** Clocks of services that run further ahead than this are wrong; time does not follow them. */

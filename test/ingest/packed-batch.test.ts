@@ -26,8 +26,6 @@ describe('packBatch', () => {
         const before = spansOf(batch);
         // Ends before starts are no times; they leave as none.
         expect(spansOf(again)).toEqual(before.map((span) => ({ ...span, endUs: Math.max(span.endUs, span.startUs) })));
-        expect(packed.minEndUs).toBe(Math.min(...spansOf(again).map((span) => span.endUs)));
-        expect(packed.maxEndUs).toBe(Math.max(...spansOf(again).map((span) => span.endUs)));
       }),
       { numRuns: 300 },
     );
@@ -63,12 +61,13 @@ describe('packBatch', () => {
     const packed = packBatch(batch);
     if (packed === undefined) throw new Error('the load has spans');
     const ends: number[] = [];
-    const count = dropRows(packed, (ids, row, endUs) => {
+    const kept = dropRows(packed, (ids, row, endUs) => {
       expect(Buffer.from(ids.subarray(row * 32, row * 32 + 32))).toEqual(Buffer.from(batch.ids.subarray(row * 32, row * 32 + 32)));
       ends.push(endUs);
       return row % 3 > 0;
     });
-    expect(count).toBe(10);
+    const wanted = ends.filter((_, row) => row % 3 > 0);
+    expect(kept).toEqual({ rows: 20, minEndUs: Math.min(...wanted), maxEndUs: Math.max(...wanted) });
     expect(ends).toEqual([...batch.endUs.subarray(0, 30)]);
     const again = new SpanBatch();
     unpackBatch(packed, batch.strings, again);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { packBatch } from '../../src/ingest/packed-batch.ts';
+import { dropRows, packBatch } from '../../src/ingest/packed-batch.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
 import { WaitingRoom } from '../../src/ingest/waiting-room.ts';
 
@@ -30,19 +30,29 @@ test('each span leaves once, never after the watermark has passed it and never l
         const room = new WaitingRoom(Number.POSITIVE_INFINITY);
         batches.forEach((one, sequence) => {
           const packed = packBatch(batchOf(one));
-          if (packed !== undefined) room.add(sequence, packed, ['']);
+          if (packed !== undefined)
+            room.add(
+              sequence,
+              packed,
+              [''],
+              dropRows(packed, () => true),
+            );
         });
         const left: number[] = [];
         for (const upToUs of [...marks.toSorted((a, b) => a - b), 31 * second]) {
           while (
-            room.release(upToUs, (batch, rows, count) => {
-              for (const row of rows.subarray(0, count)) {
-                const endUs = batch.endUs[row] ?? Number.NaN;
-                // The longest step is an eighth of the thirty seconds that the ends spread over.
-                expect(endUs).toBeLessThanOrEqual(upToUs + (30 * second) / 8);
-                left.push(endUs);
-              }
-            })
+            room.release(
+              upToUs,
+              () => new SpanBatch(),
+              (batch, rows, count) => {
+                for (const row of rows.subarray(0, count)) {
+                  const endUs = batch.endUs[row] ?? Number.NaN;
+                  // The longest step is an eighth of the thirty seconds that the ends spread over.
+                  expect(endUs).toBeLessThanOrEqual(upToUs + (30 * second) / 8);
+                  left.push(endUs);
+                }
+              },
+            )
           );
           expect(batches.flat().filter((endUs) => endUs <= upToUs)).toHaveLength(left.filter((endUs) => endUs <= upToUs).length);
         }
@@ -58,11 +68,29 @@ test('knows the first sequence of which something waits, whatever left before it
   const room = new WaitingRoom(Number.POSITIVE_INFINITY);
   [5 * second, 1 * second, 2 * second].forEach((endUs, i) => {
     const packed = packBatch(batchOf([endUs]));
-    if (packed !== undefined) room.add(10 + i, packed, ['']);
+    if (packed !== undefined)
+      room.add(
+        10 + i,
+        packed,
+        [''],
+        dropRows(packed, () => true),
+      );
   });
-  while (room.release(3 * second, () => undefined));
+  while (
+    room.release(
+      3 * second,
+      () => new SpanBatch(),
+      () => undefined,
+    )
+  );
   expect(room.firstSequence(13)).toBe(10);
-  while (room.release(5 * second, () => undefined));
+  while (
+    room.release(
+      5 * second,
+      () => new SpanBatch(),
+      () => undefined,
+    )
+  );
   expect(room.firstSequence(13)).toBe(13);
 });
 
@@ -70,8 +98,19 @@ test('says when it holds more than it should', () => {
   const room = new WaitingRoom(2000);
   const packed = packBatch(batchOf(Array.from({ length: 30 }, (_, i) => i * second)));
   if (packed === undefined) throw new Error('there are rows');
-  room.add(1, packed, ['']);
+  room.add(
+    1,
+    packed,
+    [''],
+    dropRows(packed, () => true),
+  );
   expect(room.isOverBound).toBe(true);
-  while (room.release(30 * second, () => undefined));
+  while (
+    room.release(
+      30 * second,
+      () => new SpanBatch(),
+      () => undefined,
+    )
+  );
   expect(room.isOverBound).toBe(false);
 });
