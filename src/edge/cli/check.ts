@@ -9,7 +9,7 @@ import type { Operation } from '../../domain/operation.ts';
 import { createSpanDedupe } from '../../ingest/dedupe.ts';
 import { OperationReader } from '../../ingest/operation-from-span.ts';
 import { dropRows, packBatch } from '../../ingest/packed-batch.ts';
-import type { SpanBatch } from '../../ingest/span-batch.ts';
+import { SpanBatch } from '../../ingest/span-batch.ts';
 import { WaitingRoom } from '../../ingest/waiting-room.ts';
 import { readOtlpBatches } from '../../io/otlp/read-file.ts';
 import { factWords } from './structure.ts';
@@ -95,6 +95,7 @@ class Intake {
   spans = 0;
   readonly #room = new WaitingRoom(waitingBytes);
   readonly #reader = new OperationReader();
+  readonly #due = new SpanBatch();
   readonly #dedupe = createSpanDedupe({});
   readonly #add: (operations: readonly Operation[]) => void;
   #batches = 0;
@@ -119,15 +120,16 @@ class Intake {
     const packed = packBatch(batch);
     if (packed === undefined) return;
     this.spans += packed.rows;
-    if (!packed.isLog) dropRows(packed, (ids, row) => this.#dedupe.isNew(ids, row * 32));
-    this.#room.add(this.#batches, packed, batch.strings);
+    const kept = dropRows(packed, (ids, row) => packed.isLog || this.#dedupe.isNew(ids, row * 32));
+    this.#room.add(this.#batches, packed, batch.strings, kept);
     this.#batches += 1;
   }
 
   /** Lets go of the oldest step of time that waits; says up to when (event time) nothing waits any more. */
   release(): number {
     const upToUs = this.#room.nextDueUs + stepUs;
-    while (this.#room.release(upToUs, (batch, rows, count) => this.#add(this.#reader.readRows(batch, rows, count))));
+    const into = (): SpanBatch => this.#due;
+    while (this.#room.release(upToUs, into, (batch, rows, count) => this.#add(this.#reader.readRows(batch, rows, count))));
     return upToUs;
   }
 }

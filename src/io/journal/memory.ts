@@ -13,7 +13,8 @@ export function openMemoryJournal(options: { readonly maxBytes?: number } = {}):
       const sequence = next;
       next += 1;
       bytes += record.bytes.length;
-      records.set(sequence, record);
+      // The receiver uses its buffer again once the payload is answered.
+      records.set(sequence, { ...record, bytes: Buffer.from(record.bytes) });
       return Promise.resolve({ is: 'durable', sequence });
     },
     read: (sequence) => records.get(sequence),

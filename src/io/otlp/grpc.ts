@@ -9,6 +9,7 @@ import {
 import type { AddressInfo } from 'node:net';
 import { Admission, isSameToken, listenOn } from './admission.ts';
 import { exportResponse, rpcCode, statusBody, statusWithRetry } from './answer.ts';
+import { BodyBuffers } from './body-buffers.ts';
 import { claimedBytes, decompress } from './decompress.ts';
 import {
   inMebibytes,
@@ -122,6 +123,8 @@ export async function openOtlpGrpc(options: ReceiverOptions): Promise<Receiver> 
         bytes: framed.bytes,
         body,
       });
+      // Refused, it may still be somewhere: then it is left to the collector.
+      if (receipt.is === 'accepted') bodies.giveBack(framed.bytes);
       if (receipt.is === 'malformed') refuse(stream, malformed(receipt.message));
       else if (receipt.is === 'busy') refuse(stream, unavailable(receipt.message, receipt.retryAfterS));
       else respond(stream, exportResponse(signal, 'protobuf', receipt.rejected, receipt.message));
@@ -228,6 +231,8 @@ type Framed =
   | { readonly is: 'slow' }
   | { readonly is: 'gone' };
 
+const bodies = new BodyBuffers();
+
 /** The one message of a unary call, which must be whole within `waitMs`. */
 function readMessage(stream: ServerHttp2Stream, largest: number, waitMs: number, hold: (bytes: number) => void): Promise<Framed> {
   return new Promise((settle) => {
@@ -257,7 +262,7 @@ function readMessage(stream: ServerHttp2Stream, largest: number, waitMs: number,
     });
     stream.on('end', () => {
       if (isOver) return;
-      const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length);
+      const bytes = bodies.gather(chunks, length);
       if (length < 5) return resolve({ is: 'malformed', what: 'the call has no message' });
       const flag = bytes[0] as number;
       const declared = bytes.readUInt32BE(1);

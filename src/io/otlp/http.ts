@@ -3,6 +3,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { Admission, isSameToken, listenOn } from './admission.ts';
 import { exportResponse, mediaType, rpcCode, statusBody } from './answer.ts';
+import { BodyBuffers } from './body-buffers.ts';
 import { claimedBytes, decompress } from './decompress.ts';
 import {
   type Compression,
@@ -114,6 +115,8 @@ export async function openOtlpHttp(options: OtlpHttpOptions): Promise<Receiver> 
         admitted.hold(bytes.length + body.length);
       }
       const receipt = await options.onPayload({ signal, encoding, compression, bytes, body });
+      // Refused, it may still be somewhere: then it is left to the collector.
+      if (receipt.is === 'accepted') bodies.giveBack(bytes);
       if (receipt.is === 'malformed') refuse(request, response, encoding, malformed(receipt.message));
       else if (receipt.is === 'busy') refuse(request, response, encoding, unavailable(receipt.message, receipt.retryAfterS));
       else answer(request, response, 200, encoding, exportResponse(signal, encoding, receipt.rejected, receipt.message));
@@ -207,6 +210,8 @@ function preflight(request: IncomingMessage, response: ServerResponse): void {
   response.end();
 }
 
+const bodies = new BodyBuffers();
+
 /** The whole body; `gone` where the client hung up. */
 function readBody(request: IncomingMessage, largest: number, onLength: (length: number) => void): Promise<Buffer | 'too-large' | 'gone'> {
   return new Promise((resolve) => {
@@ -223,7 +228,7 @@ function readBody(request: IncomingMessage, largest: number, onLength: (length: 
       onLength(length);
       chunks.push(chunk);
     });
-    request.on('end', () => length <= largest && resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length)));
+    request.on('end', () => length <= largest && resolve(bodies.gather(chunks, length)));
     request.on('close', () => resolve('gone'));
     request.on('error', () => resolve('gone'));
   });

@@ -7,7 +7,7 @@ export interface Payload {
   readonly signal: Signal;
   readonly encoding: Encoding;
   readonly compression: Compression;
-  /** As received: what the journal keeps. */
+  /** As received: what the journal keeps. Its memory is used again once the receipt says `accepted`. */
   readonly bytes: Buffer;
   /** Decompressed. */
   readonly body: Buffer;

@@ -1,0 +1,46 @@
+/**
+ * Memory for bodies that came in several chunks. Half a megabyte for each request would make V8 collect everything every few requests,
+ * because it counts such memory towards its limits; so it is used again once a payload is answered and nobody looks at it any more.
+ */
+export class BodyBuffers {
+  readonly #free = new Map<number, Buffer[]>();
+  readonly #own = new WeakSet<ArrayBufferLike>();
+  #freeBytes = 0;
+
+  /** The chunks as one buffer. */
+  gather(chunks: readonly Buffer[], length: number): Buffer {
+    if (chunks.length === 1) return chunks[0] as Buffer;
+    if (length < smallestBytes || length > largestBytes) return Buffer.concat(chunks, length);
+    const bytes = this.#take(2 ** Math.ceil(Math.log2(length))).subarray(0, length);
+    let at = 0;
+    for (const chunk of chunks) at += chunk.copy(bytes, at);
+    return bytes;
+  }
+
+  /** Nobody reads `bytes` any more. Says nothing of buffers that are not its own. */
+  giveBack(bytes: Buffer): void {
+    if (!this.#own.has(bytes.buffer)) return;
+    const size = bytes.buffer.byteLength;
+    if (this.#freeBytes + size > mostFreeBytes) return;
+    this.#freeBytes += size;
+    const list = this.#free.get(size);
+    const whole = Buffer.from(bytes.buffer);
+    if (list === undefined) this.#free.set(size, [whole]);
+    else list.push(whole);
+  }
+
+  #take(size: number): Buffer {
+    const free = this.#free.get(size)?.pop();
+    if (free !== undefined) {
+      this.#freeBytes -= size;
+      return free;
+    }
+    const bytes = Buffer.allocUnsafeSlow(size);
+    this.#own.add(bytes.buffer);
+    return bytes;
+  }
+}
+
+const smallestBytes = 16 * 1024;
+const largestBytes = 4 * 1024 * 1024;
+const mostFreeBytes = 16 * 1024 * 1024;
