@@ -123,7 +123,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     if (clock.monotonicMs() - journalFailedMs < journalRestMs) return { is: 'failed' };
     try {
       const { signal, encoding, compression, bytes } = payload;
-      return await journal.append({ signal, encoding, compression, bytes });
+      return await journal.append({ signal, encoding, compression, receivedAtMs: clock.nowMs(), bytes });
     } catch (error) {
       if (clock.monotonicMs() - journalFailedMs > journalRestMs) options.onFailure(error);
       journalFailedMs = clock.monotonicMs();

@@ -24,6 +24,7 @@ const record = (bytes: Buffer, more: Partial<JournalRecord> = {}): JournalRecord
   signal: 'traces',
   encoding: 'protobuf',
   compression: 'none',
+  receivedAtMs: 1_700_000_000_123.5,
   bytes,
   ...more,
 });

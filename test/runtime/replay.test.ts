@@ -141,6 +141,7 @@ async function run(sent: readonly Payload[], killAt: readonly number[]): Promise
       signal: 'traces',
       encoding: 'json',
       compression: 'none',
+      receivedAtMs: clock.nowMs(),
       bytes: Buffer.from(payload.text),
     });
     if (appended.is !== 'durable') throw new Error('the journal has room');

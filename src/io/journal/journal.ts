@@ -3,6 +3,8 @@ export interface JournalRecord {
   readonly signal: 'traces' | 'logs' | 'metrics';
   readonly encoding: 'protobuf' | 'json';
   readonly compression: 'none' | 'gzip';
+  /** For the lag; of a record of an earlier run: when the journal was opened. */
+  readonly receivedAtMs: number;
   readonly bytes: Buffer;
 }
 

@@ -23,6 +23,8 @@ export function openLmdbJournal(options: { readonly directory: string; readonly 
 function openJournal(directory: string, maxBytes: number): Journal {
   const environment = openEnvironment(directory, maxBytes);
   const reserve = openReserve(directory);
+  // When records of an earlier run came is not kept: they are as old as this one.
+  const openedAtMs = Date.now();
   let first = 1;
   let next = 1;
   let bytes = 0;
@@ -36,8 +38,8 @@ function openJournal(directory: string, maxBytes: number): Journal {
       next = key;
     }
     // A gap is an append that failed.
-    for (; next < key; next += 1) sizes.push(0);
-    sizes.push(value.length + overheadBytes);
+    for (; next < key; next += 1) sizes.push(0, openedAtMs);
+    sizes.push(value.length + overheadBytes, openedAtMs);
     next = key + 1;
     bytes += value.length + overheadBytes;
   }
@@ -70,7 +72,7 @@ function openJournal(directory: string, maxBytes: number): Journal {
       const sequence = next;
       next += 1;
       bytes += size;
-      held.push(size);
+      held.push(size, record.receivedAtMs);
       try {
         const stored = await environment.put(keyOf(sequence, record), record.bytes).catch(rethrow);
         invariant(stored, 'the journal stores what it is given', { sequence });
@@ -83,7 +85,7 @@ function openJournal(directory: string, maxBytes: number): Journal {
     },
     read: (sequence) => {
       const [entry] = environment.getRange({ start: sequence * kindsOfRecord, end: (sequence + 1) * kindsOfRecord, limit: 1 });
-      return entry === undefined ? undefined : { ...kindOf(entry.key), bytes: entry.value };
+      return entry === undefined ? undefined : { ...kindOf(entry.key), receivedAtMs: held.receivedAtMs(sequence), bytes: entry.value };
     },
     get first() {
       return first;
@@ -194,7 +196,7 @@ function keyOf(sequence: number, record: JournalRecord): number {
   return sequence * kindsOfRecord + kind;
 }
 
-function kindOf(key: number): Omit<JournalRecord, 'bytes'> {
+function kindOf(key: number): Pick<JournalRecord, 'signal' | 'encoding' | 'compression'> {
   const kind = key % kindsOfRecord;
   const signal = signals[kind >> 2];
   const encoding = encodings[(kind >> 1) & 1];

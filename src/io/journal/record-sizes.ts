@@ -1,9 +1,10 @@
 /**
- * Sizes of consecutive records, four bytes each: what a journal needs to know of its records without touching them. Looking at a record
- * only for its length would map its pages.
+ * Sizes and times of receipt of consecutive records, twelve bytes each: what a journal needs to know of its records without touching them.
+ * Looking at a record only for its length would map its pages.
  */
 export class RecordSizes {
   #sizes: Uint32Array = new Uint32Array(256);
+  #times: Float64Array = new Float64Array(256);
   /** Sequence of the first size, and where it stands. */
   #first: number;
   #head = 0;
@@ -13,15 +14,22 @@ export class RecordSizes {
     this.#first = first;
   }
 
-  /** Size of the next sequence. */
-  push(size: number): void {
+  /** The next sequence. */
+  push(size: number, receivedAtMs: number): void {
     if (this.#count === this.#sizes.length) {
-      const larger = new Uint32Array(this.#count * 2);
-      for (let i = 0; i < this.#count; i += 1) larger[i] = this.#at(i);
-      this.#sizes = larger;
+      const sizes = new Uint32Array(this.#count * 2);
+      const times = new Float64Array(this.#count * 2);
+      for (let i = 0; i < this.#count; i += 1) {
+        sizes[i] = this.#at(i);
+        times[i] = this.#times[(this.#head + i) % this.#times.length] as number;
+      }
+      this.#sizes = sizes;
+      this.#times = times;
       this.#head = 0;
     }
-    this.#sizes[(this.#head + this.#count) % this.#sizes.length] = size;
+    const at = (this.#head + this.#count) % this.#sizes.length;
+    this.#sizes[at] = size;
+    this.#times[at] = receivedAtMs;
     this.#count += 1;
   }
 
@@ -29,6 +37,12 @@ export class RecordSizes {
   of(sequence: number): number {
     const i = sequence - this.#first;
     return i < 0 || i >= this.#count ? 0 : this.#at(i);
+  }
+
+  /** 0 where it is not known. */
+  receivedAtMs(sequence: number): number {
+    const i = sequence - this.#first;
+    return i < 0 || i >= this.#count ? 0 : (this.#times[(this.#head + i) % this.#times.length] as number);
   }
 
   set(sequence: number, size: number): void {
