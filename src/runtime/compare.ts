@@ -51,6 +51,7 @@ export interface CompareProgress {
 export interface Checkpoint {
   readonly after: Key;
   readonly rowsDone: number;
+  readonly rowsOf: number;
   readonly suspected: number;
 }
 
@@ -65,15 +66,15 @@ export interface CompareOptions {
   readonly onProgress?: (progress: CompareProgress) => void;
   /** Only keys in this range; everything where absent. A comparison that was cut short goes on after its last checkpoint's key. */
   readonly range?: KeyRange;
-  /** After each chunk but the last. */
-  readonly onCheckpoint?: (checkpoint: Checkpoint) => void;
+  /** After each chunk but the last; the comparison waits for it. */
+  readonly onCheckpoint?: (checkpoint: Checkpoint) => Promise<void> | void;
   /** Tables up to this many rows are compared in one chunk. */
   readonly singleChunkRows?: number;
 }
 
 const KEYS_PER_READ = 1_000;
-/** Differences that wait for confirmation at once; a comparison with more confirms in between. */
-const MAX_WAITING = 20_000;
+/** Differences that wait for confirmation at once; a comparison with more confirms in between. Where nothing is waited for, fewer are held. */
+const MAX_WAITING = { wait: 20_000, once: 2_000, none: 1 };
 
 /**
  * `wait`: yields each difference as suspected when it is seen, and later again, as confirmed or (still in motion) as suspected with
@@ -89,7 +90,7 @@ export async function* compareReplicas(options: CompareOptions): AsyncGenerator<
 
   const { stores, caches } = byRole(connections);
   const chunks = { rowsDone: 0, rowsOf: 0 };
-  if (options.onProgress !== undefined)
+  if (options.onProgress !== undefined || options.onCheckpoint !== undefined)
     chunks.rowsOf = Math.max(0, ...(await Promise.all(stores.map(async (store) => (await store.estimatedRows?.(signal)) ?? 0))));
   const progress = (phase: CompareProgress['phase'], done: number, of: number): void =>
     options.onProgress?.({ phase, done, of, differing: tally.suspected, ...chunks });
@@ -122,7 +123,7 @@ export async function* compareReplicas(options: CompareOptions): AsyncGenerator<
       // What differs in the chunk has been told before anybody builds on its being done.
       if (options.onCheckpoint !== undefined) yield* confirmWaiting();
       chunks.rowsDone += one.rows;
-      options.onCheckpoint?.({ after: one.after, rowsDone: chunks.rowsDone, suspected: tally.suspected });
+      await options.onCheckpoint?.({ after: one.after, ...chunks, suspected: tally.suspected });
       continue;
     }
     const all = one.keys;
@@ -137,7 +138,7 @@ export async function* compareReplicas(options: CompareOptions): AsyncGenerator<
         if (options.confirm !== 'once') yield divergence;
         if (options.confirm !== 'none') waiting.push(divergence);
       }
-      if (waiting.length >= MAX_WAITING) yield* confirmWaiting();
+      if (waiting.length >= MAX_WAITING[options.confirm ?? 'wait']) yield* confirmWaiting();
     }
     if (keys.length > 0) tally.rounds += 1;
   }

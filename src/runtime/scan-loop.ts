@@ -11,7 +11,17 @@ import type { Queryable } from '../io/store/database.ts';
 import { appendAudit } from '../io/store/audit.ts';
 import { publishEvent } from '../io/store/events.ts';
 import { appendOutbox } from '../io/store/outbox.ts';
-import { releaseScan, renewScan, saveReplicaState, saveScanResult, scanLeaseMs, takeScan } from '../io/store/scans.ts';
+import {
+  getCollectionState,
+  releaseScan,
+  renewScan,
+  saveReplicaState,
+  saveScanProgress,
+  saveScanResult,
+  scanLeaseMs,
+  type ScanProgress,
+  takeScan,
+} from '../io/store/scans.ts';
 import { sayError } from '../io/telemetry/log.ts';
 import { closeEmptyCase, returnWindowMs } from './close-case.ts';
 import { compareKeys, compareReplicas } from './compare.ts';
@@ -92,9 +102,12 @@ export async function scanCollection(context: RuntimeContext, collection: Collec
     const connections = await context.replicas.connections(collection.name);
     await recordReplicaStates(context, collection, connections, signal);
     const scan = await nextScanNumber(database);
-    const summary = await recordComparison(context, collection, connections, scan, signal);
+    const resumed = await resumable(context, collection);
+    const summary = await recordComparison(context, collection, connections, scan, resumed, signal);
+    // What an earlier part has found is read again here, by its keys.
     const gone = await closeGone(context, collection, connections, scan, signal);
-    const equal = summary.suspected === 0 && summary.confirmed === 0;
+    const equal = summary.suspected === 0 && summary.confirmed === 0 && (resumed?.differing ?? 0) === 0;
+    await saveScanProgress(database, collection.name, null);
     await saveScanResult(
       database,
       collection.name,
@@ -189,19 +202,53 @@ export async function recordReplicaStates(
 
 type Summary = Awaited<ReturnType<ReturnType<typeof compareReplicas>['return']>> extends { value: infer S } ? S : never;
 
+/** Where a comparison of the same replicas by the same key ended early. */
+async function resumable(context: RuntimeContext, collection: Collection): Promise<ScanProgress | undefined> {
+  const left = (await getCollectionState(context.database, collection.name))?.progress ?? undefined;
+  const { key, replicas } = progressOf(collection);
+  return left !== undefined && JSON.stringify([left.key, left.replicas]) === JSON.stringify([key, replicas]) ? left : undefined;
+}
+
+function progressOf(collection: Collection): Pick<ScanProgress, 'key' | 'replicas'> {
+  return { key: collection.key, replicas: collection.replicas.map((replica) => replica.id).toSorted() };
+}
+
 async function recordComparison(
   context: RuntimeContext,
   collection: Collection,
   connections: readonly ReplicaConnection[],
   scan: number,
+  resumed: ScanProgress | undefined,
   signal: AbortSignal,
 ): Promise<Exclude<Summary, Divergence>> {
   const { clock, metrics } = context;
   const stalenessMs = context.domains[collection.domain]?.stalenessMs ?? 0;
-  const comparison = compareReplicas({ collection, connections, stalenessMs, clock, signal, confirm: 'wait' });
+  const comparison = compareReplicas({
+    collection,
+    connections,
+    stalenessMs,
+    clock,
+    signal,
+    confirm: 'wait',
+    ...(resumed === undefined ? {} : { range: { after: resumed.after, upTo: null } }),
+    onCheckpoint: async ({ after, rowsDone, rowsOf, suspected }) => {
+      // What differs up to here is on record before anything builds on it.
+      await flush();
+      const [before, differing] = [resumed?.rowsDone ?? 0, (resumed?.differing ?? 0) + suspected];
+      await saveScanProgress(context.database, collection.name, {
+        ...progressOf(collection),
+        after,
+        rowsDone: before + rowsDone,
+        rowsOf,
+        differing,
+      });
+    },
+  });
   // Keyed by nothing but order: a key can come twice, suspected and then confirmed, never twice in one transaction.
   let batch: Divergence[] = [];
-  const flush = async (): Promise<void> => {
+  let flushing: Promise<void> = Promise.resolve();
+  const flush = (): Promise<void> => (flushing = flushing.then(record));
+  const record = async (): Promise<void> => {
     if (batch.length === 0) return;
     const taken = batch;
     batch = [];

@@ -2,7 +2,8 @@
  * Comparing replicas: speed of the hashes in rows per CPU second of the server, bytes of sketches and of whole comparisons, rows
  * fetched; against pt-table-sync on the same MariaDB tables through the same counting proxies, and against two parallel digest scans.
  */
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import mysql from 'mysql2/promise';
 import pg from 'pg';
 import { systemClock } from '../../src/base/clock.ts';
@@ -18,8 +19,20 @@ import { commonSlicing, sketchDifference } from '../../src/runtime/compare-sketc
 import { mariadbAvailable, startMariadb } from '../servers/mariadb.ts';
 import { startPostgres } from '../servers/postgres.ts';
 import type { Bench, BenchOptions } from './bench.ts';
-import { collectionOf, createAccounts, differ, fillMariadb, fillPostgres, replicaOf, serverCpuSeconds } from './replicas/accounts.ts';
+import { haveCommand } from '../servers/debian-package.ts';
+import {
+  collectionOf,
+  createAccounts,
+  differ,
+  fillMariadb,
+  fillPostgres,
+  processCpuSeconds,
+  replicaOf,
+  serverCpuSeconds,
+} from './replicas/accounts.ts';
 import { startByteProxy } from './replicas/byte-proxy.ts';
+import { decodeSuccess } from './replicas/decode-success.ts';
+import { peakMemory } from './replicas/peak-memory.ts';
 
 type MutableFigures = Record<string, number>;
 
@@ -30,8 +43,8 @@ export const bench: Bench = {
     const figures: MutableFigures = {};
     const baseline: MutableFigures = {};
     await onPostgres(options, figures, baseline);
-    if (mariadbAvailable && hasPercona()) await againstPercona(options, figures, baseline);
-    figures['rss_mb'] = Math.round(process.memoryUsage().rss / 1e6);
+    Object.assign(figures, decodeSuccess(options.quick, options.log));
+    if (mariadbAvailable) await onMariadb(options, figures, baseline);
     return { figures, baseline };
   },
 };
@@ -85,28 +98,32 @@ async function onPostgres({ quick, log }: BenchOptions, figures: MutableFigures,
       let last: { readonly found: readonly Divergence[]; readonly summary: CompareSummary } | undefined;
       const times: number[] = [];
       const scans: number[] = [];
+      const cpu = { diffs: [] as number[], scans: [] as number[] };
       for (let seed = 1; seed <= seeds; seed += 1) {
         await other.query('BEGIN');
         for (const statement of differ(rows, differences, seed)) await other.query(statement);
         await other.query('COMMIT');
         const before = moved(connections);
+        // All that is moved until the keys are known: spans, summaries, fingerprints of parts, tables.
         const keys = await sketchDifference(shape, connections, everyKey, 'native', signal, { rounds: 0 });
         bytes.push((moved(connections) - before) / differences);
         if (keys.is !== 'keys' || keys.keys.length !== differences)
           throw new Error(`sketches found ${keys.is === 'keys' ? keys.keys.length : keys.is} of ${differences} keys`);
         if (seed <= 3) {
-          const scanStart = performance.now();
-          await Promise.all(clients.map((one) => one.query(scan)));
-          scans.push(performance.now() - scanStart);
-          const start = performance.now();
-          last = await compare(connections, signal);
-          times.push(performance.now() - start);
+          const scanned = await spent(clients, () => Promise.all(clients.map((one) => one.query(scan))));
+          scans.push(scanned.ms);
+          cpu.scans.push(scanned.slowerServerS);
+          const compared = await spent(clients, async () => (last = await compare(connections, signal)));
+          times.push(compared.ms);
+          // What a machine with nothing else to do would take: the slower server, then us.
+          cpu.diffs.push(compared.slowerServerS + compared.ownS);
         }
         await restore(client, other, rows, differences, seed);
       }
       figures[`sketch_bytes_per_diff_d${differences}`] = Math.round(median(bytes));
-      const ratio = Number((Math.min(...times) / Math.min(...scans)).toFixed(2));
+      const ratio = Number((median(cpu.diffs) / median(cpu.scans)).toFixed(2));
       figures[`vs_digest_scan_d${differences}`] = ratio;
+      figures[`vs_digest_scan_wall_d${differences}`] = Number((Math.min(...times) / Math.min(...scans)).toFixed(2));
       baseline[`digest_scan_ms_d${differences}`] = Math.round(Math.min(...scans));
       if (differences === 100) figures['vs_digest_scan'] = ratio;
       if (last !== undefined) {
@@ -116,6 +133,16 @@ async function onPostgres({ quick, log }: BenchOptions, figures: MutableFigures,
       }
       log(`${differences} differences: ${figures[`sketch_bytes_per_diff_d${differences}`]} B each, ${ratio} digest scans`);
     }
+    const masses = quick ? 60_000 : 10_000_000;
+    const memory = await peakMemory(
+      servers.map((server) => server.url),
+      masses,
+    );
+    if (memory.keys !== masses) throw new Error(`homeostat diff printed ${memory.keys} of ${masses} keys`);
+    figures['rss_differences'] = masses;
+    if (memory.rssMb !== undefined) figures['rss_mb'] = memory.rssMb;
+    figures['differing_rows_per_s'] = Math.round(masses / memory.seconds);
+    log(`homeostat diff: ${masses} differing rows in ${memory.seconds.toFixed(0)} s, at most ${memory.rssMb ?? '?'} MB`);
   } finally {
     await Promise.all(connections.map((one) => one.close()));
     await Promise.all(clients.map((one) => one.end()));
@@ -151,6 +178,21 @@ async function digestScan(
   } finally {
     await client.end();
   }
+}
+
+/** Wall time, CPU of the server that took more, and our own. */
+async function spent(
+  clients: readonly pg.Client[],
+  work: () => Promise<unknown>,
+): Promise<{ readonly ms: number; readonly slowerServerS: number; readonly ownS: number }> {
+  const before = await Promise.all(clients.map(serverCpuSeconds));
+  const own = process.cpuUsage();
+  const start = performance.now();
+  await work();
+  const ms = performance.now() - start;
+  const { user, system } = process.cpuUsage(own);
+  const after = await Promise.all(clients.map(serverCpuSeconds));
+  return { ms, slowerServerS: Math.max(...after.map((seconds, at) => seconds - (before[at] ?? 0))), ownS: (user + system) / 1e6 };
 }
 
 const moved = (connections: readonly ReplicaConnection[]): number => connections.reduce((sum, one) => sum + one.counters.bytesMoved, 0);
@@ -190,16 +232,7 @@ async function restore(source: pg.Client, target: pg.Client, rows: number, diffe
   ]);
 }
 
-function hasPercona(): boolean {
-  try {
-    execFileSync('pt-table-sync', ['--version'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-async function againstPercona({ quick, log }: BenchOptions, figures: MutableFigures, baseline: MutableFigures): Promise<void> {
+async function onMariadb({ quick, log }: BenchOptions, figures: MutableFigures, baseline: MutableFigures): Promise<void> {
   const rows = quick ? 100_000 : 1_000_000;
   const differences = 120;
   const signal = AbortSignal.timeout(600_000);
@@ -224,11 +257,27 @@ async function againstPercona({ quick, log }: BenchOptions, figures: MutableFigu
     });
     const collection = collectionOf(through.map((url, at) => replicaOf(`m${at}`, 'mysql', url)));
     const connections = await Promise.all(collection.replicas.map((replica) => openReplica(collection, replica)));
+    const [first] = connections;
+    const pid = await mariadbPid(urls[0] ?? '');
+    if (first !== undefined && pid !== undefined) {
+      const shape = await agreedShape(collection, connections, signal);
+      const before = processCpuSeconds(pid);
+      for (let n = 0; n < 3; n += 1) await first.digest(shape, [everyKey], signal);
+      figures['mariadb_rows_per_s'] = Math.round((3 * rows) / (processCpuSeconds(pid) - before));
+    }
+    const bytesBefore = ours.bytes();
     const start = performance.now();
     const { found } = await compare(connections, signal);
     figures['mariadb_diff_s'] = Number(((performance.now() - start) / 1000).toFixed(2));
     await Promise.all(connections.map((one) => one.close()));
     if (found.length !== differences) throw new Error(`on MariaDB ${found.length} of ${differences} were found`);
+    figures['mariadb_bytes'] = ours.bytes() - bytesBefore;
+    await ours.close();
+    if (!haveCommand('pt-table-sync', 'percona-toolkit')) {
+      await theirs.close();
+      log('pt-table-sync is not here: nothing to compare the bytes with');
+      return;
+    }
     const ptStart = performance.now();
     const dsn = `h=127.0.0.1,P=${theirs.port},u=homeostat,p=secret,D=a,t=accounts`;
     const printed = await new Promise<string>((resolve, reject) => {
@@ -244,11 +293,21 @@ async function againstPercona({ quick, log }: BenchOptions, figures: MutableFigu
     baseline['pt_table_sync_s'] = Number(((performance.now() - ptStart) / 1000).toFixed(2));
     baseline['pt_statements'] = printed.split('\n').filter((line) => /^(UPDATE|INSERT|REPLACE|DELETE)/.test(line)).length;
     baseline['pt_bytes'] = theirs.bytes();
-    figures['mariadb_bytes'] = ours.bytes();
-    figures['total_bytes_vs_pt'] = Number((theirs.bytes() / ours.bytes()).toFixed(1));
-    await ours.close();
+    figures['total_bytes_vs_pt'] = Number((theirs.bytes() / figures['mariadb_bytes']).toFixed(1));
     await theirs.close();
   } finally {
     await server.close();
+  }
+}
+
+async function mariadbPid(uri: string): Promise<number | undefined> {
+  const client = await mysql.createConnection({ uri });
+  try {
+    const [rows] = await client.query<mysql.RowDataPacket[]>('SELECT @@pid_file AS file');
+    return Number(readFileSync(String(rows[0]?.['file']), 'utf8'));
+  } catch {
+    return undefined;
+  } finally {
+    await client.end();
   }
 }

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
 import { type Command, InvalidArgumentError } from 'commander';
 import { systemClock } from '../../base/clock.ts';
 import { Failure } from '../../base/failure.ts';
@@ -96,6 +97,9 @@ async function run(
   options: DiffOptions,
   context: CliContext,
 ): Promise<boolean> {
+  // The engine lets garbage pile up while there is memory: of masses of rows, twice as much as all else here. This way it does not, for
+  // some processor time that small comparisons do not notice (measured with 60,000 differing rows: 167 MB instead of 370).
+  setFlagsFromString('--optimize-for-size');
   const file = checkpointFile(resolve(context.cwd, options.data), collection);
   const resumed = options.resume === true ? file.read() : undefined;
   const isJson = options.json === true;

@@ -1,4 +1,5 @@
 import type { Position } from '../../domain/divergence.ts';
+import type { Key } from '../../domain/row.ts';
 import type { Queryable } from './database.ts';
 
 /** How the last comparison of a collection went. */
@@ -15,6 +16,19 @@ export interface CollectionState {
   /** One sentence, or null where the last comparison worked. */
   readonly error: string | null;
   readonly scanAskedAtMs: number | null;
+  /** Of the comparison that runs, or that ended early; null after one that went through, and for tables of one chunk. */
+  readonly progress: ScanProgress | null;
+}
+
+/** All keys up to `after` have been compared and what differs is on record. */
+export interface ScanProgress {
+  readonly key: readonly string[];
+  readonly replicas: readonly string[];
+  readonly after: Key;
+  readonly rowsDone: number;
+  /** By the engines' statistics; 0 where there are none. */
+  readonly rowsOf: number;
+  readonly differing: number;
 }
 
 export interface ReplicaState {
@@ -39,6 +53,7 @@ interface CollectionRow {
   scans: number;
   error: string | null;
   scan_asked_at_ms: number | null;
+  progress: ScanProgress | null;
 }
 
 const parseCollectionState = (row: CollectionRow): CollectionState => ({
@@ -53,6 +68,7 @@ const parseCollectionState = (row: CollectionRow): CollectionState => ({
   scans: row.scans,
   error: row.error,
   scanAskedAtMs: row.scan_asked_at_ms,
+  progress: row.progress,
 });
 
 export async function listCollectionStates(db: Queryable): Promise<readonly CollectionState[]> {
@@ -137,6 +153,13 @@ export async function saveScanResult(
       where collection = $1`,
     [collection, nowMs, result.equal, result.rowsScanned, result.bytesMoved, result.rowsFetched, result.rounds, result.error],
   );
+}
+
+export async function saveScanProgress(db: Queryable, collection: string, progress: ScanProgress | null): Promise<void> {
+  await db.query('update collection_state set progress = $2::json where collection = $1', [
+    collection,
+    progress === null ? null : JSON.stringify(progress),
+  ]);
 }
 
 interface ReplicaRow {

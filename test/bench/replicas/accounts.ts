@@ -53,6 +53,16 @@ export function differ(rows: number, differences: number, seed: number): readonl
   ];
 }
 
+/** CPU seconds that the process with this id has used. Linux only. */
+export function processCpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .map(Number);
+  return ((fields[11] ?? 0) + (fields[12] ?? 0)) / 100;
+}
+
 /** CPU seconds that a PostgreSQL server and all its processes, also those that have ended, have used. Linux only. */
 export async function serverCpuSeconds(client: pg.Client): Promise<number> {
   const { rows } = await client.query<{ dir: string }>(`SELECT current_setting('data_directory') AS dir`);
