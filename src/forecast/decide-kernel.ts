@@ -41,9 +41,13 @@ export function kernelPolicy(
   prices: Prices,
   options: KernelOptions,
 ): Uint8Array {
-  const width = prices.maxUnits + 1;
+  const policyWidth = prices.maxUnits + 1;
   const delay = Math.max(1, prices.delaySteps);
-  const policy = new Uint8Array((to - from) * width);
+  const policy = new Uint8Array((to - from) * policyWidth);
+  // How much is kept a row, not what is known: rows as short as can be are what a sweep's speed hangs on.
+  let high = 0;
+  for (let i = 0; i < to; i += 1) high = Math.max(high, load[i] ?? 0);
+  const width = Math.min(prices.maxUnits, Math.ceil(high / prices.capacity) + 1) + 1;
   const features = featuresOf(load, stepMs, to, prices.capacity, options.dayWeight);
   const near = createNeighbours(features, featureCount, options.neighbours, delay + 1, Math.max(24, delay + 12));
   const count = near.count;
@@ -140,7 +144,7 @@ export function kernelPolicy(
       expectWait(nowIds, nowWeights, 0, most);
       for (let u = 1; u <= most; u += 1) {
         choose(u, most);
-        policy[(t - from) * width + u] = chosen;
+        policy[(t - from) * policyWidth + u] = chosen;
       }
     }
   }

@@ -50,6 +50,8 @@ export interface Subject {
     /** How many a commit waits for now. */
     readonly waitsFor: number;
     readonly lags: readonly StandbyLags[];
+    /** Stale reads of the collection that the detectors proved in the last day; absent: nobody looked. */
+    readonly staleReads?: number;
   };
   /** When the placement of this collection was last changed; absent: not that we know. */
   readonly movedAtMs?: number;

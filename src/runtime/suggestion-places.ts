@@ -1,6 +1,7 @@
 import type { PlacementTarget } from '../domain/placement-target.ts';
 import type { StandbyLags, Subject } from '../forecast/suggester.ts';
 import type { Database } from '../io/store/database.ts';
+import { countStaleReads } from '../io/store/anomalies.ts';
 import { listMoves } from '../io/store/suggestions.ts';
 import type { Target } from '../io/targets/target.ts';
 
@@ -89,7 +90,10 @@ export function openSuggestionPlaces(
   timer.unref();
 
   return {
-    look: async (_nowMs, signal) => {
+    look: async (nowMs, signal) => {
+      const stale = declared.some(({ kind }) => kind === 'postgres-quorum')
+        ? await countStaleReads(database, (nowMs - 86_400_000) * 1_000)
+        : new Map<string, number>();
       const facts = new Map<string, { of: PlaceFacts['of']; isPending: boolean }>();
       const add = (collection: string, of: PlaceFacts['of']): void => {
         const before = facts.get(collection);
@@ -109,7 +113,8 @@ export function openSuggestionPlaces(
             replayMs: [...lists.replayMs],
           }));
           const declaredOnly = lags.filter(({ standby }) => target.standbys.includes(standby));
-          for (const name of target.collections) add(name, { standbys: { target, waitsFor: moments.waitsFor, lags: declaredOnly } });
+          for (const name of target.collections)
+            add(name, { standbys: { target, waitsFor: moments.waitsFor, lags: declaredOnly, staleReads: stale.get(name) ?? 0 } });
         }
       }
       for (const { collection, atMs, isPending } of await listMoves(database)) {

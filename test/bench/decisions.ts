@@ -1,12 +1,13 @@
 import { fileURLToPath } from 'node:url';
 import { createRng } from '../../src/base/rng.ts';
 import { partsOf } from '../../src/forecast/backtest-panel.ts';
-import { pricesOf, replayDecisions, type ReplayResult } from '../../src/forecast/decide-replay.ts';
+import { pricesOf, type ReplayResult } from '../../src/forecast/decide-replay.ts';
 import { memberOf } from '../../src/forecast/examples.ts';
 import { gainInterval } from '../../src/forecast/replay.ts';
 import { loadCheckpoint } from '../../src/io/model/checkpoint.ts';
 import { openModelThread } from '../../src/io/model/model-thread.ts';
 import type { Bench } from './bench.ts';
+import { openReplayThreads } from './decisions/replay-threads.ts';
 import { readLoad } from './load/recorded.ts';
 
 /**
@@ -34,6 +35,7 @@ export const bench: Bench = {
       .filter(({ grid }) => grid.values.length >= 1_000);
     const members = series.map(({ name, grid }) => memberOf(name, grid, partsOf(grid.values.length).trainEnd));
     const thread = await openModelThread();
+    const replays = openReplayThreads();
     try {
       const start = await loadCheckpoint(fileURLToPath(new URL('../../models/contention/v1', import.meta.url)));
       const trained = await thread.train({
@@ -47,7 +49,7 @@ export const bench: Bench = {
       const figures: Record<string, number> = {};
       const baseline: Record<string, number> = {};
       const judged = quick ? delaysQuick : delays;
-      const byDelay = new Map<number, ReplayResult[]>(judged.map((delay) => [delay, []]));
+      const asked = new Map<number, Promise<ReplayResult>[]>(judged.map((delay) => [delay, []]));
       for (const member of members) {
         const { values } = member.grid;
         const { trainEnd, calibrationEnd } = partsOf(values.length);
@@ -63,10 +65,11 @@ export const bench: Bench = {
             to: values.length,
             prices,
           };
-          byDelay.get(delay)?.push(replayDecisions(input, createRng(`${member.name}/${delay}`)));
+          asked.get(delay)?.push(replays.replay(input, `${member.name}/${delay}`));
         }
       }
-      for (const [delay, results] of byDelay) {
+      for (const [delay, promised] of asked) {
+        const results = await Promise.all(promised);
         const mean = (pick: (result: ReplayResult) => number): number => results.reduce((sum, one) => sum + pick(one), 0) / results.length;
         const saved = gainInterval(
           results.map((one) => one.regretReactive - one.regret),
@@ -91,6 +94,7 @@ export const bench: Bench = {
       return { figures: { series: members.length, ...figures }, baseline };
     } finally {
       await thread.close();
+      await replays.close();
     }
   },
 };

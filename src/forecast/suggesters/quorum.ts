@@ -66,7 +66,7 @@ export const quorum: Suggester = {
         domain: domain.name,
         collection: subject.collection.name,
         says: `Let commits on ${target.name} wait for ${best.waitsFor} of ${lags.length} standbys instead of ${waitsFor}: ${broken.length > 0 ? `now ${broken.join(', and ')}` : `they would wait ${best.commitMeanMs.toFixed(1)} ms instead of ${now.commitMeanMs.toFixed(1)} ms, and every promise is kept`}.`,
-        because: `Replayed over ${moments} measured moments, ${percent(best.fresh[0] ?? 0)} of reads right after a commit are fresh with it (${percent(best.freshLow)} to ${percent(best.freshHigh)}), ${percent(now.fresh[0] ?? 0)} as it is. A commit would wait ${best.commitMeanMs.toFixed(1)} ms on average and ${best.commitP99Ms.toFixed(1)} ms in the slowest of a hundred.`,
+        because: `Replayed over ${moments} measured moments, ${percent(best.fresh[0] ?? 0)} of reads right after a commit are fresh with it (${percent(best.freshLow)} to ${percent(best.freshHigh)}), ${percent(now.fresh[0] ?? 0)} as it is${seenStale(standbys.staleReads, subject)}. A commit would wait ${best.commitMeanMs.toFixed(1)} ms on average and ${best.commitP99Ms.toFixed(1)} ms in the slowest of a hundred.`,
         replay: {
           unit: broken.length > 0 ? `ms a commit, and ${brokenMs} ms where a promise is broken` : 'ms a commit',
           costWithout: mean(costNow),
@@ -97,6 +97,18 @@ export const quorum: Suggester = {
   },
 };
 
+/** Measured truth beside the prediction: what traces proved, of all reads that were traced. */
+function seenStale(staleReads: number | undefined, subject: Subject): string {
+  if (staleReads === undefined) return '';
+  const day = Math.max(1, Math.round(86_400_000 / subject.stepMs));
+  const perStep = subject.history.map((row) =>
+    row.operations.slice(-day).reduce((sum, value, i) => sum + value - (row.writes.slice(-day)[i] ?? 0), 0),
+  );
+  const reads = perStep.reduce((sum, value) => sum + value, 0) * (subject.stepMs / 1_000);
+  const share = reads > 0 ? `, ${Number(((100 * staleReads) / reads).toPrecision(2))} % of all reads` : '';
+  return ` (proven in traces of the last day: ${staleReads} stale ${staleReads === 1 ? 'read' : 'reads'}${share})`;
+}
+
 const percent = (share: number): string => `${Number((100 * share).toFixed(1))} %`;
 
 /** Two standbys some milliseconds behind a primary that waits for neither, with and without a promise to readers. */
@@ -122,6 +134,7 @@ function lagging(freshShare: number | null): Subject {
       },
       waitsFor: 0,
       lags,
+      staleReads: 12,
     },
   };
 }

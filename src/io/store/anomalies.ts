@@ -132,6 +132,17 @@ export async function listAnomaliesOfTraces(
   return rows.map(parseAnomaly);
 }
 
+/** Per collection, how often stale reads were proven since then: by version, or against the session's own write. */
+export async function countStaleReads(db: Queryable, sinceUs: number): Promise<ReadonlyMap<string, number>> {
+  const { rows } = await db.query<{ collection: string; count: string | number }>(
+    `select collection, sum(count) as count from anomalies
+      where kind in ('stale-read', 'read-your-writes', 'non-monotonic-read') and collection is not null and last_seen_us >= $1
+      group by collection`,
+    [sinceUs],
+  );
+  return new Map(rows.map((row) => [row.collection, Number(row.count)]));
+}
+
 export async function linkAnomaly(db: Queryable, fingerprint: string, caseId: string): Promise<void> {
   await db.query('update anomalies set case_id = $2 where fingerprint = $1 and case_id is distinct from $2', [fingerprint, caseId]);
 }
