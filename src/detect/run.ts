@@ -26,6 +26,8 @@ export interface DetectionOptions {
   readonly share?: number;
   /** Operations that may wait in memory; beyond it the share of traces is halved, never single traces evicted. */
   readonly maxOperations?: number;
+  /** Messages, rows and the like remembered of traces that are over, some 200 bytes each; beyond it the share of traces is halved. */
+  readonly maxHeld?: number;
   /** Bytes for what is remembered of objects and sessions; beyond it the share of objects is halved. */
   readonly maxKeyBytes?: number;
   /** Options by detector id; `enabled: false` leaves one out. */
@@ -50,7 +52,9 @@ export interface DetectionStats {
   readonly keys: number;
   readonly traceShare: number;
   readonly keyShare: number;
-  /** Bytes that is remembered of objects and sessions take. */
+  /** Messages, rows and the like remembered of traces that are over. */
+  readonly held: number;
+  /** Bytes that what is remembered of objects and sessions takes. */
   readonly stateBytes: number;
   /** Objects whose versions have no known order, of which the isolation checker can say nothing. */
   readonly unordered: number;
@@ -79,6 +83,9 @@ export interface Detection {
 }
 
 const minimumShare = 1 / 65_536;
+/** Event time between two looks at how much is held, and between two halvings of the share. */
+const boundEveryUs = 1_000_000;
+const lowerEveryUs = 20_000_000;
 /** Some half a million operations on objects; the whole service is to stay under 512 MB. */
 const defaultKeyBytes = 64_000_000;
 
@@ -92,6 +99,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   const idleUs = (options.traceIdleMs ?? 1000) * 1000;
   const patienceUs = Math.max(idleUs, (options.tracePatienceMs ?? 10_000) * 1000);
   const retainUs = (options.retainMs ?? 600_000) * 1000;
+  const maxHeld = options.maxHeld ?? 600_000;
   const maxOperations = options.maxOperations ?? 2_000_000;
   let traceShare = options.share ?? 1;
 
@@ -131,6 +139,9 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   let late = 0;
   let newestUs = 0;
   let watermarkUs = Number.NEGATIVE_INFINITY;
+  let held = 0;
+  let boundedUs = Number.NEGATIVE_INFINITY;
+  let loweredUs = Number.NEGATIVE_INFINITY;
 
   const runFacts = (upToUs: number): void => {
     for (const operation of facts.take(upToUs)) {
@@ -162,6 +173,19 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     }
   };
 
+  /** What trace detectors remember of traces that are over: past the bound fewer traces are looked at, and the memory follows. */
+  const boundMemory = (atUs: number): void => {
+    if (atUs < boundedUs + boundEveryUs || atUs === Number.POSITIVE_INFINITY) return;
+    boundedUs = atUs;
+    held = 0;
+    for (const { fold } of traceFolds) held += fold.size?.() ?? 0;
+    // It takes a while until what is remembered has gone: halving again before that would overshoot.
+    if (held <= maxHeld || atUs < loweredUs + lowerEveryUs || traceShare <= minimumShare) return;
+    loweredUs = atUs;
+    traceShare /= 2;
+    traces.narrow((traceId) => isSampled(traceId, traceShare));
+  };
+
   const advance = (toUs: number): readonly Anomaly[] => {
     if (toUs > watermarkUs) {
       watermarkUs = toUs;
@@ -169,6 +193,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
       if (toUs > newestUs) newestUs = toUs;
       runFacts(toUs);
       runTraces(toUs);
+      boundMemory(toUs);
     }
     return findings.take();
   };
@@ -216,6 +241,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
         keys: objects.size,
         traceShare,
         keyShare: objects.share,
+        held,
         stateBytes: objects.bytes,
         unordered: historyFolds.reduce((sum, { fold }) => sum + fold.unordered(), 0),
         findings: findings.size,

@@ -1,7 +1,10 @@
 import type { KeyedDetector } from '../../src/detect/detector.ts';
 import { isolation } from '../../src/detect/detectors/isolation.ts';
+import { lostUpdate } from '../../src/detect/detectors/lost-update.ts';
 import { nonMonotonicRead } from '../../src/detect/detectors/non-monotonic-read.ts';
 import { readYourWrites } from '../../src/detect/detectors/read-your-writes.ts';
+import { staleRead } from '../../src/detect/detectors/stale-read.ts';
+import { versionFork } from '../../src/detect/detectors/version-fork.ts';
 import { defaultOptions, type Finding } from '../../src/detect/detector.ts';
 import { KeyedObjects } from '../../src/detect/keyed-objects.ts';
 import { createLearner } from '../../src/detect/learned-structure.ts';
@@ -10,6 +13,8 @@ import { createDetection } from '../../src/detect/run.ts';
 import { createRng } from '../../src/base/rng.ts';
 import type { Operation } from '../../src/domain/operation.ts';
 import type { Bench } from './bench.ts';
+import { measureDetectionDelay } from './isolation/detection-delay.ts';
+import { measureDetectorCosts } from './isolation/detector-costs.ts';
 import { createStoreHistory } from './isolation/store-history.ts';
 
 const context = { learned: createLearner(), placeOf: createPlaces([], []) };
@@ -18,17 +23,24 @@ const context = { learned: createLearner(), placeOf: createPlaces([], []) };
  * A store under snapshot isolation with a fixed rate of injected write skew, as fast as it can be fed, in order of ends: transactions of
  * five operations over 10,000 keys, half reads. The checker's own time is measured, not the making of the history. `engine_txn_per_s` goes
  * through the whole engine (ordering by watermark, duplicates, traces). Baseline: the same fold with the work taken out.
+ *
+ * Then what each detector costs on ordinary spans (`own_us_*`, beside the engine alone), what all cost together, and how that compares with the
+ * sum: near or below 1 means that none slows another. And how long after the watermark a finding leaves the detectors' thread.
  */
 export const bench: Bench = {
   name: 'isolation',
-  says: 'transactions a second through the isolation checker, session checks a second, memory',
+  says: 'transactions a second through the isolation checker, session checks a second, cost of each detector, delay, memory',
   run: async ({ quick, log }) => {
-    const transactions = quick ? 200_000 : 3_000_000;
+    const transactions = quick ? 150_000 : 2_000_000;
     const checked = runChecker(transactions);
-    const engine = runEngine(Math.floor(transactions / 4));
     log(`checker: ${checked.cycles} cycles told of ${checked.injected} injected; peak ${Math.round(checked.rssMb)} MB`);
-    const sessions = runSessions(quick ? 2_000_000 : 10_000_000, [readYourWrites, nonMonotonicRead]);
+    const engine = runEngine(Math.floor(transactions / 5));
+    const sessions = runSessions(quick ? 1_000_000 : 10_000_000, [readYourWrites, nonMonotonicRead]);
+    const keyed = runSessions(quick ? 500_000 : 5_000_000, [readYourWrites, nonMonotonicRead, staleRead, versionFork, lostUpdate]);
     log(`sessions: ${sessions.found} findings`);
+    const costs = measureDetectorCosts(quick ? 30_000 : 200_000, 3);
+    const delay = await measureDetectionDelay(quick ? 3 : 20);
+    const sumUs = [...costs.ownUs.values()].reduce((sum, us) => sum + us, costs.engineUs);
     return {
       figures: {
         txn_per_s: Math.round(checked.perSecond),
@@ -36,8 +48,16 @@ export const bench: Bench = {
         rss_mb: Math.round(checked.rssMb),
         engine_txn_per_s: Math.round(engine),
         recall: checked.cycles / checked.injected,
+        keyed_ops_per_s: Math.round(keyed.perSecond),
+        engine_us_per_span: costs.engineUs,
+        all_detectors_us_per_span: costs.allUs,
+        all_vs_sum_of_each: costs.allUs / sumUs,
+        delay_after_watermark_p50_ms: delay.p50Ms,
+        delay_after_watermark_p95_ms: delay.p95Ms,
+        delay_found_share: delay.found,
+        ...Object.fromEntries([...costs.ownUs].map(([id, us]) => [`own_us_${id.replaceAll('-', '_')}`, us])),
       },
-      baseline: { loop_txn_per_s: Math.round(runLoop(Math.floor(transactions / 4))) },
+      baseline: { loop_txn_per_s: Math.round(runLoop(Math.floor(transactions / 5))) },
     };
   },
 };

@@ -17,12 +17,17 @@ interface Row {
   readonly id: string;
   readonly table: string;
   readonly tableKey: string;
+  /** Under which it is found: as a row, and by its id where that is an attribute. */
+  readonly place: string;
+  readonly idPlace: string;
   /** Published, or judged. */
   isDone: boolean;
 }
 
 /** How long a publish waits for the trace of its row to end. */
 const earlyUs = 20_000_000;
+/** How long a row that is done with is known, for what comes twice. */
+const doneUs = 120_000_000;
 const fewRows = 3;
 /** Rows that wait at most; beyond it new rows are not followed. */
 const rowsMax = 200_000;
@@ -53,6 +58,8 @@ export const outboxLag = traceDetector(
   (settings, context) => {
     const deadlineUs = settings.deadlineMs * 1000;
     const byId = createExpiringMap<Row>(3_600_000_000);
+    /** Places of rows that are done with: seen again they are no news. */
+    const done = createExpiringMap<true>(doneUs);
     const waiting = new Set<Row>();
     /** Rows without an id, by their trace and by their table. */
     const byTrace = new Map<string, Row[]>();
@@ -100,6 +107,15 @@ export const outboxLag = traceDetector(
       });
     };
 
+    const finishRow = (row: Row, atUs: number): void => {
+      row.isDone = true;
+      byId.delete(row.place);
+      done.set(row.place, true, atUs);
+      if (row.idPlace === '') return;
+      byId.delete(row.idPlace);
+      done.set(row.idPlace, true, atUs);
+    };
+
     const unindex = (row: Row): void => {
       const rows = byTrace.get(row.insert.traceId);
       if (rows === undefined) return;
@@ -120,7 +136,7 @@ export const outboxLag = traceDetector(
     /** `isExact`: it says which row it published; otherwise an earlier publish, which does not show, may have. */
     const settle = (row: Row, by: SpanNote, isExact: boolean, report: Report): void => {
       if (row.isDone) return;
-      row.isDone = true;
+      finishRow(row, Math.max(by.endUs, row.insert.endUs));
       waiting.delete(row);
       unsure.delete(row);
       unindex(row);
@@ -135,7 +151,7 @@ export const outboxLag = traceDetector(
           const row = byId.get(id, publish.endUs);
           if (row !== undefined) settle(row, publish, true, report);
           if (!id.startsWith('id\0') || publish.facts === undefined || publish.facts.outboxId === '') continue;
-          if (row === undefined) early.set(id, noteOf(publish), publish.endUs);
+          if (row === undefined && done.get(id, publish.endUs) === undefined) early.set(id, noteOf(publish), publish.endUs);
         }
       }
       for (const { write, is, settledUs } of writeOutcomes(unit)) {
@@ -157,7 +173,7 @@ export const outboxLag = traceDetector(
         }
         const shown = id === '' ? keyOf(write) : id;
         const place = rowKey(write, shown === '' ? `${trace.traceId}${write.spanId}` : shown);
-        if (waiting.size >= rowsMax || byId.get(place, write.endUs) !== undefined) continue;
+        if (waiting.size >= rowsMax || byId.get(place, write.endUs) !== undefined || done.get(place, write.endUs) !== undefined) continue;
         const row: Row = {
           insert: noteOf(write),
           domain: write.facts?.domain ?? '',
@@ -166,10 +182,12 @@ export const outboxLag = traceDetector(
           id: shown,
           table,
           tableKey: tableKey(write),
+          place,
+          idPlace: id === '' ? '' : `id\0${id}`,
           isDone: false,
         };
         byId.set(place, row, write.endUs);
-        if (id !== '') byId.set(`id\0${id}`, row, write.endUs);
+        if (id !== '') byId.set(row.idPlace, row, write.endUs);
         waiting.add(row);
         if (settledUs < oldestUs) oldestUs = settledUs;
         if (id === '') {
@@ -240,7 +258,7 @@ export const outboxLag = traceDetector(
 
     const judgeRow = (row: Row, atUs: number, report: Report): void => {
       if (row.isDone) return;
-      row.isDone = true;
+      finishRow(row, atUs);
       overdue += 1;
       if (isVisible() && (row.isDeclared || relayed.get(row.tableKey, atUs) !== undefined)) tell(row, undefined, report);
     };
@@ -263,6 +281,7 @@ export const outboxLag = traceDetector(
         unsure.clear();
       }
       byId.sweep(atUs);
+      done.sweep(atUs);
       relayed.sweep(atUs);
     };
     const countStrangers = (atUs: number): void => early.sweep(atUs, () => (strangers += 1));
@@ -287,7 +306,7 @@ export const outboxLag = traceDetector(
         // In a history without any publish of an outbox row, the rows were published nowhere that it shows.
         for (const row of unsure) judgeRow(row, atUs, report);
       },
-      size: () => waiting.size + byId.size,
+      size: () => waiting.size + byId.size + done.size / 8,
     };
   },
 );

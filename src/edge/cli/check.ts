@@ -16,10 +16,10 @@ import { factWords } from './structure.ts';
 import type { CliContext } from './program.ts';
 
 /**
- * Bytes of spans that wait, packed, before the oldest are judged: about a million spans. Files are often ordered by service or by exporter
+ * Bytes of spans that wait, packed, before the oldest are judged: about 600,000 spans. Files are often ordered by service or by exporter
  * rather than by time, so as much as fits is kept together; with what the detectors hold the process stays near 400 MB.
  */
-const waitingBytes = 96 * 1024 * 1024;
+const waitingBytes = 64 * 1024 * 1024;
 /** Event time that is made into operations at once. */
 const stepUs = 250_000;
 /** Problems told in full; more are counted. */
