@@ -26,8 +26,8 @@ interface Row {
 
 /** How long a publish waits for the trace of its row to end. */
 const earlyUs = 20_000_000;
-/** How long a row that is done with is known, for what comes twice. */
-const doneUs = 120_000_000;
+/** How long a row that was published is known, for what comes twice. */
+const doneUs = 600_000_000;
 const fewRows = 3;
 /** Rows that wait at most; beyond it new rows are not followed. */
 const rowsMax = 200_000;
@@ -58,7 +58,7 @@ export const outboxLag = traceDetector(
   (settings, context) => {
     const deadlineUs = settings.deadlineMs * 1000;
     const byId = createExpiringMap<Row>(3_600_000_000);
-    /** Places of rows that are done with: seen again they are no news. */
+    /** Places of rows that were published: seen again they are no news. */
     const done = createExpiringMap<true>(doneUs);
     const waiting = new Set<Row>();
     /** Rows without an id, by their trace and by their table. */
@@ -258,7 +258,8 @@ export const outboxLag = traceDetector(
 
     const judgeRow = (row: Row, atUs: number, report: Report): void => {
       if (row.isDone) return;
-      finishRow(row, atUs);
+      // It stays known by its id: the publish may come much later, and is not one of a row that was never seen.
+      row.isDone = true;
       overdue += 1;
       if (isVisible() && (row.isDeclared || relayed.get(row.tableKey, atUs) !== undefined)) tell(row, undefined, report);
     };
