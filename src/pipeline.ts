@@ -6,7 +6,7 @@ import type { Journal } from './io/journal/journal.ts';
 import type { TlsFiles } from './io/otlp/tls-files.ts';
 import type { Queue } from './io/queue/queue.ts';
 import { saveForecasts } from './io/store/forecasts.ts';
-import { loadSeriesPoints, pruneSeriesPoints, saveSeriesPoints } from './io/store/series.ts';
+import { loadSeriesBlock, packSeries, saveSeriesPoints } from './io/store/series.ts';
 import { saveSuggestions } from './io/store/suggestions.ts';
 import { sayError } from './io/telemetry/log.ts';
 import type { RuntimeContext } from './runtime/context.ts';
@@ -99,8 +99,8 @@ async function startIntake(
     ? startForecastLoop({
         store: {
           saveSeriesPoints: (points) => saveSeriesPoints(database, points),
-          loadSeriesPoints: (stepMs, sinceMs) => loadSeriesPoints(database, stepMs, sinceMs),
-          pruneSeriesPoints: (stepMs, beforeMs) => pruneSeriesPoints(database, stepMs, beforeMs),
+          loadSeriesBlock: (stepMs, fromMs) => loadSeriesBlock(database, stepMs, fromMs),
+          packSeries: (stepMs, beforeMs) => database.transaction((tx) => packSeries(tx, stepMs, beforeMs)),
           saveForecasts: (forecasts) => saveForecasts(database, forecasts),
           saveSuggestions: (suggestions, names) => database.transaction((tx) => saveSuggestions(tx, suggestions, names, clock.nowMs())),
         },

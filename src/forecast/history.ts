@@ -9,6 +9,8 @@ import type { Grid } from './time-grid.ts';
  */
 export interface History {
   put(points: readonly FeaturePoint[]): void;
+  /** Consecutive steps of one series from `fromMs` on, null where it had no point: how kept history comes back. */
+  putSpan(series: SeriesId, fromMs: number, values: readonly (number | null)[]): void;
   /** The steps in [fromStep, toStep] were watched, whether or not anything happened in them. */
   watched(fromStep: number, toStep: number): void;
   /** Series with at least one point in the kept span. */
@@ -47,6 +49,24 @@ export function createHistory(stepMs: number, capacity: number, maxSeries: numbe
     newest = step;
   };
 
+  const ringOf = (series: SeriesId, step: number): Ring | undefined => {
+    const name = seriesName(series);
+    let ring = rings.get(name);
+    if (ring === undefined) {
+      if (rings.size >= maxSeries) return undefined;
+      ring = { series, values: new Float32Array(capacity).fill(Number.NaN), firstStep: step, lastStep: step };
+      rings.set(name, ring);
+    }
+    return ring;
+  };
+  const write = (ring: Ring, step: number, value: number): void => {
+    const slot = modulo(step, capacity);
+    ring.values[slot] = value;
+    ring.firstStep = Math.min(ring.firstStep, step);
+    ring.lastStep = Math.max(ring.lastStep, step);
+    observed[slot] = 1;
+  };
+
   return {
     get refused() {
       return refused;
@@ -56,23 +76,28 @@ export function createHistory(stepMs: number, capacity: number, maxSeries: numbe
         const step = Math.floor(atMs / stepMs);
         advance(step);
         if (step <= newest - capacity) continue;
-        const name = seriesName(series);
-        let ring = rings.get(name);
-        if (ring === undefined) {
-          if (rings.size >= maxSeries) {
-            refused += 1;
-            continue;
-          }
-          ring = { series, values: new Float32Array(capacity).fill(Number.NaN), firstStep: step, lastStep: step };
-          rings.set(name, ring);
-        }
-        const slot = modulo(step, capacity);
-        ring.values[slot] = value;
-        ring.firstStep = Math.min(ring.firstStep, step);
-        ring.lastStep = Math.max(ring.lastStep, step);
-        observed[slot] = 1;
+        const ring = ringOf(series, step);
+        if (ring === undefined) refused += 1;
+        else write(ring, step, value);
       }
       for (const [name, ring] of rings) if (ring.lastStep <= newest - capacity) rings.delete(name);
+    },
+    putSpan: (series, fromMs, values) => {
+      const first = Math.floor(fromMs / stepMs);
+      const last = values.findLastIndex((value) => value !== null);
+      if (last < 0) return;
+      advance(first + last);
+      let ring: Ring | undefined;
+      for (let i = Math.max(0, newest - capacity + 1 - first); i <= last; i += 1) {
+        const value = values[i] ?? null;
+        if (value === null) continue;
+        ring ??= ringOf(series, first + i);
+        if (ring === undefined) {
+          refused += 1;
+          return;
+        }
+        write(ring, first + i, value);
+      }
     },
     watched: (fromStep, toStep) => {
       advance(toStep);

@@ -10,30 +10,27 @@ import type { Suggestion } from '../domain/suggestion.ts';
 import { levels } from '../forecast/contender.ts';
 import { type Member, memberOf } from '../forecast/examples.ts';
 import { type FeatureOptions, type FeaturePoint, fittingBuckets, seriesName } from '../forecast/features.ts';
-import { createHistory } from '../forecast/history.ts';
+import { createHistory, type History } from '../forecast/history.ts';
 import { createMeasuredSeries, joinMeasured } from '../forecast/measured-series.ts';
 import { suggesters } from '../forecast/registry.ts';
 import { modelId, type SeriesForecast } from '../forecast/round.ts';
 import type { BucketHistory, Subject } from '../forecast/suggester.ts';
 import { type Checkpoint, loadCheckpoint, saveCheckpoint } from '../io/model/checkpoint.ts';
 import { type ModelThread, openModelThread } from '../io/model/model-thread.ts';
+import { blockSteps, type SeriesPoint, type SeriesSpan } from '../io/store/series.ts';
+import type { Grid } from '../forecast/time-grid.ts';
 import { forecastSources } from './forecast-sources.ts';
 import { measuredPlaces } from './measured-places.ts';
 import type { PlaceFacts, SuggestionPlaces } from './suggestion-places.ts';
-
-export interface SeriesPoint {
-  readonly series: SeriesId;
-  readonly stepMs: number;
-  readonly atMs: number;
-  readonly value: number;
-}
 
 /** What the loop needs of the store. */
 export interface ForecastStore {
   /** Upsert by series, step and time. */
   saveSeriesPoints(points: readonly SeriesPoint[]): Promise<void>;
-  loadSeriesPoints(stepMs: number, sinceMs: number): Promise<readonly SeriesPoint[]>;
-  pruneSeriesPoints(stepMs: number, beforeMs: number): Promise<void>;
+  /** All series in the block of 72 steps that begins then. */
+  loadSeriesBlock(stepMs: number, fromMs: number): Promise<readonly SeriesSpan[]>;
+  /** Packs what ended by then, in one transaction, and forgets what is too old. */
+  packSeries(stepMs: number, nowMs: number): Promise<void>;
   /** Upsert: the latest of each series. */
   saveForecasts(forecasts: readonly Forecast[]): Promise<void>;
   /** Upsert by id; open ones of these collections that are not in the list expire; decided ones keep their state. */
@@ -90,8 +87,6 @@ const defaultStepMs = 300_000;
 /** Steps that are kept open for operations that come late. */
 const lateSteps = 1;
 const wantedBuckets = 64;
-/** Points are kept this many times as long as the model looks back, for replays. */
-const retentionSpans = 4;
 const retrainEveryMs = 86_400_000;
 /** Windows of history under which training would learn noise. */
 const leastTrainWindows = 3_000;
@@ -128,7 +123,7 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
   let trainedAtMs = Number.NEGATIVE_INFINITY;
   /** Steps that ended before the loop began were watched only where the store has points of them. */
   let watchedUpTo = Math.floor(clock.nowMs() / stepMs);
-  let prunedAtMs = Number.NEGATIVE_INFINITY;
+  let packedAtMs = Number.NEGATIVE_INFINITY;
   let round: Promise<ForecastRoundReport> = Promise.resolve({ series: 0, forecasts: 0, suggestions: 0, servedBy: {}, backend: 'none' });
 
   const openModel = async (): Promise<ModelThread> => {
@@ -150,7 +145,7 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
   const runRound = async (signal: AbortSignal): Promise<ForecastRoundReport> => {
     const nowMs = clock.nowMs();
     if (!isLoaded) {
-      history.put(await store.loadSeriesPoints(stepMs, nowMs - historySteps * stepMs));
+      await loadHistory(store, history, stepMs, nowMs);
       isLoaded = true;
     }
     const lastStep = Math.floor(nowMs / stepMs) - 1 - lateSteps;
@@ -159,9 +154,9 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
     if (watchedUpTo < lastStep) history.watched(watchedUpTo + 1, lastStep);
     watchedUpTo = Math.max(watchedUpTo, lastStep);
     if (points.length > 0) await store.saveSeriesPoints(points.map((point) => ({ ...point, stepMs })));
-    if (nowMs - prunedAtMs > historySteps * stepMs * 0.1) {
-      await store.pruneSeriesPoints(stepMs, nowMs - retentionSpans * historySteps * stepMs);
-      prunedAtMs = nowMs;
+    if (nowMs - packedAtMs >= blockSteps * stepMs) {
+      await store.packSeries(stepMs, nowMs - blockSteps * stepMs);
+      packedAtMs = nowMs;
     }
     const subjects = membersOf(history.series(), (series) => history.gridOf(series, lastStep));
     if (subjects.length === 0 || signal.aborted)
@@ -266,7 +261,7 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
 /** Every rate of every bucket is forecast; of the rest, the whole collection's: nobody acts on one bucket's latency an hour ahead. */
 function membersOf(
   all: readonly SeriesId[],
-  gridOf: (series: SeriesId) => ReturnType<ReturnType<typeof createHistory>['gridOf']>,
+  gridOf: (series: SeriesId) => Grid | null,
 ): readonly { readonly series: SeriesId; readonly member: Member }[] {
   const found: { series: SeriesId; member: Member }[] = [];
   for (const series of all) {
@@ -286,7 +281,7 @@ function toForecast(series: SeriesId | undefined, made: SeriesForecast, madeAtMs
 function subjectOf(
   collection: Collection,
   domains: Readonly<Record<string, ConsistencyDomain>>,
-  history: ReturnType<typeof createHistory>,
+  history: History,
   lastStep: number,
   stepMs: number,
   nowMs: number,
@@ -339,6 +334,13 @@ function subjectOf(
 function meanModelMase(forecasts: readonly SeriesForecast[]): number {
   const scored = forecasts.map((forecast) => forecast.scores[modelId]?.mase).filter((mase) => mase !== undefined);
   return scored.reduce((sum, mase) => sum + mase, 0) / Math.max(1, scored.length);
+}
+
+/** The kept history of the last seven days, a block of time after the other: at most some 100 MB of it is in two forms at once. */
+async function loadHistory(store: ForecastStore, history: History, stepMs: number, nowMs: number): Promise<void> {
+  const spanMs = blockSteps * stepMs;
+  for (let fromMs = Math.floor((nowMs - historySteps * stepMs) / spanMs) * spanMs; fromMs <= nowMs; fromMs += spanMs)
+    for (const { series, fromMs: startMs, values } of await store.loadSeriesBlock(stepMs, fromMs)) history.putSpan(series, startMs, values);
 }
 
 /** The own model where there is one that this version can read, else the start model. */
