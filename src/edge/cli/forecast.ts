@@ -5,7 +5,8 @@ import { Failure } from '../../base/failure.ts';
 import { meanScores, partsOf, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
 import { levels } from '../../forecast/contender.ts';
 import { type Member, memberOf } from '../../forecast/examples.ts';
-import type { SeriesForecast } from '../../forecast/round.ts';
+import { maxHorizon } from '../../forecast/far.ts';
+import type { ServeChoice } from '../../forecast/serve.ts';
 import type { Grid } from '../../forecast/time-grid.ts';
 import { horizons } from '../../forecast/window.ts';
 import { loadCheckpoint } from '../../io/model/checkpoint.ts';
@@ -33,7 +34,7 @@ export function registerForecast(program: Command, context: CliContext): void {
     .command('forecast')
     .argument('[files...]', 'CSV files: timestamp,value or series,timestamp,value')
     .description('Forecast series from CSV with quantiles; says whether the model or a baseline is served, and why.')
-    .option('--horizon <steps>', `steps ahead, 1 to ${horizons}`, parseCount(1, horizons), horizons)
+    .option('--horizon <steps>', `steps ahead, 1 to ${maxHorizon}`, parseCount(1, maxHorizon), horizons)
     .option(
       '--backtest',
       'score the model and the baselines on the last quarter of each series: MASE, WQL, coverage; says who would be served',
@@ -59,6 +60,8 @@ export function registerForecast(program: Command, context: CliContext): void {
         });
         return;
       }
+      if (flags.backtest === true && flags.horizon !== horizons)
+        throw new Failure('bad-option', `a backtest scores ${horizons} steps ahead; leave --horizon out`, 'never');
       if (files.length === 0) throw new Failure('no-file', 'give a CSV file with timestamp,value or series,timestamp,value', 'never');
       const grids = await readGrids(files, flags.stepSeconds, context.cwd);
       const checkpoint = await loadCheckpoint(resolve(context.cwd, flags.model));
@@ -74,37 +77,45 @@ export function registerForecast(program: Command, context: CliContext): void {
 }
 
 async function forecast(grids: readonly NamedGrid[], thread: ModelThread, flags: ForecastFlags, context: CliContext): Promise<void> {
-  const made = await forecastAll(grids, thread, flags);
-  made.forEach(({ forecast, grid }) => {
-    const rows = forecast.values.slice(0, flags.horizon);
+  for (const { made, grid } of await forecastAll(grids, thread, flags)) {
     const at = (h: number): string => new Date(grid.startMs + (grid.values.length + h) * grid.stepMs).toISOString();
     if (flags.json === true) {
+      const missing = grid.missing.reduce((sum, one) => sum + one, 0);
       context.out(
         JSON.stringify({
-          series: forecast.name,
+          series: made.name,
           stepMs: grid.stepMs,
-          points: grid.values.length - grid.missing.reduce((sum, one) => sum + one, 0),
-          missing: grid.missing.reduce((sum, one) => sum + one, 0),
-          servedBy: forecast.choice.servedBy,
-          because: forecast.choice.because,
-          mase: Object.fromEntries(Object.entries(forecast.scores).map(([id, scores]) => [id, round(scores.mase)])),
+          points: grid.values.length - missing,
+          missing,
+          servedBy: made.choice.servedBy,
+          because: made.choice.because,
+          mase: made.mase,
           levels,
-          forecast: rows.map((values, h) => ({ timestamp: at(h), quantiles: values.map(round) })),
-          ...(flags.horizon === horizons ? { maximum: forecast.maximum.map(round) } : {}),
+          forecast: made.values.map((values, h) => ({ timestamp: at(h), quantiles: values.map(round) })),
+          ...(made.maximum === undefined ? {} : { maximum: made.maximum.map(round) }),
           backend: thread.backend,
         }),
       );
-      return;
+      continue;
     }
-    context.out(`${forecast.name}: served by ${forecast.choice.servedBy} (${forecast.choice.because})`);
+    context.out(`${made.name}: served by ${made.choice.servedBy} (${made.choice.because})`);
     const shown = [0, 2, 4, 6, 8];
     context.out(`  ${'time'.padEnd(24)} ${shown.map((q) => `${(levels[q] ?? 0) * 100} %`.padStart(11)).join(' ')}`);
-    rows.forEach((values, h) =>
-      context.out(`  ${at(h).padEnd(24)} ${shown.map((q) => String(round(values[q] ?? 0)).padStart(11)).join(' ')}`),
-    );
-    if (flags.horizon === horizons)
-      context.out(`  ${'highest of these'.padEnd(24)} ${shown.map((q) => String(round(forecast.maximum[q] ?? 0)).padStart(11)).join(' ')}`);
-  });
+    const line = (label: string, values: readonly number[]): void =>
+      context.out(`  ${label.padEnd(24)} ${shown.map((q) => String(round(values[q] ?? 0)).padStart(11)).join(' ')}`);
+    made.values.forEach((values, h) => line(at(h), values));
+    if (made.maximum !== undefined) line('highest of these', made.maximum);
+  }
+}
+
+interface MadeForecast {
+  readonly name: string;
+  readonly values: readonly (readonly number[])[];
+  /** Of the next twelve steps; undefined where another horizon was asked for. */
+  readonly maximum: readonly number[] | undefined;
+  readonly choice: ServeChoice;
+  /** By contender, on earlier windows of the same series. */
+  readonly mase: Readonly<Record<string, number>>;
 }
 
 /** Series that were never negative stay so, each kind in one round. */
@@ -112,26 +123,55 @@ async function forecastAll(
   grids: readonly NamedGrid[],
   thread: ModelThread,
   flags: ForecastFlags,
-): Promise<readonly { readonly forecast: SeriesForecast; readonly grid: Grid }[]> {
+): Promise<readonly { readonly made: MadeForecast; readonly grid: Grid }[]> {
   const isSigned = ({ grid }: NamedGrid): boolean => flags.signed === true || grid.values.some((value) => value < 0);
-  const answers = new Map<NamedGrid, SeriesForecast>();
+  const answers = new Map<NamedGrid, MadeForecast>();
   for (const signed of [false, true]) {
     const group = grids.filter((one) => isSigned(one) === signed);
     if (group.length === 0) continue;
-    const { forecasts } = await thread.round(
-      group.map(({ name, grid }) => memberOf(name, grid)),
-      { windowBudget: 60_000, isNonNegative: !signed },
-      true,
-    );
+    const members = group.map(({ name, grid }) => memberOf(name, grid));
+    const forecasts = flags.horizon > horizons ? await far(members, thread, flags, !signed) : await near(members, thread, flags, !signed);
     group.forEach((one, i) => {
-      const forecast = forecasts[i];
-      if (forecast !== undefined) answers.set(one, forecast);
+      const made = forecasts[i];
+      if (made !== undefined) answers.set(one, made);
     });
   }
   return grids.flatMap((one) => {
-    const forecast = answers.get(one);
-    return forecast === undefined ? [] : [{ forecast, grid: one.grid }];
+    const made = answers.get(one);
+    return made === undefined ? [] : [{ made, grid: one.grid }];
   });
+}
+
+async function near(
+  members: readonly Member[],
+  thread: ModelThread,
+  flags: ForecastFlags,
+  isNonNegative: boolean,
+): Promise<readonly MadeForecast[]> {
+  const { forecasts } = await thread.round(members, { windowBudget: 60_000, isNonNegative }, true);
+  return forecasts.map(({ name, values, maximum, choice, scores }) => ({
+    name,
+    values: values.slice(0, flags.horizon),
+    maximum: flags.horizon === horizons ? maximum : undefined,
+    choice,
+    mase: Object.fromEntries(Object.entries(scores).map(([id, { mase }]) => [id, round(mase)])),
+  }));
+}
+
+async function far(
+  members: readonly Member[],
+  thread: ModelThread,
+  flags: ForecastFlags,
+  isNonNegative: boolean,
+): Promise<readonly MadeForecast[]> {
+  const forecasts = await thread.far(members, flags.horizon, isNonNegative);
+  return forecasts.map(({ name, values, choice, scores }) => ({
+    name,
+    values,
+    maximum: undefined,
+    choice,
+    mase: Object.fromEntries(Object.entries(scores).map(([id, mase]) => [id, round(mase)])),
+  }));
 }
 
 /** Windows over the whole panel that are scored one by one; more are thinned evenly. */

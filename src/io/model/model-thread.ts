@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { Failure } from '../../base/failure.ts';
 import { type BacktestSettings, defaultSettings, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
 import type { Member } from '../../forecast/examples.ts';
+import type { FarForecast } from '../../forecast/far.ts';
 import { defaultRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
 import type { BackendName } from './backend.ts';
 import type { Checkpoint } from './checkpoint.ts';
@@ -31,6 +32,8 @@ export interface ModelThread {
     options?: RoundOptions,
     refit?: boolean,
   ): Promise<{ readonly forecasts: readonly SeriesForecast[]; readonly seconds: number }>;
+  /** Forecasts further ahead than the network's twelve steps; see `forecastFar`. */
+  far(members: readonly Member[], steps: number, isNonNegative: boolean): Promise<readonly FarForecast[]>;
   /** Rolling-origin scores of the model in use and all baselines; members' `upTo` is the end of their training part. */
   backtest(members: readonly Member[], stride: number, settings?: BacktestSettings): Promise<readonly SeriesBacktest[]>;
   /** Calibrated quantiles at every step in [from, to), each made with what was known at that step: outputs x levels a step. */
@@ -89,6 +92,11 @@ export async function openModelThread(backend?: BackendName): Promise<ModelThrea
       const answer = await ask({ is: 'round', members, options, refit });
       if (answer.is !== 'forecast') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
       return answer;
+    },
+    far: async (members, steps, isNonNegative) => {
+      const answer = await ask({ is: 'far', members, steps, isNonNegative });
+      if (answer.is !== 'far') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
+      return answer.forecasts;
     },
     backtest: async (members, stride, settings = defaultSettings) => {
       const answer = await ask({ is: 'backtest', members, stride, settings });

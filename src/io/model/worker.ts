@@ -4,6 +4,7 @@ import { backtestPanel, type BacktestSettings, type SeriesBacktest } from '../..
 import { calibrate } from '../../forecast/calibrate.ts';
 import { levels, modelQuantiles } from '../../forecast/contender.ts';
 import { examplesOf, type Member } from '../../forecast/examples.ts';
+import { type FarForecast, forecastFar } from '../../forecast/far.ts';
 import { fitRidge, type Ridge } from '../../forecast/ridge.ts';
 import { forecastRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
 import { inputs, outputs } from '../../forecast/window.ts';
@@ -36,6 +37,7 @@ export type WorkerRequest =
     }
   | { readonly is: 'use'; readonly shape: NetworkShape; readonly weights: Weights }
   | { readonly is: 'round'; readonly members: readonly Member[]; readonly options: RoundOptions; readonly refit: boolean }
+  | { readonly is: 'far'; readonly members: readonly Member[]; readonly steps: number; readonly isNonNegative: boolean }
   | { readonly is: 'quantiles'; readonly member: Member; readonly from: number; readonly to: number }
   | { readonly is: 'backtest'; readonly members: readonly Member[]; readonly stride: number; readonly settings: BacktestSettings };
 
@@ -52,6 +54,7 @@ export type WorkerAnswer =
   | ({ readonly id: number; readonly is: 'trained' } & Trained)
   | { readonly id: number; readonly is: 'used' }
   | { readonly id: number; readonly is: 'forecast'; readonly forecasts: readonly SeriesForecast[]; readonly seconds: number }
+  | { readonly id: number; readonly is: 'far'; readonly forecasts: readonly FarForecast[] }
   | { readonly id: number; readonly is: 'backtested'; readonly results: readonly SeriesBacktest[] }
   | { readonly id: number; readonly is: 'quantiles'; readonly quantiles: Float64Array }
   | { readonly id: number; readonly is: 'failed'; readonly message: string };
@@ -92,6 +95,13 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
       if (request.refit || ridge === null) ridge = fitRidge(examplesOf(request.members, ridgeExamples));
       const forecasts = forecastRound(request.members, predictor.predict, ridge, request.options);
       return { id, is: 'forecast', forecasts, seconds: (performance.now() - startedMs) / 1000 };
+    }
+    case 'far': {
+      if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
+      const { predict } = predictor;
+      ridge = fitRidge(examplesOf(request.members, ridgeExamples));
+      const forecasts = request.members.map((member) => forecastFar(member, request.steps, predict, ridge, request.isNonNegative));
+      return { id, is: 'far', forecasts };
     }
     case 'quantiles': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };

@@ -76,12 +76,25 @@ describe('homeostat forecast', () => {
     expect(scores?.['served']?.mase).toBeLessThan(scores?.['naive']?.mase ?? 0);
   });
 
+  it('forecasts a whole day ahead, with a band that earlier days earned', async () => {
+    const { out, code } = await run(['forecast', 'day.csv', '--json', '--horizon', '288']);
+    const answer = JSON.parse(out) as { readonly servedBy: string; readonly forecast: { readonly quantiles: number[] }[] };
+    expect(code).toBe(0);
+    expect(answer.forecast).toHaveLength(288);
+    answer.forecast.forEach(({ quantiles }, i) => {
+      expect(quantiles).toEqual(quantiles.toSorted((a, b) => a - b));
+      // The last value, 800 high in the morning, would be off by up to 800 in the afternoon.
+      expect(Math.abs((quantiles[4] ?? 0) - (1_000 + 800 * Math.sin((2 * Math.PI * i) / 288)))).toBeLessThan(200);
+    });
+  });
+
   it('says in one sentence what is wrong with a file', async () => {
     await writeFile(join(cwd, 'bad.csv'), 't,v\n1704067200,1\n1704067500,x\n');
     expect(await run(['forecast', 'bad.csv'])).toEqual({ out: '', err: 'bad.csv:3: "x" is no number', code: 2 });
     expect((await run(['forecast', 'none.csv'])).err).toMatch(/^cannot read none.csv/);
     expect((await run(['forecast'])).code).toBe(2);
-    expect((await run(['forecast', 'day.csv', '--horizon', '99'])).err).toMatch(/from 1 to 12/);
+    expect((await run(['forecast', 'day.csv', '--horizon', '9999'])).err).toMatch(/from 1 to 2016/);
+    expect((await run(['forecast', 'day.csv', '--horizon', '24', '--backtest'])).err).toMatch(/scores 12 steps ahead/);
   });
 });
 
