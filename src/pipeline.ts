@@ -63,7 +63,7 @@ export interface PipelineOptions {
 }
 
 const shutdownGraceMs = 20_000;
-const modelDir = fileURLToPath(new URL('../models/contention/v1', import.meta.url));
+const modelDir = fileURLToPath(new URL('../models/contention/v2', import.meta.url));
 
 export async function startPipeline(context: RuntimeContext, options: PipelineOptions): Promise<Pipeline> {
   const { config } = options;

@@ -11,7 +11,8 @@ import { horizons, outputs, stepChange } from './window.ts';
 
 /**
  * The whole comparison on held-out time: each series is cut in three. Everything is fitted on the first part (the network and the
- * ridge on the first parts of all series); who is served is chosen on the second; scores are of the third, which nothing has seen.
+ * ridge on the first parts of all series); who is served is chosen on the second; scores are of the third, which nothing that is
+ * scored there has seen.
  */
 export interface Parts {
   /** End of the training part; also the member's `upTo`. */
@@ -45,9 +46,13 @@ export interface BacktestSettings {
 
 export const defaultSettings: BacktestSettings = { adapt: defaultAdapt, calibration: defaultCalibration };
 
+/** The service chooses anew every round; here every so many origins, which is cheaper and, if anything, worse. */
+const choiceEvery = 24;
+
 /**
- * `members` have their `upTo` at the end of what `predict` and `ridge` were fitted on: the training part, or, once the choices are
- * made, training and calibration part together. Each `stride`-th origin is scored. Errors are in units of the training part always.
+ * Scores every contender, and under `served` what would have been served. `predict` and `ridge` were fitted on the training parts.
+ * Each `stride`-th origin is scored. Who is served is chosen by errors that were complete at the time, of as many windows as the
+ * calibration part has.
  */
 export function backtestPanel(
   members: readonly Member[],
@@ -57,38 +62,61 @@ export function backtestPanel(
   settings: BacktestSettings = defaultSettings,
 ): readonly SeriesBacktest[] {
   const others = [...baselines.map(baselineContender), ...(ridge === null ? [] : [ridgeContender(ridge)])];
-  const width = outputs * levels.length;
-  return members.map((fitted) => {
-    const { trainEnd, calibrationEnd } = partsOf(fitted.grid.values.length);
-    const member = { ...fitted, unit: stepChange(fitted.grid.values, trainEnd) };
-    const choosing = originsIn(member, trainEnd, calibrationEnd, stride);
-    const scoring = originsIn(member, calibrationEnd, member.grid.values.length, stride);
-    const origins = [...choosing, ...scoring];
+  return members.map((one) => {
+    const { trainEnd, calibrationEnd } = partsOf(one.grid.values.length);
+    const member = { ...one, upTo: Math.max(1, trainEnd), unit: stepChange(one.grid.values, trainEnd) };
+    const before = originsIn(member, trainEnd, calibrationEnd, stride);
+    const after = originsIn(member, calibrationEnd, member.grid.values.length, stride);
+    const origins = [...before, ...after];
     const raw = modelQuantiles(predict, [{ member, origins }])[0] ?? new Float64Array(0);
     const rivals = others.map((contender) => contender.quantiles(member, origins));
     const answers = new Map<string, Float64Array>([
       [modelId, calibrate(member, origins, adapt(member, origins, raw, rivals, settings.adapt), settings.calibration)],
     ]);
     others.forEach((contender, i) => answers.set(contender.id, rivals[i] ?? new Float64Array(0)));
-    const errors = new Map<string, Float64Array>();
+    const errors = new Map([...answers].map(([id, quantiles]) => [id, errorsOf(member, origins, quantiles)]));
+    const { choice, quantiles } = servedOf(origins, before.length, answers, errors, Math.ceil(horizons / stride));
+    answers.set('served', quantiles);
     const scores: Record<string, Scores> = {};
     const calibrationScores: Record<string, Scores> = {};
-    for (const [id, quantiles] of answers) {
-      const before = quantiles.subarray(0, choosing.length * width);
-      errors.set(id, errorsOf(member, choosing, before));
-      calibrationScores[id] = scoresOf(member, choosing, before);
-      scores[id] = scoresOf(member, scoring, quantiles.subarray(choosing.length * width));
+    for (const [id, all] of answers) {
+      calibrationScores[id] = scoresOf(member, before, all.subarray(0, before.length * width));
+      scores[id] = scoresOf(member, after, all.subarray(before.length * width));
     }
-    const choice = chooseServed(errors, modelId, Math.ceil(horizons / stride));
-    return { name: member.name, windows: scoring.length, scores, calibrationScores, choice };
+    return { name: member.name, windows: after.length, scores, calibrationScores, choice };
   });
+}
+
+const width = outputs * levels.length;
+
+/** The choice at the end of the calibration part, and the quantiles of whoever was chosen at each origin. */
+function servedOf(
+  origins: readonly number[],
+  choosing: number,
+  answers: ReadonlyMap<string, Float64Array>,
+  errors: ReadonlyMap<string, Float64Array>,
+  overlap: number,
+): { readonly choice: ServeChoice; readonly quantiles: Float64Array } {
+  const quantiles = new Float64Array(origins.length * width);
+  const chooseAt = (from: number): ServeChoice => {
+    const complete = origins.findLastIndex((at, i) => i < from && at + horizons <= (origins[from] ?? Number.POSITIVE_INFINITY)) + 1;
+    const known = new Map([...errors].map(([id, list]) => [id, list.subarray(Math.max(0, complete - choosing), complete)]));
+    return chooseServed(known, modelId, overlap);
+  };
+  const choice = chooseAt(choosing);
+  const copy = (id: string, from: number, to: number): void => {
+    quantiles.set((answers.get(id) ?? quantiles).subarray(from * width, to * width), from * width);
+  };
+  // Before the first choice there is none to follow: what it would have been is scored, for the calibration part's own table.
+  copy(choice.servedBy, 0, choosing);
+  for (let from = choosing; from < origins.length; from += choiceEvery)
+    copy(chooseAt(from).servedBy, from, Math.min(origins.length, from + choiceEvery));
+  return { choice, quantiles };
 }
 
 /** Means over the series that had windows to score, each series counting the same. */
 export function meanScores(results: readonly SeriesBacktest[], id: string, part: 'scores' | 'calibrationScores' = 'scores'): Scores {
-  const lists = results
-    .map((result) => (id === 'served' ? result[part][result.choice.servedBy] : result[part][id]))
-    .filter((scores) => scores !== undefined && scores.windows > 0);
+  const lists = results.map((result) => result[part][id]).filter((scores) => scores !== undefined && scores.windows > 0);
   const mean = (pick: (scores: Scores) => number): number =>
     lists.reduce((sum, scores) => sum + (scores === undefined ? 0 : pick(scores)), 0) / Math.max(1, lists.length);
   return {

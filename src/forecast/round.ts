@@ -27,6 +27,8 @@ export interface RoundOptions {
   readonly windowBudget: number;
   /** No forecast of a rate or a count is negative; a general series may be. */
   readonly isNonNegative: boolean;
+  /** Contenders are compared on windows after this time, which the model has not been trained on; absent: on the newest half. */
+  readonly unseenFromMs?: number | undefined;
 }
 
 export const defaultRound: RoundOptions = { windowBudget: 60_000, isNonNegative: true };
@@ -45,7 +47,9 @@ export function forecastRound(
   const others = [...baselines.map(baselineContender), ...(ridge === null ? [] : [ridgeContender(ridge)])];
   const results: SeriesForecast[] = [];
   for (let from = 0; from < members.length; from += blockSize) {
-    const block = members.slice(from, from + blockSize).map((member) => ({ member, origins: calibrationOrigins(member, perSeries) }));
+    const block = members
+      .slice(from, from + blockSize)
+      .map((member) => ({ member, origins: calibrationOrigins(member, perSeries, options.unseenFromMs) }));
     // The last origin is now: its forecast is the one that is served.
     const asked = block.map(({ member, origins }) => ({ member, origins: [...origins, member.upTo - 1] }));
     const answered = modelQuantiles(predict, asked);
@@ -56,9 +60,11 @@ export function forecastRound(
   return results;
 }
 
-/** The last origins whose hour is complete, at most `count` over the newest half of what is known. */
-function calibrationOrigins(member: Member, count: number): readonly number[] {
-  const from = Math.max(1, Math.floor(member.upTo / 2));
+/** The last origins whose hour is complete, at most `count` over the newest half of what is known, or over what the model has not seen. */
+function calibrationOrigins(member: Member, count: number, unseenFromMs: number | undefined): readonly number[] {
+  const half = Math.floor(member.upTo / 2);
+  const unseen = unseenFromMs === undefined ? 0 : Math.ceil((unseenFromMs - member.grid.startMs) / member.grid.stepMs);
+  const from = Math.max(1, half, unseen);
   const all = originsIn(member, from, member.upTo, 1);
   const stride = Math.max(1, Math.ceil(all.length / count));
   return all.filter((_, i) => (all.length - 1 - i) % stride === 0);

@@ -1,5 +1,3 @@
-import { access } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { createRng } from '../base/rng.ts';
 import type { Collection } from '../domain/collection.ts';
@@ -13,14 +11,15 @@ import { type FeatureOptions, type FeaturePoint, fittingBuckets, seriesName } fr
 import { createHistory, type History } from '../forecast/history.ts';
 import { createMeasuredSeries, joinMeasured } from '../forecast/measured-series.ts';
 import { suggesters } from '../forecast/registry.ts';
-import { modelId, type SeriesForecast } from '../forecast/round.ts';
+import { defaultRound, type SeriesForecast } from '../forecast/round.ts';
 import type { BucketHistory, Subject } from '../forecast/suggester.ts';
-import { type Checkpoint, loadCheckpoint, saveCheckpoint } from '../io/model/checkpoint.ts';
+import { loadCheckpoint } from '../io/model/checkpoint.ts';
 import { type ModelThread, openModelThread } from '../io/model/model-thread.ts';
 import { blockSteps, type SeriesPoint, type SeriesSpan } from '../io/store/series.ts';
 import type { Grid } from '../forecast/time-grid.ts';
 import { forecastSources } from './forecast-sources.ts';
 import { measuredPlaces } from './measured-places.ts';
+import { loadModel, type ModelInUse, retrainModel } from './own-model.ts';
 import type { PlaceFacts, SuggestionPlaces } from './suggestion-places.ts';
 
 /** What the loop needs of the store. */
@@ -66,7 +65,7 @@ export interface ForecastLoopOptions {
   readonly stepMs?: number;
   /** Time between rounds; at least the width of a step and 5 s. */
   readonly everyMs?: number;
-  /** The start model: `models/contention/v1`. */
+  /** The start model: `models/contention/v2`. */
   readonly modelDir: string;
   /** Where a model that was trained on the own history is kept; without it, it is gone with the process. */
   readonly ownModelDir?: string;
@@ -88,9 +87,6 @@ const defaultStepMs = 300_000;
 const lateSteps = 1;
 const wantedBuckets = 64;
 const retrainEveryMs = 86_400_000;
-/** Windows of history under which training would learn noise. */
-const leastTrainWindows = 3_000;
-const ownEpochs = 6;
 
 /** How series are made of operations: the loop and whoever folds operations for it must agree. */
 export function featureOptions(
@@ -118,7 +114,7 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
   const history = createHistory(stepMs, historySteps, maxSeries);
   const abort = new AbortController();
   let thread: ModelThread | undefined;
-  let current: Checkpoint | undefined;
+  let current: ModelInUse | undefined;
   let isLoaded = false;
   let trainedAtMs = Number.NEGATIVE_INFINITY;
   /** Steps that ended before the loop began were watched only where the store has points of them. */
@@ -129,15 +125,14 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
   const openModel = async (): Promise<ModelThread> => {
     if (thread !== undefined) return thread;
     const opened = await openModelThread();
-    const own = options.ownModelDir;
     try {
-      current = await loadModel(own, options.modelDir, log);
-      await opened.use(current);
+      current = await loadModel(options.ownModelDir, options.modelDir, log);
+      await opened.use(current.checkpoint);
     } catch (error) {
       await opened.close();
       throw error;
     }
-    log(`forecasting with ${current.id} on ${opened.backend}`);
+    log(`forecasting with ${current.checkpoint.id} on ${opened.backend}`);
     thread = opened;
     return opened;
   };
@@ -164,7 +159,7 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
 
     const model = await openModel();
     const members = subjects.map(({ member }) => member);
-    const { forecasts: made } = await model.round(members, undefined, true);
+    const { forecasts: made } = await model.round(members, { ...defaultRound, unseenFromMs: current?.unseenFromMs }, true);
     const madeAtMs = (lastStep + 1) * stepMs;
     const forecasts = made
       .map((forecast, i) => toForecast(subjects[i]?.series, forecast, madeAtMs, stepMs))
@@ -182,48 +177,15 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
       suggestions,
       collections.map(({ name }) => name),
     );
-    if ((options.retrain ?? true) && nowMs - trainedAtMs > retrainEveryMs) await retrain(model, members, nowMs);
+    if ((options.retrain ?? true) && current !== undefined && nowMs - trainedAtMs > retrainEveryMs) {
+      const start = await loadCheckpoint(options.modelDir);
+      const seed = Math.floor(nowMs / retrainEveryMs);
+      const next = await retrainModel(model, current, start, members, seed, options.ownModelDir, log);
+      if (next !== null) [current, trainedAtMs] = [next, nowMs];
+    }
     const servedBy: Record<string, number> = {};
     for (const { choice } of made) servedBy[choice.servedBy] = (servedBy[choice.servedBy] ?? 0) + 1;
     return { series: members.length, forecasts: forecasts.length, suggestions: suggestions.length, servedBy, backend: model.backend };
-  };
-
-  /** Goes on from the current weights on the older part of the history; kept only where it beats them on the newer part. */
-  const retrain = async (model: ModelThread, members: readonly Member[], nowMs: number): Promise<void> => {
-    const learned = members.map((member) => memberOf(member.name, member.grid, Math.floor(member.upTo * 0.8)));
-    if (current === undefined || learned.reduce((sum, member) => sum + member.upTo, 0) < leastTrainWindows) return;
-    trainedAtMs = nowMs;
-    const seed = Math.floor(nowMs / retrainEveryMs);
-    const settings = { epochs: ownEpochs, batch: 256, learningRate: 1e-3, weightDecay: 1e-3, inputNoise: 0 };
-    const trained = await model.train({ members: learned, seed, start: current.weights, hidden: current.shape.hidden, options: settings });
-    const before = meanModelMase((await model.round(members)).forecasts);
-    const own: Checkpoint = { id: `${current.id.split('+')[0]}+own`, shape: trained.shape, weights: trained.weights };
-    await model.use(own);
-    const after = meanModelMase((await model.round(members)).forecasts);
-    if (!(after < before)) {
-      await model.use(current);
-      log(`retrained in ${trained.seconds.toFixed(1)} s; kept the old model (MASE ${before.toFixed(3)} against ${after.toFixed(3)})`);
-      return;
-    }
-    current = own;
-    log(`retrained in ${trained.seconds.toFixed(1)} s on ${trained.windows} windows: MASE ${before.toFixed(3)} to ${after.toFixed(3)}`);
-    if (options.ownModelDir !== undefined) {
-      const record = {
-        seed,
-        settings,
-        windows: trained.windows,
-        seconds: trained.seconds,
-        backend: model.backend,
-        maseBefore: before,
-        maseAfter: after,
-      };
-      await saveCheckpoint(
-        options.ownModelDir,
-        own,
-        record,
-        `# ${own.id}\n\nThe start model, trained on with this installation's own history.\n`,
-      );
-    }
   };
 
   const runOnce = (signal: AbortSignal): Promise<ForecastRoundReport> => {
@@ -331,35 +293,9 @@ function subjectOf(
   };
 }
 
-function meanModelMase(forecasts: readonly SeriesForecast[]): number {
-  const scored = forecasts.map((forecast) => forecast.scores[modelId]?.mase).filter((mase) => mase !== undefined);
-  return scored.reduce((sum, mase) => sum + mase, 0) / Math.max(1, scored.length);
-}
-
 /** The kept history of the last seven days, a block of time after the other: at most some 100 MB of it is in two forms at once. */
 async function loadHistory(store: ForecastStore, history: History, stepMs: number, nowMs: number): Promise<void> {
   const spanMs = blockSteps * stepMs;
   for (let fromMs = Math.floor((nowMs - historySteps * stepMs) / spanMs) * spanMs; fromMs <= nowMs; fromMs += spanMs)
     for (const { series, fromMs: startMs, values } of await store.loadSeriesBlock(stepMs, fromMs)) history.putSpan(series, startMs, values);
-}
-
-/** The own model where there is one that this version can read, else the start model. */
-async function loadModel(own: string | undefined, start: string, log: (line: string) => void): Promise<Checkpoint> {
-  if (own !== undefined && (await exists(join(own, 'model.json')))) {
-    try {
-      return await loadCheckpoint(own);
-    } catch (error) {
-      log(`forecasting with the start model again: ${error instanceof Error ? error.message : String(error)}`);
-    }
-  }
-  return loadCheckpoint(start);
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await access(path);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -37,7 +37,7 @@ export const bench: Bench = {
     const thread = await openModelThread();
     const replays = openReplayThreads();
     try {
-      const start = await loadCheckpoint(fileURLToPath(new URL('../../models/contention/v1', import.meta.url)));
+      const start = await loadCheckpoint(fileURLToPath(new URL('../../models/contention/v2', import.meta.url)));
       const trained = await thread.train({
         members,
         seed: 1,

@@ -16,7 +16,7 @@ import type { CliContext } from './program.ts';
 import { type NamedGrid, readGrids } from './series-grids.ts';
 
 /** The model that comes with the package. */
-export const startModelDir = fileURLToPath(new URL('../../../models/contention/v1', import.meta.url));
+export const startModelDir = fileURLToPath(new URL('../../../models/contention/v2', import.meta.url));
 
 interface ForecastFlags {
   readonly horizon: number;
@@ -209,7 +209,7 @@ function printBacktest(results: readonly SeriesBacktest[], model: string, flags:
   if (flags.json === true) {
     for (const { name, windows, scores, choice } of results)
       context.out(JSON.stringify({ series: name, windows, servedBy: choice.servedBy, because: choice.because, scores }));
-    const summary = Object.fromEntries([...ids, 'served'].map((id) => [id, meanScores(results, id)]));
+    const summary = Object.fromEntries(ids.map((id) => [id, meanScores(results, id)]));
     context.out(
       JSON.stringify({
         summary: { series: results.length, windows: results.reduce((sum, { windows }) => sum + windows, 0), model, scores: summary },
@@ -239,7 +239,7 @@ function printBacktest(results: readonly SeriesBacktest[], model: string, flags:
   if (results.length > 1)
     table(
       `mean of ${results.length} series (model: ${model})`,
-      [...ids, 'served'].map((id) => [id, meanScores(results, id)]),
+      ids.map((id) => [id, meanScores(results, id)]),
     );
   else context.out(`model: ${model}`);
 }

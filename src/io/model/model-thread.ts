@@ -18,7 +18,7 @@ export interface TrainRequest {
   readonly options?: TrainOptions;
   readonly seed: number;
   /** Weights to go on from: a start model on a user's own history. */
-  readonly start?: Weights;
+  readonly start?: Weights | undefined;
 }
 
 /** A worker thread that trains and forecasts. Hold one; `close` ends it. Calls after `close`, or when the thread died, fail. */

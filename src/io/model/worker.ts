@@ -1,9 +1,10 @@
+import { createHash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
 import { createRng } from '../../base/rng.ts';
 import { backtestPanel, type BacktestSettings, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
 import { calibrate } from '../../forecast/calibrate.ts';
 import { levels, modelQuantiles } from '../../forecast/contender.ts';
-import { examplesOf, type Member } from '../../forecast/examples.ts';
+import { type Examples, examplesOf, type Member } from '../../forecast/examples.ts';
 import { type FarForecast, forecastFar } from '../../forecast/far.ts';
 import { fitRidge, type Ridge } from '../../forecast/ridge.ts';
 import { forecastRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
@@ -39,7 +40,12 @@ export type WorkerRequest =
   | { readonly is: 'round'; readonly members: readonly Member[]; readonly options: RoundOptions; readonly refit: boolean }
   | { readonly is: 'far'; readonly members: readonly Member[]; readonly steps: number; readonly isNonNegative: boolean }
   | { readonly is: 'quantiles'; readonly member: Member; readonly from: number; readonly to: number }
-  | { readonly is: 'backtest'; readonly members: readonly Member[]; readonly stride: number; readonly settings: BacktestSettings };
+  | {
+      readonly is: 'backtest';
+      readonly members: readonly Member[];
+      readonly stride: number;
+      readonly settings: BacktestSettings;
+    };
 
 export interface Trained {
   readonly shape: NetworkShape;
@@ -47,6 +53,8 @@ export interface Trained {
   readonly windows: number;
   readonly seconds: number;
   readonly losses: readonly number[];
+  /** sha256 of the windows, targets and weights that were learned from. */
+  readonly dataDigest: string;
 }
 
 export type WorkerAnswer =
@@ -71,19 +79,9 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
   switch (request.is) {
     case 'open':
       return { id, is: 'opened', backend: await openBackend(request.backend ?? undefined) };
-    case 'train': {
+    case 'train':
       await openBackend();
-      const shape: NetworkShape = { inputs, hidden: request.hidden, outputs, levels };
-      const examples = examplesOf(request.members, request.examples);
-      const rng = createRng(request.seed);
-      const startedMs = performance.now();
-      const losses: number[] = [];
-      const start = request.start ?? initialWeights(shape, rng.fork('init'));
-      const weights = trainNetwork(shape, start, examples, request.options ?? trainingFor(examples.count), rng.fork('train'), ({ loss }) =>
-        losses.push(loss),
-      );
-      return { id, is: 'trained', shape, weights, windows: examples.count, seconds: (performance.now() - startedMs) / 1000, losses };
-    }
+      return { id, is: 'trained', ...train(request) };
     case 'use':
       await openBackend();
       predictor?.dispose();
@@ -115,6 +113,36 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
       return { id, is: 'backtested', results: backtestPanel(request.members, predictor.predict, pooled, request.stride, request.settings) };
     }
   }
+}
+
+function train({ members, examples: limit, hidden, options, seed, start }: Extract<WorkerRequest, { is: 'train' }>): Trained {
+  const shape: NetworkShape = { inputs, hidden, outputs, levels };
+  const examples = examplesOf(members, limit);
+  const rng = createRng(seed);
+  const startedMs = performance.now();
+  const losses: number[] = [];
+  const weights = trainNetwork(
+    shape,
+    start ?? initialWeights(shape, rng.fork('init')),
+    examples,
+    options ?? trainingFor(examples.count),
+    rng.fork('train'),
+    ({ loss }) => losses.push(loss),
+  );
+  return {
+    shape,
+    weights,
+    windows: examples.count,
+    seconds: (performance.now() - startedMs) / 1000,
+    losses,
+    dataDigest: digestOf(examples),
+  };
+}
+
+function digestOf({ x, y, weight }: Examples): string {
+  const digest = createHash('sha256');
+  for (const { buffer, byteOffset, byteLength } of [x, y, weight]) digest.update(new Uint8Array(buffer, byteOffset, byteLength));
+  return digest.digest('hex');
 }
 
 const port = parentPort;

@@ -8,7 +8,7 @@ import { loadCheckpoint, saveCheckpoint } from '../../../src/io/model/checkpoint
 import { type ModelThread, openModelThread } from '../../../src/io/model/model-thread.ts';
 import { syntheticLoad } from '../../../src/io/model/synthetic-load.ts';
 
-const shipped = new URL('../../../models/contention/v1', import.meta.url).pathname;
+const shipped = new URL('../../../models/contention/v2', import.meta.url).pathname;
 
 describe('the model thread', () => {
   let thread: ModelThread;
