@@ -27,6 +27,10 @@ export interface Forecast {
   readonly maximum: readonly number[];
   /** What was served: the model or the baseline that beat it on the calibration window. */
   readonly servedBy: string;
+  /** Why that one, in a sentence. */
+  readonly because: string;
+  /** The model that was compared, and what computed it: `contention-v2 on wasm`. */
+  readonly model: string;
   /** MASE on the calibration window by contender. */
   readonly scores: Readonly<Record<string, number>>;
 }

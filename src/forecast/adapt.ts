@@ -19,7 +19,7 @@ export interface AdaptOptions {
   readonly prior: number;
 }
 
-export const defaultAdapt: AdaptOptions = { memorySteps: 72, sharpness: 16, prior: 0.95 };
+export const defaultAdapt: AdaptOptions = { memorySteps: 72, sharpness: 30, prior: 0.9 };
 
 const groupOf = Uint8Array.from({ length: outputs }, (_, h) => (h === horizons ? 3 : h < 2 ? 0 : h < 6 ? 1 : 2));
 const groups = 4;
@@ -64,13 +64,12 @@ export function adapt(
       }
     }
     for (let g = 0; g < groups; g += 1) {
-      // In shares of the mean loss of all experts, so that one sharpness suits every unit; a short record counts for less.
-      let mean = 0;
-      for (let e = 0; e < k; e += 1) mean += (losses[g * k + e] as number) / k;
-      const weightOfRecord = (counts[g] as number) / ((counts[g] as number) + 12);
+      // In shares of the network's own loss, so that one sharpness suits every unit, and one hopeless expert does not blur the others.
+      const own = Math.max(losses[g * k] as number, 1e-9 * member.unit);
+      const weightOfRecord = (counts[g] as number) / ((counts[g] as number) + 24);
       let top = Number.NEGATIVE_INFINITY;
       for (let e = 0; e < k; e += 1) {
-        const score = (prior[e] as number) - (mean > 0 ? (options.sharpness * weightOfRecord * (losses[g * k + e] as number)) / mean : 0);
+        const score = (prior[e] as number) - (options.sharpness * weightOfRecord * (losses[g * k + e] as number)) / own;
         trust[g * k + e] = score;
         top = Math.max(top, score);
       }

@@ -51,8 +51,8 @@ const choiceEvery = 24;
 
 /**
  * Scores every contender, and under `served` what would have been served. `predict` and `ridge` were fitted on the training parts.
- * Each `stride`-th origin is scored. Who is served is chosen by errors that were complete at the time, of as many windows as the
- * calibration part has.
+ * Each `stride`-th origin is scored. Who is served is chosen by all errors since the training part that were complete at the time, as in the
+ * service.
  */
 export function backtestPanel(
   members: readonly Member[],
@@ -100,7 +100,7 @@ function servedOf(
   const quantiles = new Float64Array(origins.length * width);
   const chooseAt = (from: number): ServeChoice => {
     const complete = origins.findLastIndex((at, i) => i < from && at + horizons <= (origins[from] ?? Number.POSITIVE_INFINITY)) + 1;
-    const known = new Map([...errors].map(([id, list]) => [id, list.subarray(Math.max(0, complete - choosing), complete)]));
+    const known = new Map([...errors].map(([id, list]) => [id, list.subarray(0, complete)]));
     return chooseServed(known, modelId, overlap);
   };
   const choice = chooseAt(choosing);

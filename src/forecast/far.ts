@@ -2,7 +2,7 @@ import { baselines } from './baseline.ts';
 import { levels, medianIndex, modelQuantiles, type Predict, quantileOfSorted, ridgeContender } from './contender.ts';
 import type { Member } from './examples.ts';
 import type { Ridge } from './ridge.ts';
-import { modelId } from './round.ts';
+import { comparedFrom, modelId } from './round.ts';
 import { chooseServed, type ServeChoice } from './serve.ts';
 import { stepsPerDay } from './time-grid.ts';
 import { horizons, outputs, reach } from './window.ts';
@@ -71,7 +71,7 @@ export function forecastFar(member: Member, steps: number, predict: Predict, rid
 /** Evenly spread over what is known, each with its outcome inside it and with some history before it. */
 function earlierOrigins(member: Member, steps: number): readonly number[] {
   const last = member.upTo - 1 - steps;
-  const first = Math.min(last, Math.max(horizons, Math.floor(last / 3)));
+  const first = Math.min(last, comparedFrom(member, undefined));
   if (last < horizons) return [];
   const count = Math.min(mostOrigins, last - first + 1);
   const spread = Array.from({ length: count }, (_, i) => Math.round(first + ((last - first) * (i + 1)) / count));

@@ -60,11 +60,15 @@ export function forecastRound(
   return results;
 }
 
+/** The step from which contenders are compared; what is fitted anew for a round is fitted on the steps before. */
+export function comparedFrom(member: Member, unseenFromMs: number | undefined): number {
+  const unseen = unseenFromMs === undefined ? 0 : Math.ceil((unseenFromMs - member.grid.startMs) / member.grid.stepMs);
+  return Math.max(1, Math.floor(member.upTo / 2), unseen);
+}
+
 /** The last origins whose hour is complete, at most `count` over the newest half of what is known, or over what the model has not seen. */
 function calibrationOrigins(member: Member, count: number, unseenFromMs: number | undefined): readonly number[] {
-  const half = Math.floor(member.upTo / 2);
-  const unseen = unseenFromMs === undefined ? 0 : Math.ceil((unseenFromMs - member.grid.startMs) / member.grid.stepMs);
-  const from = Math.max(1, half, unseen);
+  const from = comparedFrom(member, unseenFromMs);
   const all = originsIn(member, from, member.upTo, 1);
   const stride = Math.max(1, Math.ceil(all.length / count));
   return all.filter((_, i) => (all.length - 1 - i) % stride === 0);

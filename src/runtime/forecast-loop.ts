@@ -161,8 +161,9 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
     const members = subjects.map(({ member }) => member);
     const { forecasts: made } = await model.round(members, { ...defaultRound, unseenFromMs: current?.unseenFromMs }, true);
     const madeAtMs = (lastStep + 1) * stepMs;
+    const modelSays = `${current?.checkpoint.id ?? 'no model'} on ${model.backend}`;
     const forecasts = made
-      .map((forecast, i) => toForecast(subjects[i]?.series, forecast, madeAtMs, stepMs))
+      .map((forecast, i) => toForecast(subjects[i]?.series, forecast, madeAtMs, stepMs, modelSays))
       .filter((forecast) => forecast !== null);
     await store.saveForecasts(forecasts);
     const places = (await options.places?.look(nowMs, signal)) ?? new Map<string, PlaceFacts>();
@@ -234,10 +235,11 @@ function membersOf(
   return found;
 }
 
-function toForecast(series: SeriesId | undefined, made: SeriesForecast, madeAtMs: number, stepMs: number): Forecast | null {
+function toForecast(series: SeriesId | undefined, made: SeriesForecast, madeAtMs: number, stepMs: number, model: string): Forecast | null {
   if (series === undefined) return null;
   const scores = Object.fromEntries(Object.entries(made.scores).map(([id, score]) => [id, score.mase]));
-  return { series, madeAtMs, stepMs, levels, values: made.values, maximum: made.maximum, servedBy: made.choice.servedBy, scores };
+  const { servedBy, because } = made.choice;
+  return { series, madeAtMs, stepMs, levels, values: made.values, maximum: made.maximum, servedBy, because, model, scores };
 }
 
 function subjectOf(

@@ -15,6 +15,7 @@ import { checksumRoutes } from './routes/checksums.ts';
 import { debtRoutes } from './routes/debt.ts';
 import { structureRoutes } from './routes/structure.ts';
 import { decisionRoutes } from './routes/decisions.ts';
+import { heatRoutes } from './routes/heat.ts';
 import { nounRoutes } from './routes/nouns.ts';
 import { placeRoutes } from './routes/places.ts';
 import { suggestionRoutes } from './routes/suggestions.ts';
@@ -61,6 +62,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     ...placeRoutes(context),
     ...checksumRoutes(context, version),
     ...decisionRoutes(context),
+    ...heatRoutes(context),
     ...suggestionRoutes(context),
     ...debtRoutes(context),
     ...structureRoutes(context),

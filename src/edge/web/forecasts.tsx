@@ -5,6 +5,7 @@ import type { StoredSuggestion } from '../../io/store/suggestions.ts';
 import type { Listing, Me } from './api.ts';
 import { LineBand } from './chart.tsx';
 import { Copy, Empty, ExporterVariables } from './empty.tsx';
+import { HeatMap } from './heat-map.tsx';
 import { useNow, useResource } from './live.ts';
 import { Ago, Panel, Tag, Waiting } from './parts.tsx';
 import { isShown, SuggestionCard } from './suggestion-card.tsx';
@@ -24,8 +25,9 @@ export function ForecastsPage({ me }: { readonly me: Me }): JSX.Element {
     return (
       <Empty title="No forecast yet">
         <p>
-          Load and contention are counted from traces, by key range. After a few hundred points a model is compared with the simple rules,
-          and the better one is served.
+          Load and contention are counted from traces, by key range, for collections in the configuration. The first forecast comes with the
+          first closed step, five minutes after the first trace; after a day of history the model has been compared with the simple rules
+          often enough to be served where it wins.
         </p>
         <ExporterVariables />
         <p>To try it on a series of your own, without a server:</p>
@@ -34,6 +36,7 @@ export function ForecastsPage({ me }: { readonly me: Me }): JSX.Element {
     );
   }
   const hot = forecasts.items.toSorted((a, b) => peak(b) - peak(a)).slice(0, shownForecasts);
+  const collections = [...new Set(forecasts.items.filter(({ series }) => series.bucket >= 0).map(({ series }) => series.collection))];
   const open = suggestions.items.filter((item) => isShown(item, nowMs));
   return (
     <div class="wide">
@@ -43,6 +46,10 @@ export function ForecastsPage({ me }: { readonly me: Me }): JSX.Element {
       {open.length === 0 ? (
         <p class="muted">No suggestion: nothing was found whose gain is surely positive on the recorded history.</p>
       ) : null}
+      {collections.map((collection) => (
+        <HeatMap key={collection} collection={collection} metric="operations" />
+      ))}
+      <ServedBy items={forecasts.items} />
       <div class="cards">
         {hot.map((forecast) => (
           <ForecastCard key={forecast.id} forecast={forecast} nowMs={nowMs} />
@@ -54,6 +61,20 @@ export function ForecastsPage({ me }: { readonly me: Me }): JSX.Element {
         </p>
       ) : null}
     </div>
+  );
+}
+
+/** One line over all series: who is served how often, and by which model on what. */
+function ServedBy({ items }: { readonly items: readonly StoredForecast[] }): JSX.Element | null {
+  const [newest] = items;
+  if (newest === undefined) return null;
+  const served = Map.groupBy(items, ({ servedBy }) => servedBy);
+  const shares = [...served].toSorted((a, b) => b[1].length - a[1].length).map(([id, list]) => `${id} for ${number(list.length)}`);
+  return (
+    <p class="muted">
+      Served: {shares.join(', ')} of {number(items.length)} series. Model: {newest.model}. A model is served only where it beat every simple
+      rule on this series' newest windows by a sure margin.
+    </p>
   );
 }
 
@@ -71,7 +92,7 @@ function ForecastCard({ forecast, nowMs }: { readonly forecast: ForecastWithHist
     <Panel
       title={`${series.collection} ${series.bucket === -1 ? 'in all' : `range ${series.bucket}`}`}
       aside={
-        <Tag tone="accent" title="what was served: the best on the calibration window">
+        <Tag tone="accent" title={forecast.because}>
           {forecast.servedBy}
         </Tag>
       }
@@ -94,7 +115,8 @@ function ForecastCard({ forecast, nowMs }: { readonly forecast: ForecastWithHist
         At most {number(forecast.maximum[last] ?? 0, 1)} over the horizon ({Math.round((levels[last] ?? 0) * 100)} %).{' '}
         {scores.length === 0
           ? 'Too little history to compare the model with the simple rules yet.'
-          : `Error (MASE): ${scores.map(([name, score]) => `${name} ${score.toFixed(2)}`).join(', ')}.`}
+          : `Error (MASE): ${scores.map(([name, score]) => `${name} ${score.toFixed(2)}`).join(', ')}.`}{' '}
+        Served by {forecast.servedBy}: {forecast.because}.
       </p>
     </Panel>
   );

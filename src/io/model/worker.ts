@@ -7,7 +7,7 @@ import { levels, modelQuantiles } from '../../forecast/contender.ts';
 import { type Examples, examplesOf, type Member } from '../../forecast/examples.ts';
 import { type FarForecast, forecastFar } from '../../forecast/far.ts';
 import { fitRidge, type Ridge } from '../../forecast/ridge.ts';
-import { forecastRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
+import { comparedFrom, forecastRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
 import { inputs, outputs } from '../../forecast/window.ts';
 import { type BackendName, openBackend } from './backend.ts';
 import {
@@ -90,14 +90,15 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
     case 'round': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
       const startedMs = performance.now();
-      if (request.refit || ridge === null) ridge = fitRidge(examplesOf(request.members, ridgeExamples));
+      if (request.refit || ridge === null)
+        ridge = fitRidge(examplesOf(olderParts(request.members, request.options.unseenFromMs), ridgeExamples));
       const forecasts = forecastRound(request.members, predictor.predict, ridge, request.options);
       return { id, is: 'forecast', forecasts, seconds: (performance.now() - startedMs) / 1000 };
     }
     case 'far': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
       const { predict } = predictor;
-      ridge = fitRidge(examplesOf(request.members, ridgeExamples));
+      ridge = fitRidge(examplesOf(olderParts(request.members, undefined), ridgeExamples));
       const forecasts = request.members.map((member) => forecastFar(member, request.steps, predict, ridge, request.isNonNegative));
       return { id, is: 'far', forecasts };
     }
@@ -113,6 +114,11 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
       return { id, is: 'backtested', results: backtestPanel(request.members, predictor.predict, pooled, request.stride, request.settings) };
     }
   }
+}
+
+/** What a ridge may learn from so that it is compared on windows that it has not seen. */
+function olderParts(members: readonly Member[], unseenFromMs: number | undefined): readonly Member[] {
+  return members.map((member) => ({ ...member, upTo: Math.min(member.upTo, comparedFrom(member, unseenFromMs)) }));
 }
 
 function train({ members, examples: limit, hidden, options, seed, start }: Extract<WorkerRequest, { is: 'train' }>): Trained {

@@ -191,3 +191,39 @@ async function pruneSeriesPoints(db: Queryable, stepMs: number, beforeMs: number
 function seriesOf(row: Pick<PointRow, 'collection' | 'bucket' | 'region' | 'metric'>): SeriesId {
   return { collection: row.collection, bucket: row.bucket, region: row.region, metric: row.metric };
 }
+
+/** What each key range of a collection did in the last steps, all regions together; ranges that did nothing are left out. */
+export async function loadRangeHeat(
+  db: Queryable,
+  collection: string,
+  metric: SeriesId['metric'],
+  stepMs: number,
+  steps: number,
+): Promise<{ readonly fromMs: number; readonly ranges: readonly { readonly bucket: number; readonly values: readonly number[] }[] }> {
+  const { rows } = await db.query<{ bucket: number; at_ms: number; value: number }>(
+    `with known as (
+       select bucket, at_ms, value from series_points
+        where step_ms = $1 and collection = $2 and metric = $3 and bucket >= 0
+       union all
+       select n.bucket, (b.block * $5::bigint + i - 1) * $1::bigint, v
+         from series_blocks b join series_names n on n.id = b.series cross join unnest(b.points) with ordinality as u(v, i)
+        where b.step_ms = $1 and n.collection = $2 and n.metric = $3 and n.bucket >= 0 and v is not null
+          and b.block >= coalesce(
+            (select max(at_ms) / ($1::bigint * $5::bigint) from series_points where step_ms = $1),
+            (select max(block) from series_blocks where step_ms = $1)) - $4::bigint / $5::bigint - 1),
+     newest as (select max(at_ms) as at_ms from known)
+     select bucket, at_ms, case when $3 in ('latency-p95-ms', 'hottest-key-share') then max(value) else sum(value) end as value
+       from known where at_ms > (select at_ms from newest) - $4::bigint * $1::bigint
+      group by bucket, at_ms order by bucket, at_ms`,
+    [stepMs, collection, metric, steps, blockSteps],
+  );
+  const lastMs = rows.reduce((last, row) => Math.max(last, row.at_ms), 0);
+  const fromMs = lastMs - (steps - 1) * stepMs;
+  const ranges = new Map<number, number[]>();
+  for (const { bucket, at_ms: atMs, value } of rows) {
+    const values = ranges.get(bucket) ?? Array.from({ length: steps }, () => 0);
+    values[Math.round((atMs - fromMs) / stepMs)] = value;
+    ranges.set(bucket, values);
+  }
+  return { fromMs, ranges: [...ranges].map(([bucket, values]) => ({ bucket, values })) };
+}
