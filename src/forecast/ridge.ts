@@ -19,14 +19,14 @@ export interface Ridge {
 const penalties = [100, 1_000, 10_000, 100_000, 1_000_000] as const;
 const clips = [5, 8, 30] as const;
 /** The choice of clip and penalty looks at this many examples at most, spread evenly. */
-const choiceExamples = 24_000;
+const choiceExamples = 16_000;
 const wide = inputs + 1;
 
 /** Null where there is too little to learn from. */
 export function fitRidge(examples: Examples): Ridge | null {
   if (examples.count < 100) return null;
   const block = Math.max(24, Math.floor(examples.count / 100));
-  const every = Math.max(1, Math.ceil(examples.count / choiceExamples));
+  const every = Math.max(2, Math.ceil(examples.count / choiceExamples));
   let best: Ridge | undefined;
   let least = Number.POSITIVE_INFINITY;
   for (const clip of clips) {

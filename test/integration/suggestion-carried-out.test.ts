@@ -13,7 +13,7 @@ import { slotOfKey } from '../../src/forecast/key-slot.ts';
 import { openPostgresQueue } from '../../src/io/queue/bullmq.ts';
 import { listAudit } from '../../src/io/store/audit.ts';
 import { saveForecasts } from '../../src/io/store/forecasts.ts';
-import { loadSeriesPoints, pruneSeriesPoints, saveSeriesPoints } from '../../src/io/store/series.ts';
+import { loadSeriesBlock, packSeries, saveSeriesPoints } from '../../src/io/store/series.ts';
 import { getSuggestion, listSuggestions, saveSuggestions, type StoredSuggestion } from '../../src/io/store/suggestions.ts';
 import { openTarget } from '../../src/io/targets/registry.ts';
 import type { Target } from '../../src/io/targets/target.ts';
@@ -125,8 +125,8 @@ onlyWithRedis('a suggestion on a real Redis Cluster', () => {
     const loop = startForecastLoop({
       store: {
         saveSeriesPoints: (points) => saveSeriesPoints(estate.database, points),
-        loadSeriesPoints: (width, sinceMs) => loadSeriesPoints(estate.database, width, sinceMs),
-        pruneSeriesPoints: (width, beforeMs) => pruneSeriesPoints(estate.database, width, beforeMs),
+        loadSeriesBlock: (width, fromMs) => loadSeriesBlock(estate.database, width, fromMs),
+        packSeries: (width, beforeMs) => estate.database.transaction((tx) => packSeries(tx, width, beforeMs)),
         saveForecasts: (forecasts) => saveForecasts(estate.database, forecasts),
         saveSuggestions: (made, names) => estate.database.transaction((tx) => saveSuggestions(tx, made, names, context.clock.nowMs())),
       },
@@ -136,7 +136,7 @@ onlyWithRedis('a suggestion on a real Redis Cluster', () => {
       domains: context.domains,
       stepMs,
       everyMs: 3_600_000,
-      modelDir: fileURLToPath(new URL('../../models/contention/v1', import.meta.url)),
+      modelDir: fileURLToPath(new URL('../../models/contention/v2', import.meta.url)),
       retrain: false,
       places: openSuggestionPlaces([declared], targets, estate.database, (error) => {
         throw error;

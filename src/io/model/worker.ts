@@ -90,8 +90,9 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
     case 'round': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
       const startedMs = performance.now();
-      if (request.refit || ridge === null)
-        ridge = fitRidge(examplesOf(olderParts(request.members, request.options.unseenFromMs), ridgeExamples));
+      // Fitted on all that is known, what it is compared on included: that favours the ridge, never the network, and lets it follow a
+      // rise that began an hour ago (fitted on the older half only it lost to the last value there).
+      if (request.refit || ridge === null) ridge = fitRidge(examplesOf(request.members, ridgeExamples));
       const forecasts = forecastRound(request.members, predictor.predict, ridge, request.options);
       return { id, is: 'forecast', forecasts, seconds: (performance.now() - startedMs) / 1000 };
     }
