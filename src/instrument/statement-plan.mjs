@@ -65,8 +65,10 @@ export function attributesAfter(plan, values, result, readVersion) {
   if ((result?.rowCount ?? 0) !== 1) return { wrote: false, attributes: {} };
   if (column === undefined) return { wrote: true, attributes: {} };
   const derived = plan.object.baseFromRead === true && plan.setsValues ? readVersion : undefined;
-  const base = plan.isInsert ? '' : (versionOf(valueOf(plan.base, values)) ?? derived);
-  const next = version ?? (plan.increments && typeof base === 'number' ? base + 1 : undefined);
+  const matched = plan.isInsert ? '' : versionOf(valueOf(plan.base, values));
+  const base = matched ?? derived;
+  // Only a version that the statement itself compared is one below what it leaves; a version read before may have moved on since.
+  const next = version ?? (plan.increments && typeof matched === 'number' ? matched + 1 : undefined);
   return {
     wrote: true,
     attributes: {
@@ -151,9 +153,10 @@ function objectOf(table, objects) {
   return objects[whole] ?? objects[whole.slice(whole.lastIndexOf('.') + 1)];
 }
 
-/** Where the value of `column = value` comes from, in a condition of ANDs; undefined under an OR, which may touch other rows. */
+/** Where the value of `column = value` comes from, in a condition of ANDs; undefined with an OR or a NOT, which may touch other rows. */
 function compared(condition, column) {
-  if (/\bor\b/i.test(condition.replaceAll(/'[^']*'/g, "''"))) return undefined;
+  const bare = condition.replaceAll(/'[^']*'/g, "''").replaceAll(/\bis\s+not\s+null\b/gi, '');
+  if (/\b(?:or|not)\b/i.test(bare)) return undefined;
   const match = new RegExp(`(?:^|[\\s(."])${escaped(column)}"?\\s*=\\s*(\\$\\d+|'(?:[^']|'')*'|-?\\d+)`, 'i').exec(condition);
   return match === null ? undefined : sourceOf(match[1]);
 }

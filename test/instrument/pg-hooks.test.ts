@@ -70,6 +70,7 @@ describe('pgHooks', () => {
       1,
       order('write', { version: 4 }),
     ],
+    ['SELECT * FROM orders WHERE id = $1 AND paid_at IS NOT NULL', ['o-1'], [{ version: 7 }], 1, order('read', { version: 7 })],
     ["DELETE FROM orders WHERE id = 'o-1' AND version = $1", [7], [], 1, order('delete', { 'version.base': 7 })],
     ['SELECT 1 FROM audit.entries WHERE no = 5', [], [{}], 1, { 'object.type': 'entry', 'object.key': '5', operation: 'read' }],
   ])('%s', (text, values, rows, rowCount, expected) => {
@@ -81,6 +82,7 @@ describe('pgHooks', () => {
     'SELECT * FROM orders WHERE total > $1',
     'SELECT * FROM orders WHERE id = $1 OR total = $2',
     'SELECT * FROM orders o JOIN lines l ON l.order_id = o.id WHERE o.id = $1',
+    'SELECT * FROM orders WHERE NOT id = $1',
     'UPDATE orders SET total = 0',
     'INSERT INTO orders (id) VALUES ($1), ($2)',
     'BEGIN',

@@ -193,6 +193,10 @@ describe('pgHooks in a transaction', () => {
     const relative = { text: 'UPDATE accounts SET balance = balance + $1 WHERE id = $2', values: [5, 'a'], command: 'UPDATE' };
     expect(run(read, relative)[1]?.said).toEqual(account('write', 'a', {}));
     exporter.reset();
+    // The database counts from what is there by then, which is not what was read.
+    const counting = { text: 'UPDATE accounts SET balance = $1, version = version + 1 WHERE id = $2', values: [5, 'a'], command: 'UPDATE' };
+    expect(run(read, counting)[1]?.said).toEqual(account('write', 'a', { 'version.base': 7 }));
+    exporter.reset();
     // Another unit of work has read nothing.
     expect(run(write)[0]?.said).toEqual(account('write', 'a', {}));
   });
