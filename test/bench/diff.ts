@@ -133,7 +133,7 @@ async function onPostgres({ quick, log }: BenchOptions, figures: MutableFigures,
       }
       log(`${differences} differences: ${figures[`sketch_bytes_per_diff_d${differences}`]} B each, ${ratio} digest scans`);
     }
-    const masses = quick ? 60_000 : 10_000_000;
+    const masses = quick ? 30_000 : 10_000_000;
     const memory = await peakMemory(
       servers.map((server) => server.url),
       masses,

@@ -13,13 +13,14 @@ import { unreachable } from '../unreachable.ts';
  * Canonical text depends on the first of these. The search path is cut so that an operator of the estate cannot stand in for a
  * built-in one. The planner takes a bucket, an expression of the key, for as many groups as there are keys, and would sort the table
  * for 256 groups: hence enable_sort. A comparison takes one core of a server, not all: hence no parallel workers. Compiling a query
- * takes longer than most of ours run: hence jit.
+ * takes longer than most of ours run: hence jit. A scan waits in its snapshot for the other replicas', and a table that somebody
+ * alters is tried again later rather than queued for: hence the last two.
  */
 const settings = `
   SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET intervalstyle = 'iso_8601'; SET extra_float_digits = 1;
   SET bytea_output = 'hex'; SET search_path = pg_catalog, public; SET client_encoding = 'UTF8'; SET xmloption = 'content';
   SET standard_conforming_strings = on; SET jit = off; SET enable_sort = off;
-  SET max_parallel_workers_per_gather = 0`;
+  SET max_parallel_workers_per_gather = 0; SET idle_in_transaction_session_timeout = '10min'; SET lock_timeout = '30s'`;
 
 const MAX_CONNECTIONS = 3; // One that scans, one that reads or writes, one that cancels.
 const CONNECT_TIMEOUT_MS = 10_000;

@@ -133,11 +133,12 @@ export async function summarize(session: Session, scanned: Omit<Scanned, 'runs'>
   const perBucket = slicesPerBucket(scanned.slicing);
   const folded = (columns: string, buckets: number): string =>
     `(SELECT string_agg(v, ''::bytea ORDER BY b) FROM (SELECT c & ${buckets - 1} AS b, ${columns} AS v FROM buckets GROUP BY 1) f)`;
+  // Empty slices are added, not joined: the planner takes the slices for as many as there are rows, and would hash them on disk.
   const bytes = await session.packed(
     `WITH slices AS MATERIALIZED (
-       SELECT g.s, coalesce(n, 0) AS n, coalesce(hi, 0) AS hi, coalesce(lo, 0) AS lo
-         FROM generate_series(0, ${slices - 1}) AS g(s)
-         LEFT JOIN (SELECT s, count(*) AS n, sum(hi) AS hi, sum(lo) AS lo FROM ${hashedRows(scanned, 'slices')} GROUP BY s) one USING (s)),
+       SELECT s, sum(n)::bigint AS n, sum(hi) AS hi, sum(lo) AS lo
+         FROM (SELECT s, count(*) AS n, sum(hi) AS hi, sum(lo) AS lo FROM ${hashedRows(scanned, 'slices')} GROUP BY s
+               UNION ALL SELECT g, 0, 0, 0 FROM generate_series(0, ${slices - 1}) AS g) filled GROUP BY s),
      buckets AS MATERIALIZED (SELECT s / ${perBucket} AS c, sum(n)::bigint AS n, sum(hi) AS hi, sum(lo) AS lo FROM slices GROUP BY 1)
      SELECT (SELECT int8send(sum(n)::bigint) || ${wrapped('sum(hi)')} || ${wrapped('sum(lo)')} FROM buckets)
             || ${folded(twoBytes('mod(sum(lo), 65536)::bigint'), SUMMARY_BUCKETS)}
