@@ -27,10 +27,16 @@ const settleMs = 150;
 /** Keys of one round, and of one read on each replica. */
 const keysAtOnce = 4_000;
 const keysPerRead = 1_000;
-/** With more suspects than this, keys wait for positions before they are read. */
-const manySuspects = 2_000;
+/**
+ * With more suspects than this, keys wait for positions before they are read; what is really different is then confirmed only after a
+ * second wait as long.
+ */
+const manySuspects = 20_000;
 /** A suspect older than this is on record as one; most are gone by then. */
 const recordAfterMs = 1_000;
+/** Where a replica lags, most suspects are lag: with this many of them, only what stays for long is worth a record. */
+const laggingSuspects = 1_000;
+const recordLaggingAfterMs = 60_000;
 /** How long a shape is believed; a change of the table's columns that a feed tells ends it at once. */
 const shapeForMs = 10_000;
 /** Spans show a write before the transaction that it is part of has ended: they wait a little longer. */
@@ -209,7 +215,8 @@ export class ChangeCheck {
   /** Everything that was found, in one transaction. Where that fails, it is still to be compared. */
   async #record(shape: Shape, confirmed: readonly Suspect[], equal: readonly ChangedKey[]): Promise<void> {
     const { database, clock, metrics } = this.#context;
-    const late = this.#suspects.unrecorded(clock.monotonicMs() - recordAfterMs);
+    const afterMs = this.#suspects.size > laggingSuspects ? recordLaggingAfterMs : recordAfterMs;
+    const late = this.#suspects.unrecorded(clock.monotonicMs() - afterMs);
     try {
       const isKnown = equal.length > 0 && (await hasOpenDivergences(database, this.#collection.name));
       if (confirmed.length === 0 && late.length === 0 && !isKnown) return;

@@ -41,7 +41,7 @@ export interface Step {
 type StepOptions = Omit<KeysOptions, 'keys'> & { readonly shape: Shape; readonly stalenessMs: number };
 
 /** A few kB each: the row as every replica has it. */
-const maxSuspects = 20_000;
+const maxSuspects = 30_000;
 /** Cohorts looked at in one step, so that the step stays short. */
 const cohortsAtOnce = 50;
 const firstWaitMs = 50;

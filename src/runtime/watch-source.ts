@@ -186,6 +186,14 @@ class Watch implements ChangeSink {
     });
   }
 
+  made(watched: WatchedReplica, statement: string): void {
+    const { replica, collection } = watched;
+    this.#context.log('info', `to learn of its changes, on ${replica.id}: ${statement}`, {
+      collection: collection.name,
+      replica: replica.id,
+    });
+  }
+
   reached(position: string): void {
     this.#settled.reached(position, this.#context.clock.monotonicMs());
   }

@@ -80,6 +80,7 @@ for (const [name, isAvailable, start] of stores) {
           reached: (position) => {
             reached = position;
           },
+          made: () => undefined,
           retained: () => undefined,
         },
         signal: stopping.signal,

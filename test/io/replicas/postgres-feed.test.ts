@@ -45,8 +45,12 @@ async function watch(table: string, key: readonly string[], url = server.url): P
   return { collection, replica, shape };
 }
 
-function run(watched: readonly WatchedReplica[], isDurable: boolean): { readonly said: string[]; stop(): Promise<void> } {
+function run(
+  watched: readonly WatchedReplica[],
+  isDurable: boolean,
+): { readonly said: string[]; readonly made: string[]; stop(): Promise<void> } {
   const said: string[] = [];
+  const made: string[] = [];
   const stopping = new AbortController();
   const running = postgresFeed.run({
     watched,
@@ -61,6 +65,7 @@ function run(watched: readonly WatchedReplica[], isDurable: boolean): { readonly
       everything: (_watched, because) => said.push(because),
       refused: (_watched, because) => said.push(because),
       reached: () => undefined,
+      made: (_watched, statement) => made.push(statement),
       retained: () => undefined,
     },
     signal: stopping.signal,
@@ -68,6 +73,7 @@ function run(watched: readonly WatchedReplica[], isDurable: boolean): { readonly
   running.catch(() => undefined);
   return {
     said,
+    made,
     stop: async () => {
       stopping.abort();
       await running;
@@ -84,6 +90,7 @@ describe('PostgreSQL tells its changes', () => {
     const passing = run([watched], false);
     await until(async () => passing.said.includes('started'), 'it has started');
     expect(await slots()).toEqual([{ temporary: true }]);
+    expect(passing.made).toEqual(['CREATE PUBLICATION homeostat_plain FOR TABLE public.plain WITH (publish_via_partition_root = true)']);
     await passing.stop();
     await until(async () => (await slots()).length === 0, 'the slot has gone');
 
@@ -93,6 +100,20 @@ describe('PostgreSQL tells its changes', () => {
     expect(await slots()).toEqual([{ temporary: false }]);
     await postgresFeed.remove(watched.replica, installation, signal);
     expect(await slots()).toEqual([]);
+  });
+
+  test('two URLs of one database have a slot each, and neither takes the other away', async () => {
+    const other = new URL(server.url);
+    other.searchParams.set('application_name', 'other');
+    const [one, two] = await Promise.all([watch('plain', ['id']), watch('padded', ['code', 'day', 'amount'], other.href)]);
+    for (const feed of [run([one], true), run([two], true), run([one], true)]) {
+      await until(async () => feed.said.includes('started'), 'it has started');
+      await feed.stop();
+    }
+    expect(await slots()).toHaveLength(2);
+    await postgresFeed.remove(one.replica, installation, signal);
+    expect(await slots()).toHaveLength(1);
+    await postgresFeed.remove(two.replica, installation, signal);
   });
 
   test('blanks at the end of char(n), dates and decimals are told as the replica gives them', async () => {

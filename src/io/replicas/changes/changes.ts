@@ -21,6 +21,8 @@ export interface ChangeSink {
   everything(watched: WatchedReplica, because: string): void;
   /** This replica is not watched, and why, with what to do; the others of the store are. */
   refused(watched: WatchedReplica, because: string): void;
+  /** Something was made in the store, by this statement; it stays there. */
+  made(watched: WatchedReplica, statement: string): void;
   /** Everything up to this position has been told. */
   reached(position: string): void;
   /** How much the store keeps for us because we have not let go of it, bytes. */

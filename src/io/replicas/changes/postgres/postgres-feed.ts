@@ -50,7 +50,7 @@ export const postgresFeed: ChangeFeed = {
     const pool = poolOf(replica.id, replica);
     try {
       await pool.use(signal, async (session) => {
-        for (const name of await listOurSlots(installation, session)) await dropSlot(name, session);
+        for (const name of await listOurSlots(installation, replica.url, session)) await dropSlot(name, session);
       });
     } finally {
       await pool.close();
@@ -88,7 +88,7 @@ async function publishTables({ watched, sink, signal }: FeedOptions, pool: Sessi
       if (whole !== undefined) return whole;
       const found = await findPublishable(one, session);
       if (found.is === 'refused') return found.because;
-      return (await publish(found, session)) ?? found;
+      return (await publish(found, session, (statement) => sink.made(one, statement))) ?? found;
     });
     if (typeof table === 'string') sink.refused(one, table);
     else tables.push(table);
@@ -98,7 +98,7 @@ async function publishTables({ watched, sink, signal }: FeedOptions, pool: Sessi
 
 async function stream(options: FeedOptions, tables: readonly Table[], pool: SessionPool): Promise<void> {
   const { sink, signal, installation } = options;
-  const name = slotName(installation, tables);
+  const name = slotName(installation, first(options).replica.url, tables);
   const start = await prepareSlot(options, name, pool);
   let settled = start.lsn;
   const settledLsn = (): bigint => {
@@ -173,7 +173,8 @@ async function prepareSlot(options: FeedOptions, name: string, pool: SessionPool
     const [version] = await session.query(`SELECT current_setting('server_version_num')::int >= 160000 AS knows`);
     const knowsOrigins = version?.['knows'] === true;
     const isKept = options.isDurable || (await limitsSlots(session));
-    for (const other of await listOurSlots(installation, session)) if (other !== name || !isKept) await dropSlot(other, session);
+    for (const other of await listOurSlots(installation, first(options).replica.url, session))
+      if (other !== name || !isKept) await dropSlot(other, session);
     // Nothing would bound what it keeps once we are gone for good: it goes with the connection.
     if (!isKept)
       return {

@@ -1,6 +1,6 @@
 /**
- * What a logical feed needs in the server: for each collection a publication, `homeostat_<collection>`, and one slot a database,
- * `homeostat_<installation>_<what it publishes>`. Made where we may; where not, the refusal is the statement to run.
+ * What a logical feed needs in the server: for each collection a publication, `homeostat_<collection>`, and one slot for all of them,
+ * `homeostat_<installation>_<url>_<what it publishes>`, the last two as digests. Made where we may; where not, the refusal is the statement to run.
  */
 import { Failure } from '../../../../base/failure.ts';
 import { sha256Hex } from '../../../../base/hash.ts';
@@ -94,8 +94,12 @@ export async function findPublishable(watched: WatchedReplica, session: Session)
   };
 }
 
-/** Makes the publication cover the table, or says which statement does. */
-export async function publish(table: Extract<Publishable, { is: 'table' }>, session: Session): Promise<string | undefined> {
+/** Makes the publication cover the table, and tells how, or returns why not and which statement does. */
+export async function publish(
+  table: Extract<Publishable, { is: 'table' }>,
+  session: Session,
+  made: (statement: string) => void,
+): Promise<string | undefined> {
   const { published, publication, sql } = table;
   const [row] = await session.query(
     `SELECT p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AS complete, quote_ident(p.pubname) AS name,
@@ -114,6 +118,7 @@ export async function publish(table: Extract<Publishable, { is: 'table' }>, sess
         : `ALTER PUBLICATION ${name} ADD TABLE ${sql}`;
   try {
     await session.query(statement);
+    made(statement);
     return undefined;
   } catch (error) {
     const { collection, replica } = published.watched;
@@ -122,10 +127,13 @@ export async function publish(table: Extract<Publishable, { is: 'table' }>, sess
 }
 
 /** The slot's name says what it publishes: another set of tables is another slot, which starts anew. Names are the server's, not the database's. */
-export function slotName(installation: string, tables: readonly Extract<Publishable, { is: 'table' }>[]): string {
+export function slotName(installation: string, url: string, tables: readonly Extract<Publishable, { is: 'table' }>[]): string {
   const what = tables.map((table) => `${table.database} ${table.publication} ${table.sql}`).toSorted();
-  return `homeostat_${installation}_${sha256Hex(JSON.stringify(what)).slice(0, 8)}`;
+  return `${slotPrefix(installation, url)}${sha256Hex(JSON.stringify(what)).slice(0, 8)}`;
 }
+
+/** One database can be watched under several URLs, each with a feed of its own: none may take another's slot for a forgotten one. */
+const slotPrefix = (installation: string, url: string): string => `homeostat_${installation}_${sha256Hex(url).slice(0, 8)}_`;
 
 /** Whether the server itself limits what a slot that nobody reads makes it keep: by size, or (PostgreSQL 18) by time. */
 export async function limitsSlots(session: Session): Promise<boolean> {
@@ -177,10 +185,10 @@ export async function dropSlot(name: string, session: Session): Promise<void> {
 }
 
 /** Slots that an earlier configuration of this installation left in this database: nobody reads them, and they fill the disk. */
-export async function listOurSlots(installation: string, session: Session): Promise<readonly string[]> {
+export async function listOurSlots(installation: string, url: string, session: Session): Promise<readonly string[]> {
   const rows = await session.query(
     `SELECT slot_name::text AS name FROM pg_replication_slots
-      WHERE database = current_database() AND starts_with(slot_name::text, ${literal(`homeostat_${installation}_`)})`,
+      WHERE database = current_database() AND starts_with(slot_name::text, ${literal(slotPrefix(installation, url))})`,
   );
   return rows.map((row) => String(row['name']));
 }
