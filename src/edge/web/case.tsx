@@ -2,6 +2,7 @@
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
 import type { StoredCase } from '../../io/store/cases.ts';
+import type { TracedCase } from '../../runtime/trace-back.ts';
 import type { StoredDivergence } from '../../io/store/divergences.ts';
 import type { ProposalSummary } from '../../io/store/proposals.ts';
 import type { Listing } from './api.ts';
@@ -11,7 +12,9 @@ import { go, Link } from './router.tsx';
 import { count, keyWords } from './words.ts';
 
 export function CasePage({ id }: { readonly id: string }): JSX.Element {
-  const { data: item, error } = useResource<StoredCase>(`/api/v1/cases/${encodeURIComponent(id)}`, ['case']);
+  const { data: item, error } = useResource<StoredCase & { readonly trace: TracedCase | null }>(`/api/v1/cases/${encodeURIComponent(id)}`, [
+    'case',
+  ]);
   const { data: proposals } = useResource<Listing<ProposalSummary>>(`/api/v1/proposals?caseId=${encodeURIComponent(id)}`, ['proposal']);
   const { data: divergences } = useResource<Listing<StoredDivergence>>(`/api/v1/divergences?caseId=${encodeURIComponent(id)}&limit=100`, [
     'divergence',
@@ -39,6 +42,7 @@ export function CasePage({ id }: { readonly id: string }): JSX.Element {
         <h1>{item.title}</h1>
         <p class="case-facts">{item.note ?? (item.state === 'open' ? 'No proposal yet: it is being worked out.' : '')}</p>
       </header>
+      <TracePanel trace={item.trace} />
       <Panel title="Keys that differ" aside={count(item.rows, 'row')}>
         <table class="grid">
           <thead>
@@ -66,5 +70,44 @@ export function CasePage({ id }: { readonly id: string }): JSX.Element {
         </table>
       </Panel>
     </article>
+  );
+}
+
+/** From the rows back to the write that caused them: nothing where traces tell of none. */
+export function TracePanel({ trace }: { readonly trace: TracedCase | null | undefined }): JSX.Element | null {
+  if (trace?.says === undefined) return null;
+  return (
+    <Panel title="Where it comes from" aside={count(trace.rows.length, 'row')}>
+      <p>{trace.says}</p>
+      <table class="grid">
+        <thead>
+          <tr>
+            <th scope="col">key</th>
+            <th scope="col">written by</th>
+            <th scope="col">on</th>
+            <th scope="col">version</th>
+            <th scope="col">not on</th>
+            <th scope="col">trace</th>
+          </tr>
+        </thead>
+        <tbody>
+          {trace.rows.slice(0, 8).map((row) => (
+            <tr key={keyWords(row.key)}>
+              <td class="num">{keyWords(row.key)}</td>
+              <td>{row.write.service}</td>
+              <td>{row.write.replica ?? ''}</td>
+              <td class="num">{row.write.version ?? ''}</td>
+              <td>
+                {row.without.join(', ')}
+                {row.unsent === undefined ? '' : ' (its message failed)'}
+              </td>
+              <td>
+                <code>{row.write.span.traceId}</code>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </Panel>
   );
 }

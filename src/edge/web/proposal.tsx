@@ -1,6 +1,7 @@
 /** One case on one screen: the verdict in a sentence, what differs, why we believe it, what would happen, what rules say, and the buttons. */
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
+import type { TracedCase } from '../../runtime/trace-back.ts';
 import type { Anomaly } from '../../domain/anomaly.ts';
 import type { Approval } from '../../guard/approvals.ts';
 import type { StoredCase } from '../../io/store/cases.ts';
@@ -12,6 +13,7 @@ import { mayApprove, mayOperate, type Me } from './api.ts';
 import { ApproveDialog, ReasonDialog, RejectDialog, SnoozeDialog } from './decide.tsx';
 import { Difference } from './diff.tsx';
 import { EditRows } from './edit.tsx';
+import { TracePanel } from './case.tsx';
 import { useNow, useResource } from './live.ts';
 import { Ago, Panel, Tag, type Tone, useKeys, Waiting } from './parts.tsx';
 import { go, Link } from './router.tsx';
@@ -21,6 +23,7 @@ export interface ProposalDetail extends StoredProposal {
   readonly approvals: readonly Approval[];
   readonly case: StoredCase | null;
   readonly cause: Anomaly | null;
+  readonly trace?: TracedCase | null;
   readonly repair: StoredRepair | null;
   readonly divergences: readonly StoredDivergence[];
   readonly before: { readonly total: number; readonly verified: number; readonly undone: number };
@@ -126,6 +129,7 @@ function ProposalScreen({
           <Panel title="Difference" class="panel-diff" aside={<span class="muted">{list(targets)} would change</span>}>
             <Difference proposal={proposal} />
           </Panel>
+          <TracePanel trace={proposal.trace} />
           {proposal.cause === null ? null : (
             <Panel
               title="The cause, and what would fix it"

@@ -16,6 +16,8 @@ import { getProposal, listProposals, type ProposalSummary, type StoredProposal }
 import { getRepair, listRepairs } from '../../../io/store/repairs.ts';
 import { getSuggestion, listSuggestions } from '../../../io/store/suggestions.ts';
 import type { RuntimeContext } from '../../../runtime/context.ts';
+import { explainCase } from '../../../runtime/explain-case.ts';
+import { traceBack, type TracedCase } from '../../../runtime/trace-back.ts';
 import type { Caller } from '../access.ts';
 import { refuse } from '../access.ts';
 import { ApiError, type Call, get, notFound, type Route } from '../route.ts';
@@ -29,6 +31,8 @@ const noun = z.looseObject({});
 const page = z.object({ items: z.array(noun), nextCursor: z.string().nullable() });
 /** Divergences of a case that its page shows; the rest is a list away. */
 const caseDivergences = 200;
+/** Rows whose way is told one by one. */
+const tracedRows = 50;
 /** Steps of history beside a forecast. */
 const shownHistory = 96;
 
@@ -61,7 +65,10 @@ export function nounRoutes(context: RuntimeContext): readonly Route[] {
       'Divergences and findings that share a cause.',
       z.object({ domain: text, collection: text, state: text, ...paging }),
       (filter, request) => listCases(db, filter, request),
-      (id) => getCase(db, id),
+      async (id) => {
+        const found = await getCase(db, id);
+        return found === null ? null : { ...found, trace: await traceOf(context, found) };
+      },
     ),
     ...reader(
       'proposals',
@@ -227,6 +234,17 @@ async function forecastWithHistory(db: Queryable, id: string): Promise<(StoredFo
   return { ...forecast, history: Array.from(history, (value) => value ?? 0) };
 }
 
+/** From the rows of a case back to the writes that caused it. Ids, versions and times only: no values. */
+async function traceOf(context: RuntimeContext, found: { readonly id: string; readonly collection: string }): Promise<TracedCase | null> {
+  const collection = context.collections[found.collection];
+  if (collection === undefined) return null;
+  const members = await listDivergences(context.database, { caseId: found.id }, { limit: caseDivergences });
+  const keys = members.items.map((member) => member.key);
+  const { writes, cause } = await explainCase(context.database, collection, keys, context.clock.nowMs());
+  const traced = traceBack(members.items, writes, cause);
+  return { says: traced.says, rows: traced.rows.slice(0, tracedRows) };
+}
+
 /** One proposal with everything that its page shows: approvals, case, members, cause, repair, timeline. */
 function proposalRoute(context: RuntimeContext): Route {
   const db = context.database;
@@ -268,6 +286,7 @@ function proposalRoute(context: RuntimeContext): Route {
         approvals,
         case: case_,
         cause,
+        trace: case_ === null ? null : await traceOf(context, case_),
         repair,
         divergences: members.items.map((item) => hideDivergence(item, collection, call.caller)),
         before: {

@@ -1,0 +1,98 @@
+import type { Anomaly } from '../domain/anomaly.ts';
+import type { Divergence } from '../domain/divergence.ts';
+import type { Row } from '../domain/row.ts';
+import type { WriteEvidence } from '../domain/write-evidence.ts';
+
+/** How one row of a case came to differ, as far as traces tell. */
+export interface TracedRow {
+  readonly key: Divergence['key'];
+  /** The write that a replica has not got. */
+  readonly write: WriteEvidence;
+  /** Replicas that went without. */
+  readonly without: readonly string[];
+  /** The message of the write that never left, where a span shows it. */
+  readonly unsent: WriteEvidence | undefined;
+}
+
+export interface TracedCase {
+  readonly rows: readonly TracedRow[];
+  /** "3 rows are missing on us: ..."; undefined where no write explains any row. */
+  readonly says: string | undefined;
+}
+
+/** What is asked of a divergence here. */
+type Differing = Pick<Divergence, 'key' | 'is' | 'replicas'>;
+
+/** A publish is tried again for so long after its write, microseconds. */
+const unsentWithinUs = 120_000_000;
+
+/**
+ * From each divergence back to the write that caused it: by key, then by version, and by time where there is none. A row is traced to the
+ * newest committed write that one side has and another has not, and to the failed publish of that write, in its trace or after it. A row
+ * that no write explains is left out, and the sentence says of how many it speaks.
+ */
+export function traceBack(divergences: readonly Differing[], writes: readonly WriteEvidence[], cause: Anomaly | undefined): TracedCase {
+  const ofKey = Map.groupBy(writes, (write) => JSON.stringify(write.key));
+  const rows: TracedRow[] = [];
+  for (const divergence of divergences) {
+    const own = ofKey.get(JSON.stringify(divergence.key)) ?? [];
+    const newest = own
+      .filter((write) => write.kind === 'write' && write.outcome === 'committed')
+      .toSorted(byAge)
+      .at(-1);
+    if (newest === undefined) continue;
+    const without = Object.entries(divergence.replicas)
+      .filter(([replica, row]) => replica !== newest.replica && lacks(row, newest, divergence))
+      .map(([replica]) => replica)
+      // A write of the same version that a span shows on the replica itself did arrive; then something else changed the row.
+      .filter((replica) => !own.some((write) => write.replica === replica && write !== newest && byAge(write, newest) >= 0));
+    if (without.length === 0) continue;
+    const unsent = own.find(
+      (write) =>
+        write.kind === 'publish-failed' &&
+        (write.span.traceId === newest.span.traceId || (write.atUs >= newest.atUs && write.atUs - newest.atUs <= unsentWithinUs)),
+    );
+    rows.push({ key: divergence.key, write: newest, without: without.toSorted(), unsent });
+  }
+  return { rows, says: sayWhy(rows, divergences.length, cause) };
+}
+
+/** Older than the write: no row at all, or a lower version where both have one, or simply another row. */
+function lacks(row: Row | null, write: WriteEvidence, divergence: Differing): boolean {
+  if (row === null) return true;
+  const has = row['version'];
+  if (write.version !== undefined && typeof has === 'string' && /^\d+$/.test(has) && /^\d+$/.test(write.version))
+    return BigInt(has) < BigInt(write.version);
+  return divergence.is !== 'missing';
+}
+
+/** Versions order writes where both are integers; then the time of the spans. */
+function byAge(a: WriteEvidence, b: WriteEvidence): number {
+  if (a.version !== undefined && b.version !== undefined && /^\d+$/.test(a.version) && /^\d+$/.test(b.version)) {
+    const [one, two] = [BigInt(a.version), BigInt(b.version)];
+    if (one !== two) return one < two ? -1 : 1;
+  }
+  return a.atUs - b.atUs;
+}
+
+function sayWhy(rows: readonly TracedRow[], all: number, cause: Anomaly | undefined): string | undefined {
+  const [first] = rows;
+  if (first === undefined) return undefined;
+  const places = [...new Set(rows.flatMap((row) => row.without))].toSorted().join(' and ');
+  const services = [...new Set(rows.map((row) => row.write.service))].toSorted().join(' and ');
+  const newest = rows.toSorted((a, b) => byAge(a.write, b.write)).at(-1) ?? first;
+  const unsent = rows.filter((row) => row.unsent !== undefined);
+  const [lost] = unsent;
+  const many = rows.length === 1 ? 'One row differs' : `${rows.length} rows differ`;
+  const version = newest.write.version === undefined ? '' : ` as version ${newest.write.version}`;
+  const where = newest.write.replica === null ? '' : ` on ${newest.write.replica}`;
+  const sentences = [
+    `${many}${rows.length < all ? ` (of ${all})` : ''} because ${places} never got what ${services} wrote${where}: ${rows.length === 1 ? 'it' : 'the last of them'} was written${version} in trace ${newest.write.span.traceId}, and no span shows it arrive.`,
+  ];
+  if (lost?.unsent !== undefined)
+    sentences.push(
+      `${unsent.length === rows.length ? 'The' : `Of ${unsent.length} of them the`} message failed to leave: span ${lost.unsent.span.spanId} of trace ${lost.unsent.span.traceId}.`,
+    );
+  else if (cause !== undefined && cause.grade !== 'risk') sentences.push(`The code permits it: ${cause.title}.`);
+  return sentences.join(' ');
+}

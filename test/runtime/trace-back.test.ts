@@ -1,0 +1,59 @@
+import { describe, expect, test } from 'vitest';
+import type { Divergence } from '../../src/domain/divergence.ts';
+import type { WriteEvidence } from '../../src/domain/write-evidence.ts';
+import { traceBack } from '../../src/runtime/trace-back.ts';
+
+const write = (more: Partial<WriteEvidence>): WriteEvidence => ({
+  key: { id: '7' },
+  kind: 'write',
+  replica: 'eu',
+  version: '42',
+  outcome: 'committed',
+  atUs: 1_000_000,
+  service: 'checkout',
+  span: { traceId: 'abc', spanId: '1' },
+  ...more,
+});
+
+const differs = (us: Divergence['replicas'][string], more: Partial<Divergence> = {}): Divergence => ({
+  collection: 'orders',
+  key: { id: '7' },
+  is: us === null ? 'missing' : 'different',
+  replicas: { eu: { id: '7', version: '42' }, us },
+  columns: [],
+  status: 'confirmed',
+  seenAt: {},
+  firstSeenMs: 0,
+  ...more,
+});
+
+describe('a divergence is traced back to the write that caused it', () => {
+  test('missing on us because the message of the write never left', () => {
+    const unsent = write({ kind: 'publish-failed', replica: null, span: { traceId: 'abc', spanId: '2' }, atUs: 1_200_000 });
+    const { rows, says } = traceBack([differs(null)], [write({}), unsent], undefined);
+    expect(rows).toEqual([{ key: { id: '7' }, write: write({}), without: ['us'], unsent }]);
+    expect(says).toBe(
+      'One row differs because us never got what checkout wrote on eu: it was written as version 42 in trace abc, and no span shows it arrive. The message failed to leave: span 2 of trace abc.',
+    );
+  });
+
+  test('by version, not by clock: the newest write is the one with the highest version, and us is behind it', () => {
+    const older = write({ version: '41', atUs: 9_000_000, span: { traceId: 'old', spanId: '1' } });
+    const { rows } = traceBack([differs({ id: '7', version: '41' })], [older, write({})], undefined);
+    expect(rows.map((row) => [row.write.span.traceId, row.without])).toEqual([['abc', ['us']]]);
+  });
+
+  test('a write that a span shows on us did arrive: something else changed the row, and nothing is claimed', () => {
+    const arrived = write({ replica: 'us', service: 'feed', atUs: 2_000_000, span: { traceId: 'feed', spanId: '1' } });
+    expect(traceBack([differs({ id: '7', version: '42', city: 'x' })], [write({}), arrived], undefined)).toEqual({
+      rows: [],
+      says: undefined,
+    });
+  });
+
+  test('aborted writes and writes of other keys explain nothing; rows that none explains are counted apart', () => {
+    const other = differs(null, { key: { id: '8' } });
+    expect(traceBack([differs(null)], [write({ outcome: 'aborted' }), write({ key: { id: '9' } })], undefined).says).toBeUndefined();
+    expect(traceBack([differs(null), other], [write({})], undefined).says).toMatch(/^One row differs \(of 2\) because us never got/);
+  });
+});
