@@ -9,16 +9,16 @@ export class HostTables {
     this.#most = most;
   }
 
-  count(host: string, table: string): void {
+  count(host: string, table: string, times = 1): void {
     const known = this.#hosts.get(host)?.get(table);
     if (known !== undefined) {
-      known.count += 1;
+      known.count += times;
       return;
     }
     if (this.#size >= this.#most) return;
     this.#size += 1;
     const tables = this.#hosts.get(host) ?? new Map<string, { count: number }>();
-    tables.set(table, { count: 1 });
+    tables.set(table, { count: times });
     this.#hosts.set(host, tables);
   }
 

@@ -59,6 +59,9 @@ interface TableUse {
   otherwise: number;
 }
 
+/** Lines of the service graph of one sort. */
+const edgesMax = 2_000;
+
 /** Tables, hosts and topics are bounded by the code of the fleet; beyond this a hostile sender is assumed and nothing new is learned. */
 const namesMax = 20_000;
 
@@ -78,6 +81,12 @@ export function createLearner(
   const tables = new Map<string, TableUse>();
   const writers = new HostTables(namesMax);
   const readers = new HostTables(namesMax);
+  const edges = {
+    call: new HostTables(edgesMax),
+    send: new HostTables(edgesMax),
+    take: new HostTables(edgesMax),
+    write: new HostTables(edgesMax),
+  } as const;
   const lags = new Map<string, { support: number; highUs: number }>();
   const outboxes = new Set((declared.outboxTables ?? []).map(bareName));
   const notOutboxes = new Set((declared.notOutboxTables ?? []).map(bareName));
@@ -108,6 +117,9 @@ export function createLearner(
         break;
       case 'saga':
         sagas.set(fact.name, fact);
+        break;
+      case 'edge':
+        if (fact.edge !== undefined) edges[fact.edge.by].count(fact.edge.from, fact.edge.to, fact.support);
         break;
     }
   }
@@ -141,7 +153,22 @@ export function createLearner(
     );
   };
 
+  /** Lines of the service graph that a unit adds: who asked it, what it sends, takes and writes. */
+  const learnEdges = (unit: Unit): void => {
+    const caller = unit.parent;
+    if (caller !== undefined && caller.service !== unit.service && unit.calledBy?.kind !== 'publish')
+      edges.call.count(caller.service, unit.service);
+    for (const publish of unit.publishes) if (publish.target !== '') edges.send.count(unit.service, publish.target);
+    for (const consume of unit.consumes) if (consume.target !== '') edges.take.count(consume.target, unit.service);
+    const [write] = unit.writes;
+    if (write !== undefined) edges.write.count(unit.service, write.namespace === '' ? write.system : write.namespace);
+    for (const other of unit.writes)
+      if (other.system !== write?.system || other.namespace !== write.namespace)
+        edges.write.count(unit.service, other.namespace === '' ? other.system : other.namespace);
+  };
+
   const learnUnit = (unit: Unit): void => {
+    learnEdges(unit);
     for (const read of unit.reads) if (read.host !== '') readers.count(read.host, bareName(targetOf(read)));
     if (unit.writes.length === 0) return;
     for (const write of unit.writes) {
@@ -241,6 +268,18 @@ export function createLearner(
       for (const [name, highUs] of declaredLags)
         facts.push({ is: 'topic-lag', name, support: lags.get(name)?.support ?? 0, confidence: 1, value: highUs, from: 'config' });
       facts.push(...sagas.values());
+      for (const by of ['call', 'send', 'take', 'write'] as const)
+        for (const { host: from, table: to, count: support } of edges[by].entries())
+          if (to !== '')
+            facts.push({
+              is: 'edge',
+              name: `${from} ${by} ${to}`,
+              support,
+              confidence: 1,
+              value: 1,
+              edge: { by, from, to },
+              from: 'traces',
+            });
       for (const [name, lag] of lags) {
         if (declaredLags.has(name)) continue;
         facts.push({

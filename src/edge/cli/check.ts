@@ -199,9 +199,10 @@ function printForPeople(anomalies: readonly Anomaly[], detection: Detection, con
     context.out('');
   }
   for (const fact of detection.learned())
-    context.out(
-      `Learned: ${fact.is} ${fact.name}: ${factWords(fact)} (from ${fact.from}; ${fact.support} traces, confidence ${fact.confidence.toFixed(2)})`,
-    );
+    if (fact.is !== 'edge')
+      context.out(
+        `Learned: ${fact.is} ${fact.name}: ${factWords(fact)} (from ${fact.from}; ${fact.support} traces, confidence ${fact.confidence.toFixed(2)})`,
+      );
 }
 
 function summary(detection: Detection, duplicates: number, findings: number, problems: number): string {

@@ -31,6 +31,12 @@ function describeStructure(facts: readonly LearnedFact[]): string {
   ].join('\n');
 }
 
+const verbs = { call: 'calls', send: 'sends to', take: 'is taken up by', write: 'writes' } as const;
+
+function edgeWords(fact: LearnedFact): string {
+  return fact.edge === undefined ? '' : `${fact.edge.from} ${verbs[fact.edge.by]} ${fact.edge.to}`;
+}
+
 /** What follows from a fact, in a few words. */
 export function factWords(fact: LearnedFact): string {
   switch (fact.is) {
@@ -42,5 +48,7 @@ export function factWords(fact: LearnedFact): string {
       return `taken up within ${durationWords(fact.value)}`;
     case 'saga':
       return (fact.steps ?? []).join(', ');
+    case 'edge':
+      return edgeWords(fact);
   }
 }

@@ -1,11 +1,13 @@
 /** Findings from traces: what happened, how sure, and what would fix the cause. */
 import type { JSX } from 'preact';
+import type { LearnedFact } from '../../domain/learned-fact.ts';
 import type { StoredAnomaly } from '../../io/store/anomalies.ts';
 import type { Listing } from './api.ts';
 import { Copy, Empty, ExporterVariables } from './empty.tsx';
 import { useNow, useResource } from './live.ts';
 import { Ago, Panel, Tag, type Tone, Waiting } from './parts.tsx';
 import { Link, usePath, withQuery } from './router.tsx';
+import { ServiceGraph } from './service-graph.tsx';
 import { count, number } from './words.ts';
 
 const grades: readonly { readonly id: StoredAnomaly['grade']; readonly says: string; readonly tone: Tone }[] = [
@@ -18,6 +20,8 @@ export function AnomaliesPage(): JSX.Element {
   const { query } = usePath();
   const grade = query.get('grade') ?? '';
   const kind = query.get('kind') ?? '';
+  const service = query.get('service') ?? '';
+  const { data: structure } = useResource<{ readonly items: readonly LearnedFact[] }>('/api/v1/structure', ['anomaly']);
   const { data, error } = useResource<Listing<StoredAnomaly>>('/api/v1/anomalies?limit=1000', ['anomaly']);
   const nowMs = useNow();
   if (data === undefined) return <Waiting what="findings" error={error} />;
@@ -31,7 +35,9 @@ export function AnomaliesPage(): JSX.Element {
       </Empty>
     );
   }
-  const shown = data.items.filter((item) => (grade === '' || item.grade === grade) && (kind === '' || item.kind === kind));
+  const shown = data.items.filter(
+    (item) => (grade === '' || item.grade === grade) && (kind === '' || item.kind === kind) && (service === '' || item.service === service),
+  );
   const kinds = [...Map.groupBy(data.items, (item) => item.kind)].toSorted((a, b) => b[1].length - a[1].length);
   return (
     <div class="wide">
@@ -61,8 +67,18 @@ export function AnomaliesPage(): JSX.Element {
               {name} <span class="num">{number(items.length)}</span>
             </Link>
           ))}
+          {service === '' ? null : (
+            <Link class="chip is-on" href={withQuery('/anomalies', query, { service: '' })}>
+              service {service} ×
+            </Link>
+          )}
         </div>
       </div>
+      {structure === undefined ? null : (
+        <Panel title="Services, as traces show them">
+          <ServiceGraph facts={structure.items} anomalies={data.items} />
+        </Panel>
+      )}
       <Panel
         title={count(shown.length, 'finding')}
         aside={data.nextCursor === null ? undefined : <span class="muted">the newest 1 000</span>}
@@ -76,6 +92,12 @@ export function AnomaliesPage(): JSX.Element {
                 <th scope="col">service</th>
                 <th scope="col" class="right">
                   times
+                </th>
+                <th scope="col" class="right" title="how often one half happened and the other really failed">
+                  realised
+                </th>
+                <th scope="col" class="right">
+                  an hour
                 </th>
                 <th scope="col">last seen</th>
               </tr>
@@ -96,6 +118,8 @@ export function AnomaliesPage(): JSX.Element {
                   </td>
                   <td>{item.service ?? ''}</td>
                   <td class="num">{number(item.count)}</td>
+                  <td class="num">{item.realised === undefined ? '' : number(item.realised)}</td>
+                  <td class="num">{item.perHour === undefined ? '' : number(item.perHour)}</td>
                   <td>
                     <Ago ms={item.lastSeenUs / 1000} nowMs={nowMs} />
                   </td>
@@ -105,7 +129,48 @@ export function AnomaliesPage(): JSX.Element {
           </table>
         </div>
       </Panel>
+      {structure === undefined ? null : <Learned facts={structure.items} />}
     </div>
+  );
+}
+
+/** What the findings rest on beside the spans, and where to say that it is wrong. */
+function Learned({ facts }: { readonly facts: readonly LearnedFact[] }): JSX.Element | null {
+  const shown = facts.filter((fact) => fact.is !== 'edge').slice(0, 100);
+  if (shown.length === 0) return null;
+  return (
+    <Panel title="What was learned of the fleet" aside={<span class="muted">override under detect.structure</span>}>
+      <table class="grid">
+        <thead>
+          <tr>
+            <th scope="col">what</th>
+            <th scope="col">name</th>
+            <th scope="col" class="right">
+              traces
+            </th>
+            <th scope="col" class="right">
+              confidence
+            </th>
+            <th scope="col">from</th>
+          </tr>
+        </thead>
+        <tbody>
+          {shown.map((fact) => (
+            <tr key={`${fact.is} ${fact.name}`}>
+              <td>{fact.is}</td>
+              <td>
+                {fact.name}
+                {fact.steps === undefined ? null : <p class="muted">{fact.steps.join(' → ')}</p>}
+                {fact.is === 'topic-lag' ? <p class="muted">taken up within {number(fact.value / 1000)} ms</p> : null}
+              </td>
+              <td class="num">{number(fact.support)}</td>
+              <td class="num">{number(fact.confidence, 2)}</td>
+              <td>{fact.from}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </Panel>
   );
 }
 
