@@ -3,7 +3,7 @@ import type { Collection } from '../domain/collection.ts';
 import { type Key, keyText, type Shape } from '../domain/row.ts';
 import { canonicalText } from '../domain/row-encoding.ts';
 import type { WriteEvidence } from '../domain/write-evidence.ts';
-import { listAnomaliesOfTraces, listAnomaliesOnObjects, listStructuralOfWriters } from '../io/store/anomalies.ts';
+import { listAnomaliesOfTraces, listAnomaliesOnObjects } from '../io/store/anomalies.ts';
 import type { Queryable } from '../io/store/database.ts';
 import { listWritesToObjects, type StoredWrite } from '../io/store/write-evidence.ts';
 
@@ -64,13 +64,11 @@ export async function explainCase(
   const onObjects = await listAnomaliesOnObjects(db, collection.name, objectKeys, sinceUs);
   const traces = [...new Set(stored.map((write) => write.traceId))];
   const onTraces = traces.length === 0 ? [] : await listAnomaliesOfTraces(db, traces, sinceUs);
-  const services = [...new Set(stored.map((write) => write.service))];
-  const ofPlace = services.length === 0 ? [] : await listStructuralOfWriters(db, services, collection.name, sinceUs);
   const writes = stored.flatMap((write) => {
     const key = keyOf.get(write.objectKey);
     return key === undefined ? [] : [toEvidence(write, key, collection)];
   });
-  return { writes, cause: chooseCause([...onObjects, ...onTraces, ...ofPlace]) };
+  return { writes, cause: chooseCause([...onObjects, ...onTraces]) };
 }
 
 /** The finding that says most: proven before structural before risk; then the one that more of the keys share; then the latest. */

@@ -36,10 +36,7 @@ export function traceBack(divergences: readonly Differing[], writes: readonly Wr
   const rows: TracedRow[] = [];
   for (const divergence of divergences) {
     const own = ofKey.get(JSON.stringify(divergence.key)) ?? [];
-    const newest = own
-      .filter((write) => write.kind === 'write' && write.outcome === 'committed')
-      .toSorted(byAge)
-      .at(-1);
+    const newest = originOf(own.filter((write) => write.kind === 'write' && write.outcome === 'committed'));
     if (newest === undefined) continue;
     const without = Object.entries(divergence.replicas)
       .filter(([replica, row]) => replica !== newest.replica && lacks(row, newest, divergence))
@@ -55,6 +52,13 @@ export function traceBack(divergences: readonly Differing[], writes: readonly Wr
     rows.push({ key: divergence.key, write: newest, without: without.toSorted(), unsent });
   }
   return { rows, says: sayWhy(rows, divergences.length, cause) };
+}
+
+/** The newest write; of those that carried the same version from place to place, the first. */
+function originOf(writes: readonly WriteEvidence[]): WriteEvidence | undefined {
+  const newest = writes.toSorted(byAge).at(-1);
+  if (newest?.version === undefined) return newest;
+  return writes.filter((write) => write.version === newest.version).toSorted((a, b) => a.atUs - b.atUs)[0];
 }
 
 /** Older than the write: no row at all, or a lower version where both have one, or simply another row. */

@@ -51,6 +51,12 @@ describe('a divergence is traced back to the write that caused it', () => {
     });
   });
 
+  test('a write that was carried from place to place is told by its origin', () => {
+    const carried = write({ replica: 'ap', service: 'feed', atUs: 1_500_000, span: { traceId: 'feed', spanId: '1' } });
+    const three = differs(null, { replicas: { eu: { id: '7' }, ap: { id: '7' }, us: null } });
+    expect(traceBack([three], [carried, write({})], undefined).rows[0]?.write.service).toBe('checkout');
+  });
+
   test('aborted writes and writes of other keys explain nothing; rows that none explains are counted apart', () => {
     const other = differs(null, { key: { id: '8' } });
     expect(traceBack([differs(null)], [write({ outcome: 'aborted' }), write({ key: { id: '9' } })], undefined).says).toBeUndefined();

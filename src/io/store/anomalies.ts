@@ -143,21 +143,6 @@ export async function countStaleReads(db: Queryable, sinceUs: number): Promise<R
   return new Map(rows.map((row) => [row.collection, Number(row.count)]));
 }
 
-/** What the code of these services permits where they write this collection: found by place, because examples name few of its traces. */
-export async function listStructuralOfWriters(
-  db: Queryable,
-  services: readonly string[],
-  collection: string,
-  sinceUs: number,
-): Promise<readonly StoredAnomaly[]> {
-  const { rows } = await db.query<AnomalyRow>(
-    `select * from anomalies where grade = 'structural' and service = any($1::text[]) and collection = $2 and last_seen_us >= $3
-      order by last_seen_us desc limit 50`,
-    [services, collection, sinceUs],
-  );
-  return rows.map(parseAnomaly);
-}
-
 export async function linkAnomaly(db: Queryable, fingerprint: string, caseId: string): Promise<void> {
   await db.query('update anomalies set case_id = $2 where fingerprint = $1 and case_id is distinct from $2', [fingerprint, caseId]);
 }
