@@ -7,7 +7,7 @@ import { Copy, Empty, ExporterVariables } from './empty.tsx';
 import { useNow, useResource } from './live.ts';
 import { Ago, Panel, Tag, type Tone, Waiting } from './parts.tsx';
 import { Link, usePath, withQuery } from './router.tsx';
-import { ServiceGraph } from './service-graph.tsx';
+import { ServiceGraph } from './graph.tsx';
 import { count, number } from './words.ts';
 
 const grades: readonly { readonly id: StoredAnomaly['grade']; readonly says: string; readonly tone: Tone }[] = [
