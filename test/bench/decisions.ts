@@ -17,7 +17,7 @@ import { readLoad } from './load/recorded.ts';
  * over series; the interval is of the mean regret saved, by drawing series with replacement.
  */
 const delays = [1, 3, 6, 12] as const;
-const delaysQuick = [1, 6, 12] as const;
+const delaysQuick = [1, 6] as const;
 /** Two weeks of a series at most, so that one long series does not cost what twenty others do. */
 const mostSteps = 4_032;
 

@@ -1,0 +1,48 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createRng } from '../../src/base/rng.ts';
+import { standbyOdds } from '../../src/forecast/standby-odds.ts';
+
+const options = { afterMs: [0, 5], waitsForReplay: true, spell: 4 };
+
+describe('odds of reads from standbys', () => {
+  it('are what a hand reckons', () => {
+    const lags = [
+      { standby: 'a', flushMs: [1, 1], replayMs: [2, 2] },
+      { standby: 'b', flushMs: [3, 3], replayMs: [4, 12] },
+    ];
+    const odds = standbyOdds(lags, options, createRng(1));
+    // Right after a commit that waits for nobody: none shows it. 5 ms later: a both times, b once.
+    expect(odds[0]?.fresh).toEqual([0, 0.75]);
+    expect(odds[0]?.commitMeanMs).toBe(0);
+    // Waiting for one: a shows it; b in the first moment is within 5 ms of a, in the second it is not.
+    expect(odds[1]?.fresh).toEqual([0.5, 0.75]);
+    expect(odds[1]?.commitMeanMs).toBe(2);
+    expect(odds[2]?.fresh).toEqual([1, 1]);
+    expect(odds[2]?.commitMeanMs).toBe(8);
+    const flushed = standbyOdds(lags, { ...options, waitsForReplay: false }, createRng(1));
+    expect(flushed[2]?.commitMeanMs).toBe(3);
+    expect(flushed[2]?.fresh[0]).toBe(0.5);
+  });
+
+  it('rise with the standbys that are waited for, and so does the price', () => {
+    const lag = fc.array(fc.double({ min: 0, max: 50, noNaN: true }), { minLength: 12, maxLength: 12 });
+    fc.assert(
+      fc.property(fc.array(lag, { minLength: 1, maxLength: 4 }), (lists) => {
+        const odds = standbyOdds(
+          lists.map((replayMs, i) => ({ standby: String(i), replayMs, flushMs: replayMs })),
+          options,
+          createRng(2),
+        );
+        for (const [i, one] of odds.entries()) {
+          const before = odds[i - 1];
+          expect(one.freshLow).toBeLessThanOrEqual(one.freshHigh);
+          if (before === undefined) continue;
+          expect(one.fresh[0]).toBeGreaterThanOrEqual(before.fresh[0] ?? 0);
+          expect(one.commitMeanMs).toBeGreaterThanOrEqual(before.commitMeanMs);
+        }
+        expect(odds.at(-1)?.fresh[0]).toBe(1);
+      }),
+    );
+  });
+});
