@@ -13,6 +13,7 @@ import type { Bench, Figures } from './bench.ts';
 import { boostedTrees } from './load/boosted-trees.ts';
 import { otherLoad } from './load/other.ts';
 import { type LoadPanel, readLoad } from './load/recorded.ts';
+import { timeTenThousandSeries } from './load/ten-thousand.ts';
 
 /**
  * Forecasts of the next 12 steps by rolling origin: fitted on the first 60 % of each series, settings and who is served chosen on the
@@ -97,7 +98,7 @@ export const bench: Bench = {
       const trees = quick ? {} : await treesOf(members, runs, log);
       const results = runs[0]?.results ?? [];
       return {
-        figures: { ...figuresOf(runs, predictSeconds, log), ...elsewhereOf(elsewhere, log), ...trees },
+        figures: { ...figuresOf(runs, predictSeconds, log), ...elsewhereOf(elsewhere, log), ...trees, ...timeTenThousandSeries() },
         baseline: baselinesOf(results),
       };
     } finally {

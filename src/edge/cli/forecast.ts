@@ -68,6 +68,11 @@ export function registerForecast(program: Command, context: CliContext): void {
       const thread = await openModelThread();
       try {
         await thread.use(checkpoint);
+        // Progress for whoever waits; scripts read standard output.
+        if (context.isTty) {
+          const what = flags.backtest === true ? 'training and scoring' : 'forecasting';
+          context.err(`${what} ${grids.length} series with ${checkpoint.id} on ${thread.backend}`);
+        }
         if (flags.backtest === true) await backtest(grids, thread, checkpoint, flags, context);
         else await forecast(grids, thread, flags, context);
       } finally {
