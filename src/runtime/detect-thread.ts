@@ -33,7 +33,7 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
     name: 'detect',
     workerData: options.stage,
     // Operations live for about a second; with the default nursery most of them would be moved to the old generation first.
-    resourceLimits: { maxYoungGenerationSizeMb: nurseryMb },
+    resourceLimits: { maxYoungGenerationSizeMb: nurseryMb, maxOldGenerationSizeMb: oldMb(options.stage) },
   });
   const tables = new StringTables();
   const flying: { readonly sequence: number; readonly bytes: number }[] = [];
@@ -127,5 +127,11 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
 }
 
 const nurseryMb = 48;
+
+/**
+ * The heap holds some tens of megabytes, its big tables lie outside of it. A limit makes V8 let it grow to twice what lives in it instead
+ * of four times; what the configuration lets wait as operations has its room.
+ */
+const oldMb = (stage: DetectStageOptions): number => 768 + Math.ceil((stage.detection.maxOperations ?? 0) / 1000);
 
 const sayOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -9,8 +9,8 @@ import { traceRequestType } from '../ingest/otlp-proto.ts';
 export interface Template {
   readonly bytes: Buffer;
   readonly spans: number;
-  /** The same bytes with ids, keys and times of another moment. The buffer is used again by the next call. */
-  fresh(): Buffer;
+  /** The same bytes with ids, keys and times of another moment, `agoMs` before now. The buffer is used again by the next call. */
+  fresh(agoMs?: number): Buffer;
 }
 
 export interface Load {
@@ -166,11 +166,11 @@ function templateOf(bytes: Buffer, spans: number): Template {
   return {
     bytes,
     spans,
-    fresh: () => {
+    fresh: (agoMs = 0) => {
       moment += 1;
       const mark = Math.imul(moment, 0x9e3779b1);
       for (let i = 0; i < ids.length; i += 1) view.setInt32(ids[i] as number, (idWords[i] as number) ^ mark, true);
-      const shift = BigInt(Date.now()) * 1_000_000n - baseNs;
+      const shift = BigInt(Date.now() - Math.round(agoMs)) * 1_000_000n - baseNs;
       const [low, high] = [Number(BigInt.asUintN(32, shift)), Number(BigInt.asUintN(32, shift >> 32n))];
       for (let i = 0; i < times.length; i += 1) {
         const sum = (timesLow[i] as number) + low;

@@ -44,7 +44,8 @@ if (mode === 'decode') {
   let settled = 0;
   // As `pipeline.ts` sets it up, with the config's own bounds; only the store is missing.
   const consumer = openDetectConsumer({
-    stage: detectStageOptions(config),
+    // Nobody was away, so nobody is waited for.
+    stage: { ...detectStageOptions(config), graceMs: 0 },
     clock: systemClock,
     onReport: (report) => {
       reported += report.findings.length;
