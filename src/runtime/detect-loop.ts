@@ -59,6 +59,12 @@ export function startDetectLoop(
     if (report.learned !== undefined) learned = report.learned;
     seen = Math.max(seen, report.settled);
     metrics.count('homeostat_operations_total', {}, report.newOperations);
+    const { counts } = report;
+    metrics.gauge('homeostat_waiting_spans', counts.waiting_spans_now);
+    metrics.gauge('homeostat_waiting_bytes', counts.waiting_bytes_now);
+    metrics.gauge('homeostat_late_spans', counts.lateSpans);
+    metrics.gauge('homeostat_future_spans', counts.futureSpans);
+    metrics.gauge('homeostat_shortened_waits', counts.shortenedWaits);
     if (writes.length > pendingWritesLimit) {
       metrics.count('homeostat_write_evidence_dropped_total', {}, writes.length - pendingWritesLimit);
       writes = writes.slice(-pendingWritesLimit);

@@ -1,6 +1,11 @@
 /** Every metric of the service with what it counts: the text of /metrics and of the documentation. */
 export const metricHelp: Readonly<Record<string, string>> = {
   homeostat_operations_total: 'Operations read from spans.',
+  homeostat_waiting_spans: 'Spans that wait until late ones can no longer come.',
+  homeostat_waiting_bytes: 'Memory that they take.',
+  homeostat_late_spans: 'Spans since the start that came after time had passed them: detectors saw them out of order.',
+  homeostat_future_spans: 'Spans since the start that end further ahead than any clock should be: detectors did not see them.',
+  homeostat_shortened_waits: 'How often since the start spans could not wait for late ones, because too many waited.',
   homeostat_findings_total: 'Findings of the trace detectors, repeats included.',
   homeostat_write_evidence_dropped_total: 'Writes seen in traces that were not kept because the store could not take them.',
   homeostat_divergences_total: 'Divergences found by comparisons, by status.',
