@@ -11,7 +11,7 @@ import { recordReplicaStates } from './scan-loop.ts';
 import { type Source, sourceId, watchSource } from './watch-source.ts';
 
 /** Between two rounds of a collection. */
-const roundEveryMs = 50;
+const roundEveryMs = 100;
 /** Between two looks at what traces told. */
 const touchedEveryMs = 300;
 /** With nothing written, how often the replicas are asked where they are. */
