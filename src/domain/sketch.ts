@@ -157,7 +157,8 @@ export function peelTables(tables: readonly SketchTable[], placeOf: (key: bigint
   return tables.every(isEmptyTable) ? [...found] : undefined;
 }
 
-function isEmptyTable(table: SketchTable): boolean {
+/** Of a subtracted table: whether the rows behind it are the same. */
+export function isEmptyTable(table: SketchTable): boolean {
   return table.values.every((value) => value === 0n) && table.lows.every((low) => low === 0n) && table.highs.every((high) => high === 0n);
 }
 

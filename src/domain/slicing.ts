@@ -80,6 +80,17 @@ export function runsOf(starts: readonly number[], size: number): readonly SliceR
   return runs;
 }
 
+/** All other slices. `runs` ascend. */
+export function otherRuns(slicing: Slicing, runs: readonly SliceRun[]): readonly SliceRun[] {
+  const bounds = [0, ...runs.flatMap((run) => [run.from, run.to]), sliceCount(slicing)];
+  const others: SliceRun[] = [];
+  for (let at = 0; at < bounds.length; at += 2) {
+    const [from = 0, to = 0] = bounds.slice(at, at + 2);
+    if (from < to) others.push({ from, to });
+  }
+  return others;
+}
+
 export function slicesIn(runs: readonly SliceRun[]): number {
   return runs.reduce((sum, run) => sum + run.to - run.from, 0);
 }

@@ -31,6 +31,7 @@ import {
   serverCpuSeconds,
 } from './replicas/accounts.ts';
 import { startByteProxy } from './replicas/byte-proxy.ts';
+import { corpusAgainstPeers } from './replicas/corpus-peers.ts';
 import { decodeSuccess } from './replicas/decode-success.ts';
 import { peakMemory } from './replicas/peak-memory.ts';
 
@@ -45,6 +46,11 @@ export const bench: Bench = {
     await onPostgres(options, figures, baseline);
     Object.assign(figures, decodeSuccess(options.quick, options.log));
     if (mariadbAvailable) await onMariadb(options, figures, baseline);
+    if (mariadbAvailable && !options.quick) {
+      const corpus = await corpusAgainstPeers(options.log);
+      Object.assign(figures, corpus.figures);
+      Object.assign(baseline, corpus.baseline);
+    }
     return { figures, baseline };
   },
 };

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import {
   bucketOfSlice,
   keyIntervals,
+  otherRuns,
   runsOf,
   sliceBitmap,
   sliceByKey,
@@ -74,6 +75,10 @@ test('runs, their bitmap and their buckets agree', () => {
     { from: 2040, to: 2048 },
   ]);
   expect(slicesIn(runs)).toBe(32);
+  expect(otherRuns({ by: 'place' }, runs)).toEqual([
+    { from: 16, to: 24 },
+    { from: 32, to: 2040 },
+  ]);
   const bitmap = sliceBitmap({ by: 'place' }, runs);
   expect(bitmap.length * 8).toBe(sliceCount({ by: 'place' }));
   expect([...bitmap.subarray(0, 5)]).toEqual([255, 255, 0, 255, 0]);
