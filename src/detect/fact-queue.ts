@@ -14,8 +14,6 @@ export interface FactQueue {
   readonly size: number;
   /** All that ended before has come out, unless it came late. */
   readonly takenUs: number;
-  /** Start of the oldest slot that waits; Infinity where none does. */
-  readonly oldestUs: number;
 }
 
 export function createFactQueue(): FactQueue {
@@ -71,9 +69,6 @@ export function createFactQueue(): FactQueue {
     },
     get takenUs() {
       return takenUs;
-    },
-    get oldestUs() {
-      return firstSlot * slotUs;
     },
   };
 }

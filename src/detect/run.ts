@@ -74,8 +74,6 @@ export interface Detection {
   advance(watermarkUs: number): readonly Anomaly[];
   /** {@link advance} to the newest end seen less the lateness bound. */
   advanceToLateness(): readonly Anomaly[];
-  /** Like `advance`, but lets go of about half of what waits: for input whose order says nothing about time. */
-  advanceByHalf(): readonly Anomaly[];
   /** End of input. */
   finish(): readonly Anomaly[];
   learned(): readonly LearnedFact[];
@@ -216,11 +214,6 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     },
     advance,
     advanceToLateness: () => advance(newestUs - latenessUs),
-    advanceByHalf() {
-      // The middle of the waiting time range; never nearer to the newest end than the lateness bound.
-      const oldestUs = Math.max(watermarkUs, facts.oldestUs, traces.oldestUs);
-      return advance(Math.min(newestUs - latenessUs, (oldestUs + newestUs) / 2));
-    },
     finish() {
       watermarkUs = Number.POSITIVE_INFINITY;
       runFacts(Number.POSITIVE_INFINITY);

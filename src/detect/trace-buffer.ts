@@ -37,8 +37,6 @@ export interface TraceBuffer {
   narrow(keep: (traceId: string) => boolean): void;
   readonly traces: number;
   readonly buffered: number;
-  /** Start of the timetable: nothing waits for an earlier time. */
-  readonly oldestUs: number;
 }
 
 export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuffer {
@@ -167,9 +165,6 @@ export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuff
     },
     get buffered() {
       return buffered;
-    },
-    get oldestUs() {
-      return firstSlot === Number.POSITIVE_INFINITY ? Number.NEGATIVE_INFINITY : firstSlot * slotUs - idleUs;
     },
   };
 }
