@@ -26,8 +26,8 @@ export function ForecastsPage({ me }: { readonly me: Me }): JSX.Element {
       <Empty title="No forecast yet">
         <p>
           Load and contention are counted from traces, by key range, for collections in the configuration. The first forecast comes with the
-          first closed step, five minutes after the first trace; after a day of history the model has been compared with the simple rules
-          often enough to be served where it wins.
+          first closed step, some ten minutes after the first trace; after a day of history the model has been compared with the simple
+          rules often enough to be served where it wins.
         </p>
         <ExporterVariables />
         <p>To try it on a series of your own, without a server:</p>
