@@ -118,6 +118,11 @@ describe('layout', () => {
     ).toEqual([]);
   });
 
+  test('migrations are numbered from 0001 on, each number once', () => {
+    const names = filesBelow('src/io/store/migrations').map((path) => path.slice(path.lastIndexOf('/') + 1));
+    expect(names.map((name) => Number(name.slice(0, 4))).toSorted((a, b) => a - b)).toEqual(names.map((_name, at) => at + 1));
+  });
+
   test('SQL stands in the store and the connectors', () => {
     const wrong = sources
       .filter((file) => !sqlPlaces.some((place) => file.path.startsWith(place)) && statement.test(file.code))

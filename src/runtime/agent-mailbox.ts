@@ -112,6 +112,8 @@ export function openAgentMailbox(database: Database, clock: Clock): AgentMailbox
     take: async (who, limit, waitMs, signal) => {
       const untilMs = clock.monotonicMs() + waitMs;
       for (;;) {
+        // What an agent takes after it has gone would wait for its lease to run out.
+        if (signal.aborted) return [];
         const taken = await takeAgentCalls(database, who, limit);
         const leftMs = untilMs - clock.monotonicMs();
         if (taken.length > 0 || leftMs <= 0 || signal.aborted) return taken;
