@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Cluster, Redis } from 'ioredis';
+import { withAskingHeld } from '../../src/io/queue/redis-cluster.ts';
 
 export interface TestRedisCluster {
   /** Of the first node. */
@@ -85,7 +86,7 @@ export async function startRedisCluster(masters: number, settings: readonly stri
         },
       );
       cluster.on('error', () => undefined);
-      return cluster;
+      return withAskingHeld(cluster);
     },
     kill: exit,
     restart: async (node) => {

@@ -3,6 +3,7 @@ import { Cluster, Redis } from 'ioredis';
 import { Failure } from '../../base/failure.ts';
 import { type Bell, bells } from '../../domain/bell.ts';
 import type { Queue } from './queue.ts';
+import { withAskingHeld } from './redis-cluster.ts';
 
 /*
  * The doorbell on BullMQ 6: on its PostgreSQL backend, in a schema beside our own, or on Redis and Redis Cluster. Jobs are tried
@@ -76,7 +77,7 @@ export async function openRedisQueue(urls: readonly string[], onError: (error: E
   const open = (): Redis | Cluster => {
     const client =
       urls.length > 1
-        ? new Cluster([...urls], { redisOptions: { maxRetriesPerRequest: null } })
+        ? withAskingHeld(new Cluster([...urls], { redisOptions: { maxRetriesPerRequest: null } }))
         : new Redis(first, { maxRetriesPerRequest: null });
     client.on('error', onError);
     return client;
