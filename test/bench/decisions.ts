@@ -91,7 +91,7 @@ export const bench: Bench = {
           `delay ${delay}: regret ${mean((one) => one.regret).toFixed(4)} against ${mean((one) => one.regretReactive).toFixed(4)} reactive (forecast always: ${mean((one) => one.regretForecast).toFixed(4)})`,
         );
       }
-      return { figures: { series: members.length, ...figures }, baseline };
+      return { figures: { series: members.length, recorded_series: panel.isRecorded ? members.length : 0, ...figures }, baseline };
     } finally {
       await thread.close();
       await replays.close();

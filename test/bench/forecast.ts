@@ -98,7 +98,13 @@ export const bench: Bench = {
       const trees = quick ? {} : await treesOf(members, runs, log);
       const results = runs[0]?.results ?? [];
       return {
-        figures: { ...figuresOf(runs, predictSeconds, log), ...elsewhereOf(elsewhere, log), ...trees, ...timeTenThousandSeries() },
+        figures: {
+          recorded_series: panel.isRecorded ? members.length : 0,
+          ...figuresOf(runs, predictSeconds, log),
+          ...elsewhereOf(elsewhere, log),
+          ...trees,
+          ...timeTenThousandSeries(),
+        },
         baseline: baselinesOf(results),
       };
     } finally {

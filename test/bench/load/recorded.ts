@@ -9,6 +9,7 @@ import { syntheticLoad } from '../../../src/io/model/synthetic-load.ts';
 export interface LoadPanel {
   /** Where the series come from, for the log. */
   readonly source: string;
+  /** Figures of generated load say little of real load: the benches print how many series were recorded. */
   readonly isRecorded: boolean;
   readonly series: readonly { readonly name: string; readonly grid: Grid }[];
 }
