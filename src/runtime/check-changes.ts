@@ -20,6 +20,7 @@ import { commonHash } from './compare-sketch.ts';
 import type { RuntimeContext } from './context.ts';
 import { parseObjectKey } from './explain-case.ts';
 import { recordFound } from './scan-loop.ts';
+import { RecentWrites } from './recent-writes.ts';
 import { havePassed, type Suspect, Suspects } from './suspects.ts';
 
 /** A write gets this long to reach every replica before it is first looked at; a shorter staleness budget shortens it. */
@@ -67,6 +68,7 @@ export class ChangeCheck {
   readonly #collection: Collection;
   readonly changed: ChangedKeys;
   readonly #suspects: Suspects;
+  readonly #writes: RecentWrites;
   #held: Held[] = [];
   #inWork: ChangedBatch = new Map();
   #agreement: Agreement | undefined;
@@ -77,11 +79,14 @@ export class ChangeCheck {
     this.#context = context;
     this.#collection = collection;
     this.changed = changed;
+    this.#writes = context.writes ?? new RecentWrites();
     this.#suspects = new Suspects(collection.key);
   }
 
   mark(key: Key): void {
-    this.changed.mark(key, this.#context.clock.monotonicMs());
+    const nowMs = this.#context.clock.monotonicMs();
+    this.changed.mark(key, nowMs);
+    this.#writes.note(this.#collection.name, keyText(this.#collection.key, key), nowMs);
   }
 
   markEverything(because: string): void {
@@ -136,6 +141,8 @@ export class ChangeCheck {
       stalenessMs,
       clock,
       signal,
+      wasToldSince: (text, sinceMs) => this.#writes.wasToldSince(this.#collection.name, text, sinceMs),
+      areAllTold: this.#collection.replicas.every((replica) => this.told.has(replica.id)),
     });
     await this.#record(
       shape,

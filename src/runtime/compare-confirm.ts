@@ -3,10 +3,12 @@
  * passed the positions at which it was seen (LSN where two share a history, else the staleness budget).
  *
  * Unchanged means not written in between: a row that is set to one value, to another and back looks as it did, and on a follower that
- * lags it looks different again. Where a store marks the versions of its rows, the marks must be the same too.
+ * lags it looks different again. Where a store marks the versions of its rows, the marks must be the same too; where it does not, the
+ * row must have been the same in every one of a number of looks (`compare-watch.ts`).
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
+import type { Rng } from '../base/rng.ts';
 import { rowDigest } from '../domain/row-encoding.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { Divergence, Position } from '../domain/divergence.ts';
@@ -14,6 +16,7 @@ import { type Key, keyText, type Shape } from '../domain/row.ts';
 import type { ReplicaConnection } from '../io/replicas/replica.ts';
 import { agreedShape } from './compare-shape.ts';
 import { readDivergences } from './compare-keys.ts';
+import { UnmarkedWatch, watchRng } from './compare-watch.ts';
 
 export interface Confirmation {
   readonly confirmed: readonly Divergence[];
@@ -32,6 +35,12 @@ export interface ConfirmOptions {
   readonly stalenessMs: number | undefined;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** Whether a feed has told that the key with this text was written at this monotonic time or later. */
+  readonly wasToldSince?: (text: string, sinceMs: number) => boolean;
+  /** Monotonic time of the earliest first sight among the divergences; now where it is absent. */
+  readonly seenSinceMs?: number;
+  /** Decides when rows without marks are looked at; another one each time where it is absent. */
+  readonly rng?: Rng;
 }
 
 /** A follower that is further behind than this beyond the budget is reported as such, not waited for. */
@@ -39,8 +48,9 @@ const EXTRA_WAIT_MS = 30_000;
 /** How often a key that changes is looked at again. */
 const MAX_LOOKS = 3;
 const KEYS_PER_READ = 1_000;
-/** Rows without marks that are read again and again while positions are waited for. */
-const MAX_PEEKED = 2_000;
+/** How often positions are asked for, at first and after a while. */
+const FIRST_ASK_MS = 20;
+const LAST_ASK_MS = 500;
 
 export async function confirmDivergences(options: ConfirmOptions): Promise<Confirmation> {
   const { collection, connections, signal, stalenessMs } = options;
@@ -48,14 +58,21 @@ export async function confirmDivergences(options: ConfirmOptions): Promise<Confi
   const confirmed: Divergence[] = [];
   const healed: Key[] = [];
   const flapping: Divergence[] = [];
+  const rng = options.rng ?? watchRng();
   let pending = options.divergences;
   for (let look = 0; look < MAX_LOOKS && pending.length > 0; look += 1) {
-    const moving = new Set<string>();
-    const peek = (): Promise<void> => peekAtUnmarked({ ...options, shape }, pending, moving);
-    const hasPassed = stalenessMs === undefined || (await waitForPositions(latestPositions(pending), options, stalenessMs, peek));
+    const sinceMs = look === 0 && options.seenSinceMs !== undefined ? options.seenSinceMs : options.clock.monotonicMs();
+    const watch = new UnmarkedWatch({
+      shape,
+      divergences: stalenessMs === undefined ? [] : pending,
+      look: (divergences) => lookAgain({ ...options, shape }, divergences),
+      wasTold: (text) => options.wasToldSince?.(text, sinceMs) === true,
+      rng,
+    });
+    const hasPassed = stalenessMs === undefined || (await waitForPositions(latestPositions(pending), options, stalenessMs, watch));
     const again = await lookAgain({ ...options, shape }, pending);
     const status = hasPassed && stalenessMs !== undefined ? 'confirmed' : 'suspected';
-    const stays = (one: Divergence): boolean => !moving.has(keyText(shape.key, one.key));
+    const stays = (one: Divergence): boolean => !watch.isMoving(one);
     (hasPassed ? confirmed : flapping).push(...again.unchanged.filter(stays).map((one) => ({ ...one, status }) as const));
     healed.push(...again.healed);
     // Seen anew, now: what it was first seen at says nothing of a row that has moved since.
@@ -76,26 +93,6 @@ export interface SecondLook {
   readonly healed: readonly Key[];
   /** Key text -> what differs, as this look saw it. */
   readonly seenNow: ReadonlyMap<string, Divergence>;
-}
-
-/**
- * While positions are waited for: which of the rows that no store marks are seen otherwise in between. A row that goes back and forth is
- * caught by that unless it does so within one look and the next each time.
- */
-async function peekAtUnmarked(
-  options: Parameters<typeof lookAgain>[0],
-  pending: readonly Divergence[],
-  moving: Set<string>,
-): Promise<void> {
-  const textOf = (key: Key): string => keyText(options.shape.key, key);
-  const watched = pending.filter((one) => !isMarked(one) && !moving.has(textOf(one.key))).slice(0, MAX_PEEKED);
-  const again = await lookAgain(options, watched);
-  for (const key of [...again.changed.map((one) => one.key), ...again.healed]) moving.add(textOf(key));
-}
-
-/** Whether every row of it has its store's mark, so that two looks tell whether it was written in between. */
-export function isMarked(divergence: Divergence): boolean {
-  return Object.entries(divergence.replicas).every(([replica, row]) => row === null || divergence.stamps?.[replica] !== undefined);
 }
 
 /** Reads the keys of `seen` once more and says what became of each. */
@@ -145,24 +142,36 @@ export function latestPositions(divergences: readonly Divergence[]): Readonly<Re
   return latest;
 }
 
-/** False where a replica has not passed in time. */
+/** False where a replica has not passed in time, or rows without marks could not be looked at often enough. */
 async function waitForPositions(
   positions: Readonly<Record<string, Position>>,
   options: ConfirmOptions,
   stalenessMs: number,
-  peek: () => Promise<void>,
+  watch: UnmarkedWatch,
 ): Promise<boolean> {
   const { connections, clock, signal } = options;
-  const deadlineMs = clock.monotonicMs() + stalenessMs + EXTRA_WAIT_MS;
+  const nowMs = (): number => clock.monotonicMs();
+  const deadlineMs = nowMs() + stalenessMs + EXTRA_WAIT_MS;
   let outstanding = connections.flatMap((connection) =>
     Object.entries(positions).flatMap(([replica, position]) => (replica === connection.replica.id ? [] : [{ connection, position }])),
   );
-  for (let wait = 20; ; wait = Math.min(wait * 2, 500)) {
-    const passed = await Promise.all(outstanding.map(({ connection, position }) => connection.hasPassed(position, stalenessMs, signal)));
-    outstanding = outstanding.filter((_one, at) => passed[at] !== true);
-    if (outstanding.length === 0) return true;
-    if (clock.monotonicMs() > deadlineMs) return false;
-    await sleep(wait, undefined, { signal });
-    await peek();
+  let askMs = nowMs();
+  let everyMs = FIRST_ASK_MS;
+  let lookMs = nowMs() + watch.nextGapMs();
+  for (;;) {
+    if (nowMs() >= askMs) {
+      const passed = await Promise.all(outstanding.map(({ connection, position }) => connection.hasPassed(position, stalenessMs, signal)));
+      outstanding = outstanding.filter((_one, at) => passed[at] !== true);
+      askMs = nowMs() + everyMs;
+      everyMs = Math.min(everyMs * 2, LAST_ASK_MS);
+    }
+    if (outstanding.length === 0 && watch.isSatisfied) return true;
+    if (nowMs() > deadlineMs) return false;
+    if (nowMs() >= lookMs) {
+      await watch.look(nowMs);
+      lookMs = nowMs() + watch.nextGapMs();
+    }
+    const nextMs = outstanding.length === 0 ? lookMs : watch.isIdle ? askMs : Math.min(askMs, lookMs);
+    await sleep(Math.max(0, nextMs - nowMs()), undefined, { signal });
   }
 }

@@ -70,6 +70,8 @@ export interface CompareOptions {
   readonly onCheckpoint?: (checkpoint: Checkpoint) => Promise<void> | void;
   /** Tables up to this many rows are compared in one chunk. */
   readonly singleChunkRows?: number;
+  /** Whether a feed has told that the key with this text was written at this monotonic time or later. */
+  readonly wasToldSince?: (text: string, sinceMs: number) => boolean;
 }
 
 const KEYS_PER_READ = 1_000;
@@ -96,12 +98,15 @@ export async function* compareReplicas(options: CompareOptions): AsyncGenerator<
     options.onProgress?.({ phase, done, of, differing: tally.suspected, ...chunks });
 
   let waiting: Divergence[] = [];
+  let seenSinceMs = startedMonotonicMs;
   async function* confirmWaiting(): AsyncGenerator<Divergence> {
     if (waiting.length === 0) return;
     progress('confirm', 0, waiting.length);
     tally.rounds += 1;
     const stalenessMs = options.confirm === 'once' ? undefined : options.stalenessMs;
-    const result = await confirmDivergences({ collection, connections, divergences: waiting, shape, stalenessMs, clock, signal });
+    const { wasToldSince } = options;
+    const feeds = wasToldSince === undefined ? {} : { wasToldSince, seenSinceMs };
+    const result = await confirmDivergences({ collection, connections, divergences: waiting, shape, stalenessMs, clock, signal, ...feeds });
     waiting = [];
     if (options.confirm !== 'once') tally.confirmed += result.confirmed.length;
     tally.healed += result.healed.length;
@@ -132,6 +137,7 @@ export async function* compareReplicas(options: CompareOptions): AsyncGenerator<
     for (let at = 0; at < keys.length; at += KEYS_PER_READ) {
       const batch = keys.slice(at, at + KEYS_PER_READ);
       progress('rows', at, keys.length);
+      if (waiting.length === 0) seenSinceMs = clock.monotonicMs();
       const { divergences } = await readDivergences({ collection, connections, keys: batch, shape, clock, signal });
       tally.suspected += divergences.length;
       for (const divergence of divergences) {

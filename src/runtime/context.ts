@@ -9,6 +9,7 @@ import type { Log } from '../io/telemetry/log.ts';
 import type { Metrics } from '../io/telemetry/metrics.ts';
 import type { PromptTemplate } from '../propose/prompt.ts';
 import type { AgentMailbox } from './agent-mailbox.ts';
+import type { RecentWrites } from './recent-writes.ts';
 import type { ReplicaPool } from './replica-pool.ts';
 
 /** What every loop and every request has: the store, the configuration's nouns, time, and where to say what happened. */
@@ -22,6 +23,8 @@ export interface RuntimeContext {
   readonly replicas: ReplicaPool;
   /** Calls to agents, for replicas that are reached through one. */
   readonly agents: AgentMailbox;
+  /** What the feeds that this process reads have told lately; absent where it reads none. */
+  readonly writes?: RecentWrites;
   /** What suggestions can be carried out on, by name; absent: nothing. */
   readonly targets?: Readonly<Record<string, Target>>;
   readonly policies: Policies | undefined;

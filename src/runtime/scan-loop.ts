@@ -221,7 +221,7 @@ async function recordComparison(
   resumed: ScanProgress | undefined,
   signal: AbortSignal,
 ): Promise<Exclude<Summary, Divergence>> {
-  const { clock, metrics } = context;
+  const { clock, metrics, writes } = context;
   const stalenessMs = context.domains[collection.domain]?.stalenessMs ?? 0;
   const comparison = compareReplicas({
     collection,
@@ -230,6 +230,9 @@ async function recordComparison(
     clock,
     signal,
     confirm: 'wait',
+    ...(writes === undefined
+      ? {}
+      : { wasToldSince: (text: string, sinceMs: number) => writes.wasToldSince(collection.name, text, sinceMs) }),
     ...(resumed === undefined ? {} : { range: { after: resumed.after, upTo: null } }),
     onCheckpoint: async ({ after, rowsDone, rowsOf, suspected }) => {
       // What differs up to here is on record before anything builds on it.

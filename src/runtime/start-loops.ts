@@ -6,6 +6,7 @@ import { sayError } from '../io/telemetry/log.ts';
 import { startChangeLoop } from './change-loop.ts';
 import type { RuntimeContext } from './context.ts';
 import { proposeForCase } from './propose-worker.ts';
+import { RecentWrites } from './recent-writes.ts';
 import { startRelay } from './relay.ts';
 import { workOnRepair } from './repair-worker.ts';
 import { startScanLoop } from './scan-loop.ts';
@@ -44,8 +45,10 @@ export async function startLoops(
   await queue.answer('suggestion', 1, (subject, signal) => workOnSuggestion(context, subject, signal), failed('suggestion'));
   const relay = await startRelay(context, queue);
   const sweeper = startSweeper(context, queue, options.sweeper);
-  const scans = startScanLoop(context);
-  const changes = startChangeLoop(context);
+  // What one loop is told, the other takes for a mark.
+  const watching = { ...context, writes: new RecentWrites() };
+  const scans = startScanLoop(watching);
+  const changes = startChangeLoop(watching);
   return {
     close: async (graceMs) => {
       // What makes work first, what does it last.

@@ -5,20 +5,27 @@
  *
  *   seen ─► waits ─(all have passed)─► read again ─► agrees: healed
  *            ▲                              ├─ written since: seen anew ─┐
- *            └──────────────────────────────┼────────────────────────────┘
+ *            │                              ├─ without marks, too few looks: looked at again ─┐
+ *            └──────────────────────────────┼────────────────────────────┴────────────────────┘
  *                                           └─ unchanged: confirmed
+ *
+ * Where feeds tell the writes of all replicas, what they tell is the mark of a row that its store does not mark; elsewhere such a row
+ * takes a number of looks at random moments (`compare-watch.ts`).
  */
 import type { Divergence, Position } from '../domain/divergence.ts';
 import { type Key, keyText, type Shape } from '../domain/row.ts';
 import type { ReplicaConnection } from '../io/replicas/replica.ts';
-import { isMarked, isUnchanged, latestPositions, lookAgain } from './compare-confirm.ts';
+import { isUnchanged, latestPositions, lookAgain } from './compare-confirm.ts';
 import type { KeysOptions } from './compare-keys.ts';
+import { gapMs, isMarked, LEAST_LOOKS, watchRng } from './compare-watch.ts';
 
 export interface Suspect {
   readonly divergence: Divergence;
   /** Monotonic time of the mark that led to it. */
   readonly sinceMs: number;
   readonly looks: number;
+  /** Looks since then that saw the same, of a row without marks. */
+  readonly steady: number;
   /** Monotonic time of the look that it stands for. */
   readonly seenMs: number;
   /** Whether the store has it as suspected. */
@@ -38,7 +45,12 @@ export interface Step {
   readonly healed: readonly Suspect[];
 }
 
-type StepOptions = Omit<KeysOptions, 'keys'> & { readonly shape: Shape; readonly stalenessMs: number };
+type StepOptions = Omit<KeysOptions, 'keys'> & { readonly shape: Shape; readonly stalenessMs: number } & {
+  /** Whether a feed has told that the key with this text was written at this monotonic time or later. */
+  readonly wasToldSince: (text: string, sinceMs: number) => boolean;
+  /** Whether feeds tell the writes of all replicas. */
+  readonly areAllTold: boolean;
+};
 
 /** A few kB each: the row as every replica has it. */
 const maxSuspects = 30_000;
@@ -46,11 +58,14 @@ const maxSuspects = 30_000;
 const cohortsAtOnce = 50;
 const firstWaitMs = 50;
 const maxWaitMs = 5_000;
+/** Between two looks at a row without marks, on average. */
+const meanGapMs = 50;
 
 export class Suspects {
   readonly #shapeKey: readonly string[];
   #cohorts: Cohort[] = [];
   readonly #cohortOf = new Map<string, Cohort>();
+  readonly #rng = watchRng();
 
   constructor(shapeKey: readonly string[]) {
     this.#shapeKey = shapeKey;
@@ -76,7 +91,7 @@ export class Suspects {
         waiting !== undefined && isUnchanged(shape, waiting.divergence, divergence) && (isMarked(divergence) || sinceMs <= waiting.seenMs);
       if (isSame) return [];
       const isRecorded = waiting?.isRecorded ?? false;
-      return [{ divergence, sinceMs: Math.min(sinceMs, waiting?.sinceMs ?? sinceMs), looks: 0, seenMs: nowMs, isRecorded }];
+      return [{ divergence, sinceMs: Math.min(sinceMs, waiting?.sinceMs ?? sinceMs), looks: 0, steady: 0, seenMs: nowMs, isRecorded }];
     });
     this.#add(fresh, 0);
   }
@@ -128,13 +143,28 @@ export class Suspects {
     const before = new Map(members.map((suspect) => [keyText(this.#shapeKey, suspect.divergence.key), suspect]));
     for (const text of before.keys()) this.#remove(text);
     const suspectOf = (key: Key): readonly Suspect[] => [before.get(keyText(this.#shapeKey, key))].filter((one) => one !== undefined);
-    const changed = again.changed.flatMap((divergence) =>
-      suspectOf(divergence.key).map((suspect) => ({ ...suspect, divergence, looks: suspect.looks + 1, seenMs: lookedMs })),
+    const wasTold = (divergence: Divergence): boolean => {
+      const text = keyText(this.#shapeKey, divergence.key);
+      return !isMarked(divergence) && options.wasToldSince(text, before.get(text)?.seenMs ?? lookedMs);
+    };
+    const [moved, stayed] = parted(again.unchanged, wasTold);
+    const [proven, unproven] = parted(stayed, (divergence) => {
+      const looks = (before.get(keyText(this.#shapeKey, divergence.key))?.steady ?? 0) + 1;
+      return isMarked(divergence) || options.areAllTold || looks > LEAST_LOOKS;
+    });
+    // Seen anew: what it was first seen at says nothing of a row that has moved since.
+    const anew = [...again.changed, ...moved.map((one) => again.seenNow.get(keyText(this.#shapeKey, one.key)) ?? one)];
+    const changed = anew.flatMap((divergence) =>
+      suspectOf(divergence.key).map((suspect) => ({ ...suspect, divergence, looks: suspect.looks + 1, steady: 0, seenMs: lookedMs })),
     );
     for (const [looks, group] of Map.groupBy(changed, (suspect) => suspect.looks))
       this.#add(group, clock.monotonicMs() + Math.min(maxWaitMs, firstWaitMs * 2 ** Math.min(looks, 10)));
+    const looked = unproven.flatMap((divergence) =>
+      suspectOf(divergence.key).map((suspect) => ({ ...suspect, steady: suspect.steady + 1 })),
+    );
+    this.#add(looked, clock.monotonicMs() + gapMs(meanGapMs, this.#rng));
     return {
-      confirmed: again.unchanged.flatMap((divergence) =>
+      confirmed: proven.flatMap((divergence) =>
         suspectOf(divergence.key).map((suspect) => ({ ...suspect, divergence: { ...divergence, status: 'confirmed' as const } })),
       ),
       healed: again.healed.flatMap(suspectOf),
@@ -174,4 +204,8 @@ export async function havePassed(
     ),
   );
   return answers.every(Boolean);
+}
+
+function parted<T>(all: readonly T[], test: (one: T) => boolean): readonly [readonly T[], readonly T[]] {
+  return [all.filter(test), all.filter((one) => !test(one))];
 }

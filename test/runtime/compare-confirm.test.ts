@@ -1,12 +1,16 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
+import { createRng } from '../../src/base/rng.ts';
 import type { Collection, Replica } from '../../src/domain/collection.ts';
 import type { Divergence } from '../../src/domain/divergence.ts';
 import { openReplica } from '../../src/io/replicas/registry.ts';
 import type { ReplicaConnection } from '../../src/io/replicas/replica.ts';
 import { agreedShape, compareKeys } from '../../src/runtime/compare.ts';
 import { confirmDivergences, lookAgain } from '../../src/runtime/compare-confirm.ts';
+import { LEAST_LOOKS } from '../../src/runtime/compare-watch.ts';
+import { RecentWrites } from '../../src/runtime/recent-writes.ts';
+import { Suspects } from '../../src/runtime/suspects.ts';
 import { until } from '../integration/estate.ts';
 import { startPostgres, type TestPostgres } from '../servers/postgres.ts';
 
@@ -85,33 +89,142 @@ describe('a second look at a difference', () => {
 });
 
 describe('rows that their store does not mark', () => {
-  test('are watched while the budget runs: one that goes back and forth is not confirmed, one that stays is', async () => {
-    const unmarked = connections.map(
-      (connection): ReplicaConnection => ({
+  /** As MySQL or Redis would answer. `beforeRead`: what another client does right before each read of the leader. */
+  function unmarked(beforeRead: (read: number) => Promise<unknown>): readonly ReplicaConnection[] {
+    return connections.map((connection, at): ReplicaConnection => {
+      let reads = 0;
+      return {
         ...connection,
         position: () => Promise.resolve({ is: 'wall-clock', text: '', atMs: Date.now() }),
-        readRows: async (...args) => (await connection.readRows(...args)).map(({ key, row, digest }) => ({ key, row, digest })),
-      }),
-    );
+        readRows: async (...args) => {
+          if (at === 0) await beforeRead(reads++);
+          return (await connection.readRows(...args)).map(({ key, row, digest }) => ({ key, row, digest }));
+        },
+      };
+    });
+  }
+  const idsOf = (found: readonly Divergence[]): readonly (string | undefined)[] => found.map((one) => one.key['id']);
+  const options = { stalenessMs: 100, clock: systemClock, signal, rng: createRng(5) };
+
+  test('one that is otherwise in every second look is not confirmed, one that stays is', async () => {
     await follower.query(`UPDATE t SET v = 'other' WHERE id IN (15, 16)`);
-    const keys = [{ id: '15' }, { id: '16' }];
-    const { divergences } = await compareKeys({ collection, connections: unmarked, keys, clock: systemClock, signal });
-    let isDone = false;
-    const toggling = (async () => {
-      for (let n = 0; !isDone; n += 1) await leader.query('UPDATE t SET v = $1 WHERE id = 15', [n % 2 === 0 ? 'back' : 'v15']);
-    })();
-    const result = await confirmDivergences({
+    const watched = unmarked((read) => leader.query('UPDATE t SET v = $1 WHERE id = 15', [read % 2 === 0 ? 'v15' : 'back']));
+    const { divergences } = await compareKeys({
       collection,
-      connections: unmarked,
-      divergences,
-      stalenessMs: 700,
+      connections: watched,
+      keys: [{ id: '15' }, { id: '16' }],
       clock: systemClock,
       signal,
     });
-    isDone = true;
-    await toggling;
-    expect(result.confirmed.map((one) => one.key)).toEqual([{ id: '16' }]);
-    expect(result.flapping.map((one) => one.key)).toEqual([{ id: '15' }]);
+    const result = await confirmDivergences({ collection, connections: watched, divergences, ...options });
+    expect({ confirmed: idsOf(result.confirmed), flapping: idsOf(result.flapping) }).toEqual({ confirmed: ['16'], flapping: ['15'] });
+  });
+
+  test('one that looked otherwise a single time, in one look of all, is confirmed only by a second row of looks', async () => {
+    await follower.query(`UPDATE t SET v = 'other' WHERE id = 17`);
+    const seenAs: string[] = [];
+    const watched = unmarked(async (read) => {
+      const v = read === LEAST_LOOKS - 1 ? 'once' : 'v17';
+      seenAs.push(v);
+      await leader.query('UPDATE t SET v = $1 WHERE id = 17', [v]);
+    });
+    const { divergences } = await compareKeys({ collection, connections: watched, keys: [{ id: '17' }], clock: systemClock, signal });
+    const result = await confirmDivergences({ collection, connections: watched, divergences, ...options });
+    expect(idsOf(result.confirmed)).toEqual(['17']);
+    expect(seenAs.length - seenAs.indexOf('once')).toBeGreaterThan(LEAST_LOOKS);
+  });
+
+  test('one that a feed tells as written is not confirmed, however it looks', async () => {
+    await follower.query(`UPDATE t SET v = 'other' WHERE id IN (18, 19)`);
+    const watched = unmarked(() => Promise.resolve());
+    const keys = [{ id: '18' }, { id: '19' }];
+    const seenSinceMs = systemClock.monotonicMs();
+    const { divergences } = await compareKeys({ collection, connections: watched, keys, clock: systemClock, signal });
+    const writes = new RecentWrites();
+    // After the first sight of this look, and of each of the next.
+    const wasToldSince = (text: string, sinceMs: number): boolean => {
+      if (text.includes('18')) writes.note('t', text, systemClock.monotonicMs());
+      return writes.wasToldSince('t', text, sinceMs);
+    };
+    const result = await confirmDivergences({ collection, connections: watched, divergences, ...options, wasToldSince, seenSinceMs });
+    expect({ confirmed: idsOf(result.confirmed), flapping: idsOf(result.flapping) }).toEqual({ confirmed: ['19'], flapping: ['18'] });
+  });
+
+  test('all of them are watched, however many', async () => {
+    await leader.query(`INSERT INTO t SELECT i, 'a' FROM generate_series(1001, 3500) i`);
+    await follower.query(`INSERT INTO t SELECT i, 'b' FROM generate_series(1001, 3500) i`);
+    let reads = 0;
+    // Three reads a look: the last of all rows is otherwise in one look in the middle, in its third read.
+    const watched = unmarked((read) => {
+      reads = read + 1;
+      return leader.query('UPDATE t SET v = $1 WHERE id = 3500', [read === 17 ? 'once' : 'a']);
+    });
+    const keys = Array.from({ length: 2_500 }, (_none, at) => ({ id: String(1_001 + at) }));
+    const divergences: Divergence[] = [];
+    for (let at = 0; at < keys.length; at += 1_000)
+      divergences.push(
+        ...(
+          await compareKeys({
+            collection,
+            connections: watched,
+            keys: keys.slice(at, at + 1_000),
+            clock: systemClock,
+            signal,
+          })
+        ).divergences,
+      );
+    const result = await confirmDivergences({ collection, connections: watched, divergences, ...options });
+    expect(result.confirmed).toHaveLength(2_500);
+    // The first sight and a row of looks at all, and then another row of looks at the one that had moved.
+    const looks = LEAST_LOOKS + 1;
+    expect(reads).toBe(3 + 3 * looks + looks);
+    for (const client of [leader, follower]) await client.query('DELETE FROM t WHERE id > 1000');
+  });
+});
+
+describe('a suspect without marks, in the rounds that compare what was written', () => {
+  async function steps(areAllTold: boolean, isTold: (step: number) => boolean): Promise<number | undefined> {
+    const watched = connections.map(
+      (connection): ReplicaConnection => ({
+        ...connection,
+        position: () => Promise.resolve({ is: 'wall-clock', text: '', atMs: 0 }),
+        readRows: async (...args) => (await connection.readRows(...args)).map(({ key, row, digest }) => ({ key, row, digest })),
+      }),
+    );
+    let nowMs = 0;
+    const clock = { ...systemClock, monotonicMs: () => nowMs };
+    const shape = await agreedShape(collection, watched, signal);
+    const { divergences } = await compareKeys({ collection, connections: watched, keys: [{ id: '20' }], clock, signal });
+    const suspects = new Suspects(['id']);
+    suspects.offer(
+      shape,
+      divergences.map((divergence) => ({ divergence, sinceMs: 0 })),
+      0,
+    );
+    for (let step = 1; step <= 3 * LEAST_LOOKS; step += 1) {
+      nowMs += 1_000;
+      const wasToldSince = (): boolean => isTold(step);
+      const { confirmed } = await suspects.step({
+        collection,
+        connections: watched,
+        shape,
+        clock,
+        stalenessMs: 0,
+        signal,
+        areAllTold,
+        wasToldSince,
+      });
+      if (confirmed.length > 0) return step;
+    }
+    return undefined;
+  }
+
+  test('is confirmed at once where feeds tell all replicas, after a number of looks elsewhere, never while it is told', async () => {
+    await follower.query(`UPDATE t SET v = 'other' WHERE id = 20`);
+    expect(await steps(true, () => false)).toBe(1);
+    expect(await steps(false, () => false)).toBe(LEAST_LOOKS + 1);
+    expect(await steps(false, (step) => step === 5)).toBe(5 + LEAST_LOOKS + 1);
+    expect(await steps(true, () => true)).toBeUndefined();
   });
 });
 
