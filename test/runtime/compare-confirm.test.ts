@@ -104,7 +104,7 @@ describe('rows that their store does not mark', () => {
     });
   }
   const idsOf = (found: readonly Divergence[]): readonly (string | undefined)[] => found.map((one) => one.key['id']);
-  const options = { stalenessMs: 100, clock: systemClock, signal, rng: createRng(5) };
+  const options = { stalenessMs: 0, clock: systemClock, signal, rng: createRng(5) };
 
   test('one that is otherwise in every second look is not confirmed, one that stays is', async () => {
     await follower.query(`UPDATE t SET v = 'other' WHERE id IN (15, 16)`);
