@@ -1,12 +1,13 @@
 import type { Anomaly, Grade } from '../domain/anomaly.ts';
-import type { Case } from '../domain/case.ts';
+import type { Case, CaseOrigin } from '../domain/case.ts';
 import type { Outcome } from '../domain/outcome.ts';
 
 /**
  * Consistency debt: what the code's unsafe paths have cost, like a balance sheet. A line is one place (a service and what it
  * touches, with one kind of finding); its price is what really happened because of it: cases that it explains, the rows
  * repaired for them and the minutes that they were diverged. Findings that have cost nothing yet are kept, at no price: they are
- * risk, not loss. What no finding explains is a line of its own, so that the lines always add up to the total.
+ * risk, not loss. Where no finding explains a case but a span shows the write that its rows lack, the way on which that write got lost is
+ * the place. What neither explains is a line of its own, so that the lines always add up to the total.
  */
 export interface DebtReport {
   readonly madeAtMs: number;
@@ -34,7 +35,8 @@ export interface DebtLine {
   /** What the service touches there: `orders → order-events`, a table, a topic; '' where the finding does not say. */
   readonly edge: string;
   readonly kind: string;
-  readonly grade: Grade | 'unexplained';
+  /** `traced`: a write is seen, and that it never came to a replica, but not why. */
+  readonly grade: Grade | 'traced' | 'unexplained';
   readonly title: string;
   readonly fix: string;
   readonly domain: string;
@@ -84,7 +86,8 @@ export function consistencyDebt(input: {
   const known = new Map(input.anomalies.map((anomaly) => [anomaly.fingerprint, anomaly]));
   const casesOf = Map.groupBy(recent, (each) => {
     const anomaly = each.cause === null ? undefined : known.get(each.cause);
-    return anomaly === undefined ? unexplained : placeOf(anomaly);
+    if (anomaly !== undefined) return placeOf(anomaly);
+    return each.origin === null ? unexplained : wayOf(each.origin);
   });
   const findings = Map.groupBy(
     input.anomalies.filter((anomaly) => anomaly.lastSeenUs / 1000 >= sinceMs || casesOf.has(placeOf(anomaly))),
@@ -115,6 +118,25 @@ export function consistencyDebt(input: {
       },
     ];
   });
+  for (const [id, cases] of casesOf) {
+    const origin = cases[0]?.origin ?? null;
+    if (origin === null || id !== wayOf(origin)) continue;
+    const to = origin.without.join(' and ');
+    lines.push({
+      id,
+      service: origin.service,
+      edge: origin.from === null ? `→ ${to}` : `${origin.from} → ${to}`,
+      kind: 'lost-write',
+      grade: 'traced',
+      title: `Writes of ${origin.service}${origin.from === null ? '' : ` on ${origin.from}`} that never reached ${to}`,
+      fix: `Feed ${to} from a log (logical replication, change data capture) or from an outbox that is read until each change is confirmed, and alert on the age of the oldest one that is not.`,
+      domain: cases[0]?.domain ?? '',
+      findings: 0,
+      ...priced(cases),
+      anomalies: [],
+      cases: cases.map((each) => each.id).toSorted(),
+    });
+  }
   const orphans = casesOf.get(unexplained) ?? [];
   if (orphans.length > 0) {
     lines.push({
@@ -123,7 +145,7 @@ export function consistencyDebt(input: {
       edge: '',
       kind: unexplained,
       grade: unexplained,
-      title: 'Divergences that no finding explains',
+      title: 'Divergences that nothing in the traces explains',
       fix: 'Send traces of the services that write these collections, with consistency.* attributes.',
       domain: '',
       findings: 0,
@@ -144,7 +166,7 @@ export function consistencyDebt(input: {
       .slice(0, maxRepayments)
       .map(({ id, fix, service, edge, cost }) => ({
         id,
-        says: `${[service, edge].filter((part) => part !== '').join(', ')}: ${fix}`,
+        says: `${[...new Set([service, edge])].filter((part) => part !== '').join(', ')}: ${fix}`,
         saves: round(cost.points / windowDays),
       })),
   };
@@ -155,6 +177,11 @@ const gradeOrder: Readonly<Record<Grade, number>> = { structural: 0, risk: 1, pr
 /** One place in the code: the same service, edge and kind, whichever objects it happened to. */
 function placeOf(anomaly: Anomaly): string {
   return JSON.stringify([anomaly.service ?? '', edgeOf(anomaly), anomaly.kind]);
+}
+
+/** The way on which a write got lost: who wrote where, and which replicas went without. */
+function wayOf(origin: CaseOrigin): string {
+  return JSON.stringify([origin.service, origin.from, origin.without, 'lost-write']);
 }
 
 function edgeOf(anomaly: Anomaly): string {

@@ -3,7 +3,7 @@ import type { Anomaly } from '../domain/anomaly.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
 import type { FeaturePoint } from '../forecast/features.ts';
 import { saveAnomalies } from '../io/store/anomalies.ts';
-import { listUnexplainedCases, setCaseCause } from '../io/store/cases.ts';
+import { listUnexplainedCases, setCaseCause, setCaseOrigin } from '../io/store/cases.ts';
 import { linkAnomaly } from '../io/store/anomalies.ts';
 import { listCaseDivergences } from '../io/store/divergences.ts';
 import { saveLearned } from '../io/store/learned.ts';
@@ -15,6 +15,7 @@ import type { RuntimeContext } from './context.ts';
 import { openDetectConsumer } from './detect-consumer.ts';
 import type { DetectCounts, DetectReport, DetectStageOptions } from './detect-stage.ts';
 import { explainCase } from './explain-case.ts';
+import { originOfCase, traceBack } from './trace-back.ts';
 
 /** How often what was found is stored. */
 const tickMs = 250;
@@ -149,12 +150,14 @@ async function explainOpenCases(context: RuntimeContext): Promise<void> {
     const collection = context.collections[found.collection];
     if (collection === undefined) continue;
     const members = await listCaseDivergences(database, found.id, keysLookedAt);
-    const { cause } = await explainCase(
+    const { writes, cause } = await explainCase(
       database,
       collection,
       members.map((member) => member.key),
       clock.nowMs(),
     );
+    const origin = originOfCase(traceBack(members, writes, cause));
+    if (origin !== null) await setCaseOrigin(database, found.id, origin);
     if (cause === undefined) continue;
     await setCaseCause(database, found.id, cause.fingerprint);
     await linkAnomaly(database, cause.fingerprint, found.id);

@@ -10,7 +10,7 @@ import { decide } from '../guard/verdict.ts';
 import { chooseWithModel } from '../io/llm/choose.ts';
 import { linkAnomaly } from '../io/store/anomalies.ts';
 import { appendAudit } from '../io/store/audit.ts';
-import { getCase, lockCase, moveCase, noteCase, reopenCase, setCaseCause, type StoredCase } from '../io/store/cases.ts';
+import { getCase, lockCase, moveCase, noteCase, reopenCase, setCaseCause, setCaseOrigin, type StoredCase } from '../io/store/cases.ts';
 import { listCaseDivergences, resolveCaseKeys, type StoredDivergence } from '../io/store/divergences.ts';
 import { publishEvent } from '../io/store/events.ts';
 import { addTokensSpent, getTokensSpent } from '../io/store/llm-spend.ts';
@@ -28,6 +28,7 @@ import type { RuntimeContext } from './context.ts';
 import { explainCase } from './explain-case.ts';
 import { readCalibration, readGuardFacts } from './guard-facts.ts';
 import { recordFound } from './scan-loop.ts';
+import { originOfCase, traceBack } from './trace-back.ts';
 
 /** Keys of one proposal: what a person can look through and a transaction can hold; the rest of a case comes after it. */
 const keysPerProposal = 2_000;
@@ -81,6 +82,8 @@ async function propose(context: RuntimeContext, found: StoredCase, signal: Abort
     current.map((divergence) => divergence.key),
     clock.nowMs(),
   );
+  const origin = originOfCase(traceBack(current, writes, cause));
+  if (origin !== null) await setCaseOrigin(database, found.id, origin);
   if (cause !== undefined) {
     await setCaseCause(database, found.id, cause.fingerprint);
     await linkAnomaly(database, cause.fingerprint, found.id);

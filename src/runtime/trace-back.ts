@@ -1,4 +1,5 @@
 import type { Anomaly } from '../domain/anomaly.ts';
+import type { CaseOrigin } from '../domain/case.ts';
 import type { Divergence } from '../domain/divergence.ts';
 import type { Row } from '../domain/row.ts';
 import type { WriteEvidence } from '../domain/write-evidence.ts';
@@ -52,6 +53,16 @@ export function traceBack(divergences: readonly Differing[], writes: readonly Wr
     rows.push({ key: divergence.key, write: newest, without: without.toSorted(), unsent });
   }
   return { rows, says: sayWhy(rows, divergences.length, cause) };
+}
+
+/** The way on which most of the rows got lost; null where no row is traced. */
+export function originOfCase({ rows }: TracedCase): CaseOrigin | null {
+  const ways = Map.groupBy(rows, ({ write, without }) => JSON.stringify([write.service, write.replica, without]));
+  const [most] = [...ways.values()].toSorted((a, b) => b.length - a.length);
+  const [first] = most ?? [];
+  if (first === undefined) return null;
+  const { write, without } = first;
+  return { service: write.service, from: write.replica, without, traceId: write.span.traceId };
 }
 
 /** The newest write; of those that carried the same version from place to place, the first. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Anomaly } from '../../src/domain/anomaly.ts';
-import type { Case } from '../../src/domain/case.ts';
+import type { Case, CaseOrigin } from '../../src/domain/case.ts';
 import type { Outcome } from '../../src/domain/outcome.ts';
 import { consistencyDebt, defaultPrices } from '../../src/report/consistency-debt.ts';
 
@@ -25,7 +25,14 @@ const anomaly = (over: Partial<Anomaly> = {}): Anomaly => ({
   facts: { table: 'orders', destination: 'order-events' },
   ...over,
 });
-const caseOf = (id: string, cause: string | null, daysAgo: number, minutes: number): Case & { readonly closedAtMs: number } => ({
+const origin: CaseOrigin = { service: 'accounts', from: 'eu', without: ['ap', 'us'], traceId: 't1' };
+const caseOf = (
+  id: string,
+  cause: string | null,
+  daysAgo: number,
+  minutes: number,
+  lostOn: CaseOrigin | null = null,
+): Case & { readonly closedAtMs: number } => ({
   id,
   domain: 'orders',
   collection: 'orders',
@@ -34,6 +41,7 @@ const caseOf = (id: string, cause: string | null, daysAgo: number, minutes: numb
   rows: 1,
   state: 'closed',
   cause,
+  origin: lostOn,
   returns: 0,
   openedAtMs: nowMs - daysAgo * dayMs,
   updatedAtMs: 0,
@@ -104,16 +112,37 @@ describe('consistency debt', () => {
     ]);
   });
 
+  test('a case that no finding explains is on the way on which its write got lost, where traces show the write', () => {
+    const { lines, repayments } = consistencyDebt({
+      anomalies: [anomaly()],
+      cases: [
+        caseOf('C1', null, 1, 10, origin),
+        caseOf('C2', 'gone', 1, 10, origin),
+        caseOf('C3', 'a1', 1, 10, origin),
+        caseOf('C4', null, 1, 1),
+      ],
+      outcomes: [],
+      nowMs,
+    });
+    expect(lines.map(({ service, edge, grade, cases }) => [service, edge, grade, cases])).toEqual([
+      ['accounts', 'eu → ap and us', 'traced', ['C1', 'C2']],
+      ['checkout', 'orders → order-events', 'structural', ['C3']],
+      ['', '', 'unexplained', ['C4']],
+    ]);
+    expect(repayments.map(({ says }) => says.split(':')[0])).toEqual(['accounts, eu → ap and us', 'checkout, orders → order-events']);
+  });
+
   test('the lines add up to the total, whatever the input', () => {
     const someCase = fc.record({
       cause: fc.constantFrom(null, 'a1', 'a2', 'gone'),
       daysAgo: fc.integer({ min: 0, max: 30 }),
       minutes: fc.nat(10_000),
       rows: fc.nat(50),
+      lostOn: fc.constantFrom(null, origin, { ...origin, from: null }),
     });
     fc.assert(
       fc.property(fc.array(someCase, { maxLength: 20 }), fc.boolean(), (given, isOld) => {
-        const cases = given.map(({ cause, daysAgo, minutes }, index) => caseOf(`C${index}`, cause, daysAgo, minutes));
+        const cases = given.map(({ cause, daysAgo, minutes, lostOn }, index) => caseOf(`C${index}`, cause, daysAgo, minutes, lostOn));
         const made = consistencyDebt({
           anomalies: [anomaly(), anomaly({ fingerprint: 'a2', service: 'web', lastSeenUs: isOld ? 0 : nowMs * 1000 })],
           cases,

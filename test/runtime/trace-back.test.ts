@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Divergence } from '../../src/domain/divergence.ts';
 import type { WriteEvidence } from '../../src/domain/write-evidence.ts';
-import { traceBack } from '../../src/runtime/trace-back.ts';
+import { originOfCase, traceBack } from '../../src/runtime/trace-back.ts';
 
 const write = (more: Partial<WriteEvidence>): WriteEvidence => ({
   key: { id: '7' },
@@ -61,5 +61,17 @@ describe('a divergence is traced back to the write that caused it', () => {
     const other = differs(null, { key: { id: '8' } });
     expect(traceBack([differs(null)], [write({ outcome: 'aborted' }), write({ key: { id: '9' } })], undefined).says).toBeUndefined();
     expect(traceBack([differs(null), other], [write({})], undefined).says).toMatch(/^One row differs \(of 2\) because us never got/);
+  });
+
+  test('a case comes from the way on which most of its rows got lost, and from nowhere where no row is traced', () => {
+    const row = (id: string, replica: string, without: string): Parameters<typeof originOfCase>[0]['rows'][number] => ({
+      key: { id },
+      write: write({ key: { id }, replica, span: { traceId: `trace ${id}`, spanId: '1' } }),
+      without: [without],
+      unsent: undefined,
+    });
+    const rows = [row('1', 'us', 'eu'), row('2', 'eu', 'us'), row('3', 'eu', 'us')];
+    expect(originOfCase({ rows, says: undefined })).toEqual({ service: 'checkout', from: 'eu', without: ['us'], traceId: 'trace 2' });
+    expect(originOfCase({ rows: [], says: undefined })).toBeNull();
   });
 });

@@ -5,7 +5,7 @@ import type { StoredAnomaly } from '../../io/store/anomalies.ts';
 import type { Listing } from './api.ts';
 import { Copy, Empty, ExporterVariables } from './empty.tsx';
 import { useNow, useResource } from './live.ts';
-import { Ago, Panel, Tag, type Tone, Waiting } from './parts.tsx';
+import { Ago, Panel, Said, Tag, type Tone, Waiting } from './parts.tsx';
 import { Link, usePath, withQuery } from './router.tsx';
 import { ServiceGraph } from './graph.tsx';
 import { count, number } from './words.ts';
@@ -58,7 +58,7 @@ export function AnomaliesPage(): JSX.Element {
           ))}
         </nav>
         <div class="chips">
-          {kinds.slice(0, 8).map(([name, items]) => (
+          {kinds.map(([name, items]) => (
             <Link
               key={name}
               class={`chip${kind === name ? ' is-on' : ''}`}
@@ -109,11 +109,13 @@ export function AnomaliesPage(): JSX.Element {
                     <GradeTag grade={item.grade} />
                   </td>
                   <td>
-                    <Link href={`/anomalies/${encodeURIComponent(item.fingerprint)}`}>{item.title}</Link>
+                    <Link href={`/anomalies/${encodeURIComponent(item.fingerprint)}`}>
+                      <Said text={item.title} />
+                    </Link>
                     <p class="muted">
                       {item.kind}
                       {item.model === undefined ? '' : ` ${item.model}`}
-                      {item.objectKey === undefined ? '' : ` · ${item.objectKey}`} · fix: {item.fix}
+                      {item.objectKey === undefined ? '' : ` · ${item.objectKey}`} · fix: <Said text={item.fix} />
                     </p>
                   </td>
                   <td>{item.service ?? ''}</td>
@@ -203,12 +205,18 @@ export function AnomalyPage({ fingerprint }: { readonly fingerprint: string }): 
             first <Ago ms={item.firstSeenUs / 1000} nowMs={nowMs} />
           </span>
         </p>
-        <h1>{item.title}</h1>
-        <p class="case-facts">{item.explanation}</p>
+        <h1>
+          <Said text={item.title} />
+        </h1>
+        <p class="case-facts">
+          <Said text={item.explanation} />
+        </p>
       </header>
       <div class="case-grid">
         <Panel title="So what">
-          <p>{item.fix}</p>
+          <p>
+            <Said text={item.fix} />
+          </p>
           {item.caseId === null ? (
             <p class="muted">No divergence has been traced back to it.</p>
           ) : (

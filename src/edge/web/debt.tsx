@@ -3,7 +3,7 @@ import type { JSX } from 'preact';
 import type { DebtReport } from '../../report/consistency-debt.ts';
 import { Empty } from './empty.tsx';
 import { useResource } from './live.ts';
-import { Panel, Tag, Waiting } from './parts.tsx';
+import { Panel, Said, Tag, Waiting } from './parts.tsx';
 import { Link } from './router.tsx';
 import { count, number } from './words.ts';
 
@@ -36,7 +36,7 @@ export function DebtPage(): JSX.Element {
           <ol class="repayments">
             {data.repayments.map((repayment) => (
               <li key={repayment.id}>
-                {repayment.says} <span class="num">saves {number(repayment.saves)}</span>
+                <Said text={repayment.says} /> <span class="num">saves {number(repayment.saves)}</span>
               </li>
             ))}
           </ol>
@@ -72,16 +72,20 @@ export function DebtPage(): JSX.Element {
                 <tr key={line.id}>
                   <th scope="row">
                     {line.service === '' ? 'unexplained' : line.service}
-                    <p class="muted">{line.edge === '' ? line.domain : line.edge}</p>
+                    <p class="muted">{line.edge === '' || line.edge === line.service ? line.domain : line.edge}</p>
                   </th>
                   <td>
                     {line.anomalies[0] === undefined ? (
-                      line.title
+                      <Said text={line.title} />
                     ) : (
-                      <Link href={`/anomalies/${encodeURIComponent(line.anomalies[0])}`}>{line.title}</Link>
+                      <Link href={`/anomalies/${encodeURIComponent(line.anomalies[0])}`}>
+                        <Said text={line.title} />
+                      </Link>
                     )}{' '}
                     {line.grade === 'unexplained' ? null : <Tag>{line.grade}</Tag>}
-                    <p class="muted">{line.fix}</p>
+                    <p class="muted">
+                      <Said text={line.fix} />
+                    </p>
                   </td>
                   <td class="num">{number(line.findings)}</td>
                   <td class="num">

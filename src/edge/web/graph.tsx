@@ -2,14 +2,12 @@
 import type { JSX } from 'preact';
 import type { LearnedFact } from '../../domain/learned-fact.ts';
 import type { StoredAnomaly } from '../../io/store/anomalies.ts';
+import { layOut, box, type Point } from './graph-layout.ts';
 import { go } from './router.tsx';
 import { count, number } from './words.ts';
 
 /** More than this is no picture any more: the busiest lines stay, those with findings first. */
 const linesMax = 60;
-const column = 210;
-const row = 44;
-const box = { width: 150, height: 26 };
 
 export interface GraphLine {
   readonly from: string;
@@ -67,31 +65,6 @@ function isOn(anomaly: StoredAnomaly, edge: NonNullable<LearnedFact['edge']>): b
 
 const nodeOf = (kind: NodeKind, name: string): string => `${kind} ${name}`;
 
-/** Columns by the longest way from a start, rows by order of weight; rings end where they began. */
-export function place(lines: readonly GraphLine[]): ReadonlyMap<string, { readonly x: number; readonly y: number }> {
-  const nodes = [...new Set(lines.flatMap(({ from, to }) => [from, to]))];
-  const level = new Map(nodes.map((node) => [node, 0]));
-  for (let round = 0; round < 6; round += 1)
-    for (const { from, to } of lines) {
-      const next = (level.get(from) ?? 0) + 1;
-      // A ring would push its nodes on for ever: six columns are enough for a screen.
-      if (next <= 5 && (level.get(to) ?? 0) < next && !isRing(lines, to, from)) level.set(to, next);
-    }
-  const rows = new Map<number, number>();
-  return new Map(
-    nodes.map((node) => {
-      const at = level.get(node) ?? 0;
-      const y = rows.get(at) ?? 0;
-      rows.set(at, y + 1);
-      return [node, { x: at * column, y: y * row }];
-    }),
-  );
-}
-
-function isRing(lines: readonly GraphLine[], from: string, to: string): boolean {
-  return lines.some((line) => line.from === from && line.to === to);
-}
-
 export function ServiceGraph({
   facts,
   anomalies,
@@ -101,31 +74,20 @@ export function ServiceGraph({
 }): JSX.Element | null {
   const lines = graphLines(facts, anomalies);
   if (lines.length === 0) return null;
-  const places = place(lines);
-  const width = Math.max(...[...places.values()].map(({ x }) => x)) + box.width + 4;
-  const height = Math.max(...[...places.values()].map(({ y }) => y)) + box.height + 4;
+  const { nodes, ways, width, height } = layOut(lines);
   const mostFindings = Math.max(1, ...lines.map(({ findings }) => findings));
   const mostTraces = Math.max(1, ...lines.map(({ traces }) => traces));
   return (
     <div class="graph-scroll">
       <svg
         class="graph"
-        viewBox={`-2 -2 ${width} ${height}`}
-        width={width}
-        height={height}
+        viewBox={`-2 -2 ${width + 4} ${height + 4}`}
+        width={width + 4}
+        height={height + 4}
         role="img"
-        aria-label={`Service graph: ${count(places.size, 'node')}, ${count(lines.filter(({ findings }) => findings > 0).length, 'line')} with structural findings`}
+        aria-label={`Service graph: ${count(nodes.size, 'node')}, ${count(lines.filter(({ findings }) => findings > 0).length, 'line')} with structural findings`}
       >
-        {lines.toReversed().map((line) => {
-          const a = places.get(line.from);
-          const b = places.get(line.to);
-          if (a === undefined || b === undefined) return null;
-          const isForward = b.x > a.x;
-          const x1 = a.x + (isForward ? box.width : box.width / 2);
-          const y1 = a.y + (isForward ? box.height / 2 : box.height);
-          const x2 = b.x + (isForward ? 0 : box.width / 2);
-          const y2 = b.y + (isForward ? box.height / 2 : b.y > a.y ? 0 : box.height);
-          const bend = isForward ? (x2 - x1) / 2 : 0;
+        {ways.toReversed().map(({ line, points }) => {
           const weight = line.findings > 0 ? 2 + (4 * line.findings) / mostFindings : 1 + Math.log1p(line.traces) / Math.log1p(mostTraces);
           const open = (): void => go(`/anomalies?grade=structural&service=${encodeURIComponent(line.service)}`);
           return (
@@ -135,16 +97,11 @@ export function ServiceGraph({
               {...(line.findings > 0 ? { onClick: open, role: 'link', tabIndex: 0 } : {})}
             >
               <title>{line.title}</title>
-              <path d={`M ${x1} ${y1} C ${x1 + bend} ${y1}, ${x2 - bend} ${y2}, ${x2} ${y2}`} stroke-width={weight} />
-              {line.findings > 0 ? (
-                <text x={(x1 + x2) / 2} y={(y1 + y2) / 2 - 6} text-anchor="middle">
-                  {number(line.findings)}
-                </text>
-              ) : null}
+              <path d={pathOf(points)} stroke-width={weight} />
             </g>
           );
         })}
-        {[...places].map(([node, { x, y }]) => {
+        {[...nodes].map(([node, { x, y }]) => {
           const [kind = 'service', ...rest] = node.split(' ');
           const name = rest.join(' ');
           return (
@@ -157,6 +114,15 @@ export function ServiceGraph({
             </g>
           );
         })}
+        {ways.map(({ line, points }) => {
+          const [a, b] = points;
+          // In the gap behind the box that it leaves, where nothing else is drawn; above all lines.
+          return line.findings === 0 || a === undefined || b === undefined ? null : (
+            <text key={`${line.from} ${line.to}`} class="graph-count" x={(a.x + b.x) / 2} y={(a.y + b.y) / 2 - 6} text-anchor="middle">
+              {number(line.findings)}
+            </text>
+          );
+        })}
       </svg>
       <p class="muted">
         Square: service. Round: topic; dashed: store. Amber lines carry structural findings, with how often they were seen; click one to see
@@ -164,4 +130,16 @@ export function ServiceGraph({
       </p>
     </div>
   );
+}
+
+/** From point to point in curves that leave and arrive level; a line that goes back is straight. */
+function pathOf(points: readonly Point[]): string {
+  return points
+    .map(({ x, y }, index) => {
+      const before = points[index - 1];
+      if (before === undefined) return `M ${x} ${y}`;
+      const bend = Math.max(0, (x - before.x) / 2);
+      return `C ${before.x + bend} ${before.y}, ${x - bend} ${y}, ${x} ${y}`;
+    })
+    .join(' ');
 }

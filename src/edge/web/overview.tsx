@@ -12,7 +12,7 @@ import { Bars } from './chart.tsx';
 import { toast } from './decide.tsx';
 import { Empty, ExporterVariables, FirstReplica } from './empty.tsx';
 import { useNow, useResource } from './live.ts';
-import { Ago, Panel, Tag, Waiting } from './parts.tsx';
+import { Ago, Panel, Said, Tag, Waiting } from './parts.tsx';
 import { Link } from './router.tsx';
 import { ago, count, number, span } from './words.ts';
 
@@ -352,7 +352,9 @@ function DebtLine(): JSX.Element {
       </p>
       <ol class="repayments">
         {data.repayments.slice(0, 3).map((repayment) => (
-          <li key={repayment.id}>{repayment.says}</li>
+          <li key={repayment.id}>
+            <Said text={repayment.says} />
+          </li>
         ))}
       </ol>
     </>

@@ -2,6 +2,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { CallError } from './api.ts';
+import { Link } from './router.tsx';
 import { absolute, ago } from './words.ts';
 
 export function Ago({ ms, nowMs }: { readonly ms: number; readonly nowMs: number }): JSX.Element {
@@ -10,6 +11,11 @@ export function Ago({ ms, nowMs }: { readonly ms: number; readonly nowMs: number
       {ago(ms, nowMs)}
     </time>
   );
+}
+
+/** A sentence in which names of tables, statements and the like stand between backticks. */
+export function Said({ text }: { readonly text: string }): JSX.Element {
+  return <>{text.split('`').map((part, index) => (index % 2 === 1 ? <code key={index}>{part}</code> : part))}</>;
 }
 
 export type Tone = 'neutral' | 'wrong' | 'waiting' | 'verified' | 'accent';
@@ -37,7 +43,13 @@ export function Waiting({ what, error }: { readonly what: string; readonly error
     const timer = setTimeout(() => setLate(true), 200);
     return () => clearTimeout(timer);
   }, []);
-  if (error !== undefined) return <Problem error={error} />;
+  if (error !== undefined)
+    return (
+      <div class="page-problem">
+        <Problem error={error} />
+        <Link href="/">Overview</Link>
+      </div>
+    );
   return (
     <p class="waiting-for" role="status">
       {isLate ? `Reading ${what}…` : ''}

@@ -15,7 +15,7 @@ import { Difference } from './diff.tsx';
 import { EditRows } from './edit.tsx';
 import { TracePanel } from './case.tsx';
 import { useNow, useResource } from './live.ts';
-import { Ago, Panel, Tag, type Tone, useKeys, Waiting } from './parts.tsx';
+import { Ago, Panel, Said, Tag, type Tone, useKeys, Waiting } from './parts.tsx';
 import { go, Link } from './router.tsx';
 import { absolute, ago, clock, count, list, number, shortDigest, span } from './words.ts';
 
@@ -136,11 +136,14 @@ function ProposalScreen({
               aside={<Link href={`/anomalies/${encodeURIComponent(proposal.cause.fingerprint)}`}>finding</Link>}
             >
               <p>
-                <strong>{proposal.cause.title}</strong> {proposal.cause.explanation}
+                <strong>
+                  <Said text={proposal.cause.title} />
+                </strong>{' '}
+                <Said text={proposal.cause.explanation} />
               </p>
               <p>
                 <strong>Fix: </strong>
-                {proposal.cause.fix}
+                <Said text={proposal.cause.fix} />
               </p>
             </Panel>
           )}

@@ -1,4 +1,4 @@
-import type { Case } from '../../domain/case.ts';
+import type { Case, CaseOrigin } from '../../domain/case.ts';
 import type { Queryable } from './database.ts';
 import { type Page, pageBounds, type PageRequest, toPage } from './page.ts';
 
@@ -28,6 +28,7 @@ interface CaseRow {
   rows: number;
   state: Case['state'];
   cause: string | null;
+  origin: CaseOrigin | null;
   returns: number;
   opened_at_ms: number;
   updated_at_ms: number;
@@ -46,6 +47,7 @@ const parseCase = (row: CaseRow): StoredCase => ({
   rows: row.rows,
   state: row.state,
   cause: row.cause,
+  origin: row.origin,
   returns: row.returns,
   openedAtMs: row.opened_at_ms,
   updatedAtMs: row.updated_at_ms,
@@ -157,6 +159,10 @@ export async function closeCase(tx: Queryable, id: string, as: 'repaired' | 'gon
     [id, as, nowMs],
   );
   return rowCount === 1;
+}
+
+export async function setCaseOrigin(tx: Queryable, id: string, origin: CaseOrigin): Promise<void> {
+  await tx.query('update cases set origin = $2 where id = $1 and origin is null', [id, JSON.stringify(origin)]);
 }
 
 export async function setCaseCause(tx: Queryable, id: string, anomalyFingerprint: string): Promise<void> {
