@@ -29,6 +29,11 @@ export class HashTable {
     }
   }
 
+  /** What stands at the home of a key, often its row: for whoever looks many keys up, to have their places near before it does. */
+  glance(low: number): number {
+    return this.#places[(low & this.#mask) * 3] as number;
+  }
+
   add(low: number, high: number, row: number): void {
     if (this.#size * 5 >= (this.#mask + 1) * 3) this.#grow();
     this.#place(low, high, row);

@@ -65,7 +65,10 @@ export interface TraceFold {
   size?(): number;
 }
 
-/** Sees the operations of all objects in order of their ends, and keeps what it needs by object or session. */
+/**
+ * Sees the operations of all objects in order of their ends, and keeps what it needs by object. One of scope `session` keeps nothing of its
+ * own, and sees only reads that may have returned an older version than their session wrote or read before.
+ */
 export interface KeyedFold {
   step(step: KeyedStep, report: Report): void;
   /** The object has not been touched for long, or fell out of the sample: its row will be given to another. */

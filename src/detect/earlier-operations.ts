@@ -34,6 +34,8 @@ export class EarlierOperations {
   readonly #rows = new Rows(stride);
   readonly #names: string[] = [''];
   readonly #numberOfName = new Map<string, number>([['', 0]]);
+  #lastName = '';
+  #lastNumber = 0;
   /** Versions that `order` does not hold, by record; most records have none. */
   readonly #versions = new Map<number, Version>();
   readonly #hlcs = new Map<number, string>();
@@ -114,6 +116,11 @@ export class EarlierOperations {
     return this.endUsOf(row) + (isOneClock ? 0 : skewUs) <= operation.startUs;
   }
 
+  /** Looks at a record, so that it is near when it is written over. */
+  glance(row: number): number {
+    return row === noRecord ? 0 : (this.#rows.words[row * stride] as number);
+  }
+
   orderOf(row: number): number {
     return this.#rows.doubles[(row * stride + order) >> 1] as number;
   }
@@ -167,6 +174,14 @@ export class EarlierOperations {
   }
 
   #nameOf(name: string): number {
+    if (name === '') return 0;
+    if (name === this.#lastName) return this.#lastNumber;
+    this.#lastName = name;
+    this.#lastNumber = this.#numberOf(name);
+    return this.#lastNumber;
+  }
+
+  #numberOf(name: string): number {
     const known = this.#numberOfName.get(name);
     if (known !== undefined) return known;
     if (this.#names.length >= namesMax) return 0;

@@ -1,12 +1,12 @@
-import { Hash64 } from '../base/hash64.ts';
 import { HashTable } from '../base/hash-table.ts';
 import { Rows } from '../base/rows.ts';
 import type { ConsistencyFacts, Operation, Version } from '../domain/operation.ts';
 import type { KeyedFold, Report } from './detector.ts';
 import type { KeyedStep } from './keyed-step.ts';
 import { isHashSampled } from './sample.ts';
-import { sessionOf, traceSessionRetainUs } from './session.ts';
+import { traceSessionRetainUs } from './session.ts';
 import { SessionHistory } from './session-history.ts';
+import { blockSize, StepBlock } from './step-block.ts';
 import { createVersionOrder, isWriteKind, type VersionOrder } from './version-order.ts';
 
 const stride = 4;
@@ -14,10 +14,12 @@ const keyLow = 0;
 const keyHigh = 1;
 const lastUs = 2;
 
-/** Objects looked at for every operation, to let go of those whose time is over. */
-const sweptPerStep = 2;
+/** Objects looked at for every new one, to let go of those whose time is over: so at most a third more than those is held. */
+const sweptPerNew = 4;
 /** A base of an opaque version with its place in its map. */
 const bytesPerBase = 160;
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 export interface KeyedFolds {
   readonly scope: 'object' | 'session';
@@ -32,7 +34,8 @@ export interface KeyedFolds {
  */
 export class KeyedObjects {
   share: number;
-  readonly #folds: readonly KeyedFolds[];
+  readonly #objectFolds: readonly KeyedFolds[];
+  readonly #sessionFolds: readonly KeyedFolds[];
   readonly #sessions: SessionHistory;
   readonly #hasSessions: boolean;
   readonly #needsRows: boolean;
@@ -40,8 +43,9 @@ export class KeyedObjects {
   readonly #maxBytes: number;
   readonly #rows = new Rows(stride);
   readonly #index = new HashTable();
-  readonly #hash = new Hash64();
-  #step: { -readonly [K in keyof KeyedStep]: KeyedStep[K] } | undefined;
+  readonly #block = new StepBlock();
+  /** What was seen in {@link #comeNear}: kept, so that no compiler leaves the looking out. */
+  #near = 0;
   /** Integers order themselves: only objects with opaque versions have an order of their own. */
   readonly #orders = new Map<number, VersionOrder>();
   readonly #integers = createVersionOrder();
@@ -50,10 +54,11 @@ export class KeyedObjects {
   #untilCheck = 0;
 
   constructor(folds: readonly KeyedFolds[], retainUs: number, maxBytes: number, share: number) {
-    this.#folds = folds;
+    this.#objectFolds = folds.filter(({ scope }) => scope === 'object');
+    this.#sessionFolds = folds.filter(({ scope }) => scope === 'session');
     this.#sessions = new SessionHistory(retainUs, traceSessionRetainUs);
-    this.#needsRows = folds.some(({ scope }) => scope === 'object');
-    this.#hasSessions = folds.some(({ scope }) => scope === 'session');
+    this.#needsRows = this.#objectFolds.length > 0;
+    this.#hasSessions = this.#sessionFolds.length > 0;
     this.#retainUs = retainUs;
     this.#maxBytes = maxBytes;
     this.share = share;
@@ -63,54 +68,91 @@ export class KeyedObjects {
     return this.#rows.count;
   }
 
+  /** Pairs of a session and an object that are remembered. */
+  get pairs(): number {
+    return this.#sessions.size;
+  }
+
   get bytes(): number {
     let sum = this.#sessions.bytes + this.#rows.bytes + this.#index.bytes + this.#bases * bytesPerBase;
-    for (const { fold } of this.#folds) sum += fold.bytes();
+    for (const { fold } of this.#objectFolds) sum += fold.bytes();
     return sum;
   }
 
-  step(operation: Operation, facts: ConsistencyFacts): void {
-    const { low, high } = this.#hash.start().text(facts.objectType).text(facts.objectKey).end();
-    if (!isHashSampled(low, this.share)) return;
-    const isOpaque = typeof facts.version === 'string' || typeof facts.versionBase === 'string';
-    // Session detectors need no row of the object, unless the order of its versions is kept there.
-    const object = this.#needsRows || isOpaque || this.#orders.size > 0 ? this.#rowOf(low, high, operation.endUs) : -1;
-    const session = sessionOf(operation);
-    const hash = this.#hash.start().text(session).end();
-    const isWrite = isWriteKind(operation);
-    const versions = isOpaque ? this.#learn(object, operation) : (this.#orders.get(object) ?? this.#integers);
-    const step = (this.#step ??= {
+  /** Takes operations in order of their ends. Those that concern no object are left out. */
+  run(operations: readonly Operation[]): void {
+    const block = this.#block;
+    // One instance for all, made anew each time: what is old and points to what is young costs the collector a note at every store.
+    let step: Writable<KeyedStep> | undefined;
+    for (let from = 0; from < operations.length; from += blockSize) {
+      block.fill(operations, from, Math.min(operations.length, from + blockSize));
+      this.#comeNear(block);
+      for (let nth = 0; nth < block.count; nth += 1) {
+        const operation = operations[block.at[nth] as number] as Operation;
+        const { facts } = operation;
+        if (facts === undefined || !isHashSampled(block.objectLow[nth] as number, this.share)) continue;
+        step ??= this.#emptyStep(operation, facts);
+        step.operation = operation;
+        step.facts = facts;
+        this.#run(step, block, nth);
+      }
+    }
+  }
+
+  /** One look at all that the block will look up: with a million rows remembered each step would wait for memory three times in a row. */
+  #comeNear(block: StepBlock): void {
+    let seen = 0;
+    if (this.#needsRows) for (let nth = 0; nth < block.count; nth += 1) seen ^= this.#index.glance(block.objectLow[nth] as number);
+    if (this.#hasSessions) seen ^= this.#sessions.comeNear(block);
+    this.#near = seen;
+  }
+
+  #emptyStep(operation: Operation, facts: ConsistencyFacts): Writable<KeyedStep> {
+    return {
       operation,
       facts,
-      object,
-      objectLow: low,
-      objectHigh: high,
-      sessionLow: 0,
-      sessionHigh: 0,
+      object: -1,
+      objectLow: 0,
+      objectHigh: 0,
+      pairLow: 0,
+      pairHigh: 0,
       isTraceSession: false,
       order: 0.5,
-      isWrite,
+      isWrite: false,
       isCommittedWrite: false,
-      versions,
+      versions: this.#integers,
       sessions: this.#sessions,
-    });
-    step.operation = operation;
-    step.facts = facts;
-    step.object = object;
+    };
+  }
+
+  #run(step: Writable<KeyedStep>, block: StepBlock, nth: number): void {
+    const { operation, facts } = step;
+    const low = block.objectLow[nth] as number;
+    const high = block.objectHigh[nth] as number;
+    const isOpaque = typeof facts.version === 'string' || typeof facts.versionBase === 'string';
+    const isWrite = isWriteKind(operation);
+    // Session detectors need no row of the object, unless the order of its versions is kept there.
+    step.object = this.#needsRows || isOpaque || this.#orders.size > 0 ? this.#rowOf(low, high, operation.endUs) : -1;
     step.objectLow = low;
     step.objectHigh = high;
-    step.isTraceSession = session === operation.traceId;
-    step.sessionLow = hash.low;
-    step.sessionHigh = hash.high;
+    step.pairLow = block.pairLow[nth] as number;
+    step.pairHigh = block.pairHigh[nth] as number;
+    step.isTraceSession = block.isTraceSession[nth] === 1;
     step.order = orderOf(facts.version);
     step.isWrite = isWrite;
     step.isCommittedWrite = isWrite && !operation.failed && facts.transactionOutcome === 'committed';
-    step.versions = versions;
-    if (this.#hasSessions) this.#sessions.open(step);
-    for (const { fold, report } of this.#folds) fold.step(step, report);
-    if (this.#hasSessions) this.#sessions.note(step);
-    this.#sweep(operation.endUs);
+    step.versions = isOpaque ? this.#learn(step.object, operation) : this.#orderOf(step.object);
+    for (const { fold, report } of this.#objectFolds) fold.step(step, report);
+    if (this.#hasSessions) {
+      this.#sessions.open(step);
+      if (this.#sessions.mayBeOlder(step)) for (const { fold, report } of this.#sessionFolds) fold.step(step, report);
+      this.#sessions.note(step);
+    }
     this.#bound();
+  }
+
+  #orderOf(object: number): VersionOrder {
+    return (this.#orders.size > 0 ? this.#orders.get(object) : undefined) ?? this.#integers;
   }
 
   #rowOf(low: number, high: number, atUs: number): number {
@@ -121,6 +163,7 @@ export class KeyedObjects {
       row = -1;
     }
     if (row < 0) {
+      this.#sweep(atUs);
       row = this.#rows.take();
       this.#rows.words[row * stride + keyLow] = low;
       this.#rows.words[row * stride + keyHigh] = high;
@@ -150,7 +193,7 @@ export class KeyedObjects {
       this.#bases -= order.size;
       this.#orders.delete(row);
     }
-    for (const { fold } of this.#folds) fold.forget?.(row);
+    for (const { fold } of this.#objectFolds) fold.forget?.(row);
     words[row * stride + keyHigh] = 0;
     words[row * stride + keyLow] = 0;
     this.#rows.give(row);
@@ -159,7 +202,7 @@ export class KeyedObjects {
   }
 
   #sweep(atUs: number): void {
-    for (let i = 0; i < sweptPerStep && this.#rows.end > 0; i += 1) {
+    for (let i = 0; i < sweptPerNew && this.#rows.end > 0; i += 1) {
       if (this.#cursor >= this.#rows.end) this.#cursor = 0;
       const row = this.#cursor;
       this.#cursor += 1;
@@ -182,9 +225,16 @@ export class KeyedObjects {
   }
 }
 
-/** A version as a number; NaN where it is opaque, absent, or an integer that a double does not hold. */
+const version64 = new BigInt64Array(1);
+const versionHalves = new Int32Array(version64.buffer);
+
+/**
+ * A version as a number; NaN where it is opaque, absent, or an integer that a double does not hold. By way of memory, because `Number` of a
+ * bigint is a call out of compiled code. Versions have at most 19 digits: one past 64 bits' end turns into one that no double holds either.
+ */
 function orderOf(version: Version | undefined): number {
   if (typeof version !== 'bigint') return Number.NaN;
-  const number = Number(version);
+  version64[0] = version;
+  const number = (versionHalves[1] as number) * 0x1_0000_0000 + ((versionHalves[0] as number) >>> 0);
   return Number.isSafeInteger(number) ? number : Number.NaN;
 }

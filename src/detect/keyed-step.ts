@@ -8,11 +8,11 @@ export interface KeyedStep {
   readonly facts: ConsistencyFacts;
   /** Row of the object while it is remembered; given out again when it has been forgotten. */
   readonly object: number;
-  /** 64 bits that stand for object type and key, and for the session. */
+  /** 64 bits that stand for object type and key, and for those with the session. */
   readonly objectLow: number;
   readonly objectHigh: number;
-  readonly sessionLow: number;
-  readonly sessionHigh: number;
+  readonly pairLow: number;
+  readonly pairHigh: number;
   /** Nothing names the session: it is the trace. */
   readonly isTraceSession: boolean;
   /** The version as a number; NaN where it is opaque, absent, or an integer that a double does not hold. */

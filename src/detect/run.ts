@@ -142,11 +142,9 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   let loweredUs = Number.NEGATIVE_INFINITY;
 
   const runFacts = (upToUs: number): void => {
-    for (const operation of facts.take(upToUs)) {
-      if (operation.facts === undefined) continue;
-      for (const { fold, report } of historyFolds) fold.step(operation, report);
-      if (operation.facts.objectKey !== '') objects.step(operation, operation.facts);
-    }
+    const due = facts.take(upToUs);
+    objects.run(due);
+    for (const { fold, report } of historyFolds) for (const operation of due) fold.step(operation, report);
     for (const { fold, report } of historyFolds) fold.advance(Math.min(upToUs, facts.takenUs), report);
   };
 

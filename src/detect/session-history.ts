@@ -1,8 +1,10 @@
-import { Hash64 } from '../base/hash64.ts';
+import { HashTable } from '../base/hash-table.ts';
+import { Rows } from '../base/rows.ts';
 import { EarlierOperations, noRecord } from './earlier-operations.ts';
 import type { KeyedStep } from './keyed-step.ts';
+import type { StepBlock } from './step-block.ts';
 
-/** One place of the table: a cache line, so that looking a session up on an object costs one miss. */
+/** A row is a cache line: what a session did on an object is known after one miss, and one in the index. */
 const stride = 16;
 const keyLow = 0;
 const keyHigh = 1;
@@ -10,9 +12,11 @@ const objectLow = 2;
 const flags = 3;
 /** Its newest write, and the one before. */
 const write = 4;
+const writeBefore = 5;
 /** Its read of the highest version (where order is known), and the newest of its other reads. */
 const read = 6;
 const readBefore = 7;
+/** -Infinity while the row is free: the list of free rows runs through the first word. */
 const touchedUs = 8;
 const highestWrite = 10;
 const highestRead = 12;
@@ -22,33 +26,26 @@ const isOfTrace = 1;
 const hasOpaqueWrite = 2;
 const hasOpaqueRead = 4;
 
-const placesMin = 256;
-/** Places looked at for every operation, to let go of those whose time is over. */
-const sweptPerNote = 2;
+/** Rows looked at for every new one, to let go of those whose time is over: so at most a third more than those is held. */
+const sweptPerNew = 4;
 
 /**
  * What each session did on each object: its last two committed writes, and of its reads the one of the highest version and the newest other,
  * for the session detectors, which all look here. Two, because the one that decides may overlap with what it is compared with. A session and
- * an object are known by 64 bits of both. Most questions are answered by numbers in the place itself (the highest version written and read);
+ * an object are known by 64 bits of both. Most questions are answered by numbers in the row itself (the highest version written and read);
  * the operations lie elsewhere, and are looked at only where those numbers leave a doubt.
  *
- * Whether something is still remembered depends on event times only, never on when its place was reclaimed. Open addressing, removal by
- * shifting back (Knuth 3, 6.4, algorithm R), at most 60 % full.
+ * Whether something is still remembered depends on event times only, never on when its row was reclaimed.
  */
 export class SessionHistory {
   readonly earlier = new EarlierOperations();
-  #words = new Int32Array(placesMin * stride);
-  #doubles = new Float64Array(this.#words.buffer);
-  #mask = placesMin - 1;
-  #count = 0;
+  readonly #rows = new Rows(stride);
+  readonly #index = new HashTable();
   #cursor = 0;
-  readonly #hash = new Hash64();
   readonly #retainUs: number;
   readonly #traceRetainUs: number;
-  /** The place of the step that was opened last, in words; -1 where the session has not touched the object. */
+  /** The row of the step that was opened last, in words; -1 where the session has not touched the object. */
   #at = -1;
-  #low = 0;
-  #high = 0;
   /** How long the session had not touched the object before the step. */
   quietUs = 0;
 
@@ -58,42 +55,48 @@ export class SessionHistory {
     this.#traceRetainUs = Math.min(retainUs, traceRetainUs);
   }
 
-  /** Bytes in use: a place with its share of the empty ones, and the operations. */
   get bytes(): number {
-    return this.#count * stride * 7 + this.earlier.bytes;
+    return this.#rows.bytes + this.#index.bytes + this.earlier.bytes;
   }
 
   get size(): number {
-    return this.#count;
+    return this.#rows.count;
   }
 
   /** Turns to the step's session and object; what follows is about them. */
   open(step: KeyedStep): void {
-    const { low, high } = this.#hash.start().pair(step.objectLow, step.objectHigh).pair(step.sessionLow, step.sessionHigh).end();
-    this.#low = low;
-    this.#high = high;
     this.#at = -1;
     this.quietUs = 0;
-    const at = this.#find(low, high);
-    if (at < 0) return;
-    this.quietUs = step.operation.endUs - (this.#doubles[(at + touchedUs) >> 1] as number);
-    if (this.quietUs > this.#retainOf(at)) this.#removeAt(at);
+    const row = this.#index.find(step.pairLow, step.pairHigh);
+    if (row < 0) return;
+    const at = row * stride;
+    this.quietUs = step.operation.endUs - (this.#rows.doubles[(at + touchedUs) >> 1] as number);
+    if (this.quietUs > this.#retainOf(at)) this.#remove(row);
     else this.#at = at;
+  }
+
+  /** Whether the step is a read that may have returned an older version than its session wrote or read before. False is certain. */
+  mayBeOlder(step: KeyedStep): boolean {
+    const { operation, facts } = step;
+    if (this.#at < 0 || operation.kind !== 'read' || operation.failed || facts.version === undefined) return false;
+    return this.mayHaveWrittenNewer(step) || this.mayHaveReadNewer(step);
   }
 
   /** Whether the session may have written a version that is newer than the step's. False is certain. */
   mayHaveWrittenNewer(step: KeyedStep): boolean {
-    const at = this.#at;
-    if (at < 0 || this.#words[at + write] === noRecord) return false;
-    if (Number.isNaN(step.order) || ((this.#words[at + flags] as number) & hasOpaqueWrite) !== 0) return true;
-    return step.order < (this.#doubles[(at + highestWrite) >> 1] as number);
+    return this.#mayBeOlder(step, write, hasOpaqueWrite, highestWrite);
   }
 
   mayHaveReadNewer(step: KeyedStep): boolean {
+    return this.#mayBeOlder(step, read, hasOpaqueRead, highestRead);
+  }
+
+  #mayBeOlder(step: KeyedStep, word: number, opaque: number, highest: number): boolean {
     const at = this.#at;
-    if (at < 0 || this.#words[at + read] === noRecord) return false;
-    if (Number.isNaN(step.order) || ((this.#words[at + flags] as number) & hasOpaqueRead) !== 0) return true;
-    return step.order < (this.#doubles[(at + highestRead) >> 1] as number);
+    const { words, doubles } = this.#rows;
+    if (at < 0 || words[at + word] === noRecord) return false;
+    if (Number.isNaN(step.order) || ((words[at + flags] as number) & opaque) !== 0) return true;
+    return step.order < (doubles[(at + highest) >> 1] as number);
   }
 
   /** Its committed writes of the object, newest first. */
@@ -108,7 +111,8 @@ export class SessionHistory {
 
   #pair(word: number): readonly number[] {
     if (this.#at < 0) return [];
-    return [this.#words[this.#at + word] as number, this.#words[this.#at + word + 1] as number].filter((row) => row !== noRecord);
+    const { words } = this.#rows;
+    return [words[this.#at + word] as number, words[this.#at + word + 1] as number].filter((row) => row !== noRecord);
   }
 
   /** Remembers the step, after detectors have looked. */
@@ -119,32 +123,46 @@ export class SessionHistory {
     if (step.isCommittedWrite && (facts.version !== undefined || isDelete)) this.#noteWrite(step);
     else if (operation.kind === 'read' && !operation.failed && facts.version !== undefined) this.#noteRead(step);
     else if (this.#at >= 0) this.#touch(this.#at, operation.endUs);
-    this.#sweep(operation.endUs);
   }
 
   /** Forgets the objects that `keep` refuses, by the half of their hash by which they are sampled. */
   narrow(keep: (objectLow: number) => boolean): void {
-    for (let at = 0; at < this.#words.length; ) {
-      if (this.#isEmpty(at) || keep(this.#words[at + objectLow] as number)) at += stride;
-      // What followed has moved here.
-      else this.#removeAt(at);
+    for (let row = 0; row < this.#rows.end; row += 1) {
+      const at = row * stride;
+      if (!this.#isFree(at) && !keep(this.#rows.words[at + objectLow] as number)) this.#remove(row);
     }
     this.#at = -1;
   }
 
+  /** Looks at all that {@link open} and {@link note} will look up for a block, one kind after the other, so that waits for memory overlap. */
+  comeNear(block: StepBlock): number {
+    const { count, pairLow, pairHigh, isRead, near } = block;
+    const { words } = this.#rows;
+    let seen = 0;
+    for (let nth = 0; nth < count; nth += 1) seen ^= this.#index.glance(pairLow[nth] as number);
+    for (let nth = 0; nth < count; nth += 1) {
+      const row = this.#index.find(pairLow[nth] as number, pairHigh[nth] as number);
+      // The record that is written over if any is.
+      near[nth] = row < 0 ? noRecord : (words[row * stride + (isRead[nth] === 1 ? readBefore : writeBefore)] as number);
+    }
+    for (let nth = 0; nth < count; nth += 1) seen ^= this.earlier.glance(near[nth] as number);
+    return seen;
+  }
+
   #noteWrite(step: KeyedStep): void {
     const at = this.#at >= 0 ? this.#at : this.#take(step);
+    const { doubles } = this.#rows;
     this.#touch(at, step.operation.endUs);
     this.#replaceBefore(at + write, step, true);
     if (Number.isNaN(step.order)) this.#flag(at, hasOpaqueWrite);
-    else if (step.order > (this.#doubles[(at + highestWrite) >> 1] as number)) this.#doubles[(at + highestWrite) >> 1] = step.order;
+    else if (step.order > (doubles[(at + highestWrite) >> 1] as number)) doubles[(at + highestWrite) >> 1] = step.order;
   }
 
   #noteRead(step: KeyedStep): void {
     const at = this.#at >= 0 ? this.#at : this.#take(step);
-    const doubles = this.#doubles;
+    const { words, doubles } = this.#rows;
     this.#touch(at, step.operation.endUs);
-    const known = this.#words[at + read] as number;
+    const known = words[at + read] as number;
     const isOpaque = Number.isNaN(step.order);
     const highest = doubles[(at + highestRead) >> 1] as number;
     // The earliest read of a version is the one that surely came before later ones.
@@ -158,7 +176,7 @@ export class SessionHistory {
   /** Puts the step in the place of the older of two records; in front of the other where `isFirst`. */
   #replaceBefore(at: number, step: KeyedStep, isFirst: boolean): void {
     const { earlier } = this;
-    const words = this.#words;
+    const { words } = this.#rows;
     const first = words[at] as number;
     if (first === noRecord) {
       words[at] = earlier.take(step, noRecord);
@@ -172,103 +190,73 @@ export class SessionHistory {
   }
 
   #flag(at: number, bit: number): void {
-    this.#words[at + flags] = (this.#words[at + flags] as number) | bit;
+    this.#rows.words[at + flags] = (this.#rows.words[at + flags] as number) | bit;
   }
 
   #giveBoth(at: number): void {
+    const { words } = this.#rows;
     for (let word = at; word < at + 2; word += 1) {
-      const row = this.#words[word] as number;
+      const row = words[word] as number;
       if (row !== noRecord) this.earlier.give(row);
-      this.#words[word] = noRecord;
+      words[word] = noRecord;
     }
   }
 
   #clearReads(at: number): void {
     this.#giveBoth(at + read);
-    this.#doubles[(at + highestRead) >> 1] = Number.NEGATIVE_INFINITY;
+    this.#rows.doubles[(at + highestRead) >> 1] = Number.NEGATIVE_INFINITY;
   }
 
   #touch(at: number, us: number): void {
-    if (us > (this.#doubles[(at + touchedUs) >> 1] as number)) this.#doubles[(at + touchedUs) >> 1] = us;
+    const { doubles } = this.#rows;
+    if (us > (doubles[(at + touchedUs) >> 1] as number)) doubles[(at + touchedUs) >> 1] = us;
   }
 
   #retainOf(at: number): number {
-    return ((this.#words[at + flags] as number) & isOfTrace) !== 0 ? this.#traceRetainUs : this.#retainUs;
+    return ((this.#rows.words[at + flags] as number) & isOfTrace) !== 0 ? this.#traceRetainUs : this.#retainUs;
   }
 
-  #isEmpty(at: number): boolean {
-    return this.#words[at + keyLow] === 0 && this.#words[at + keyHigh] === 0;
-  }
-
-  #find(low: number, high: number): number {
-    const words = this.#words;
-    const mask = this.#mask;
-    for (let place = low & mask; ; place = (place + 1) & mask) {
-      const at = place * stride;
-      if (words[at + keyLow] === low && words[at + keyHigh] === high) return at;
-      if (words[at + keyLow] === 0 && words[at + keyHigh] === 0) return -1;
-    }
+  #isFree(at: number): boolean {
+    return this.#rows.doubles[(at + touchedUs) >> 1] === Number.NEGATIVE_INFINITY;
   }
 
   #take(step: KeyedStep): number {
-    if ((this.#count + 1) * 5 > (this.#mask + 1) * 3) this.#grow();
-    const mask = this.#mask;
-    let place = this.#low & mask;
-    while (!this.#isEmpty(place * stride)) place = (place + 1) & mask;
-    const at = place * stride;
-    const words = this.#words;
-    words[at + keyLow] = this.#low;
-    words[at + keyHigh] = this.#high;
+    this.#sweep(step.operation.endUs);
+    const row = this.#rows.take();
+    this.#index.add(step.pairLow, step.pairHigh, row);
+    const { words, doubles } = this.#rows;
+    const at = row * stride;
+    words[at + keyLow] = step.pairLow;
+    words[at + keyHigh] = step.pairHigh;
     words[at + objectLow] = step.objectLow;
     words[at + flags] = step.isTraceSession ? isOfTrace : 0;
-    words.fill(noRecord, at + write, at + readBefore + 1);
-    this.#doubles[(at + touchedUs) >> 1] = step.operation.endUs;
-    this.#doubles[(at + highestWrite) >> 1] = Number.NEGATIVE_INFINITY;
-    this.#doubles[(at + highestRead) >> 1] = Number.NEGATIVE_INFINITY;
-    this.#count += 1;
+    for (let word = at + write; word <= at + readBefore; word += 1) words[word] = noRecord;
+    doubles[(at + touchedUs) >> 1] = step.operation.endUs;
+    doubles[(at + highestWrite) >> 1] = Number.NEGATIVE_INFINITY;
+    doubles[(at + highestRead) >> 1] = Number.NEGATIVE_INFINITY;
     this.#at = at;
     return at;
   }
 
-  #removeAt(removed: number): void {
-    const words = this.#words;
-    const mask = this.#mask;
-    this.#giveBoth(removed + write);
-    this.#giveBoth(removed + read);
-    this.#count -= 1;
-    let hole = removed / stride;
-    for (let place = (hole + 1) & mask; !this.#isEmpty(place * stride); place = (place + 1) & mask) {
-      const home = (words[place * stride + keyLow] as number) & mask;
-      if (((place - home) & mask) < ((place - hole) & mask)) continue;
-      words.copyWithin(hole * stride, place * stride, (place + 1) * stride);
-      hole = place;
-    }
-    words[hole * stride + keyLow] = 0;
-    words[hole * stride + keyHigh] = 0;
-  }
-
-  #grow(): void {
-    const old = this.#words;
-    this.#mask = (this.#mask + 1) * 2 - 1;
-    const words = new Int32Array((this.#mask + 1) * stride);
-    for (let at = 0; at < old.length; at += stride) {
-      const low = old[at + keyLow] as number;
-      if (low === 0 && old[at + keyHigh] === 0) continue;
-      let place = low & this.#mask;
-      while (words[place * stride + keyLow] !== 0 || words[place * stride + keyHigh] !== 0) place = (place + 1) & this.#mask;
-      words.set(old.subarray(at, at + stride), place * stride);
-    }
-    this.#words = words;
-    this.#doubles = new Float64Array(words.buffer);
+  #remove(row: number): void {
+    const { words, doubles } = this.#rows;
+    const at = row * stride;
+    this.#index.remove(words[at + keyLow] as number, words[at + keyHigh] as number);
+    this.#giveBoth(at + write);
+    this.#giveBoth(at + read);
+    doubles[(at + touchedUs) >> 1] = Number.NEGATIVE_INFINITY;
+    this.#rows.give(row);
   }
 
   #sweep(atUs: number): void {
-    for (let i = 0; i < sweptPerNote; i += 1) {
-      if (this.#cursor >= this.#words.length) this.#cursor = 0;
-      const at = this.#cursor;
-      this.#cursor += stride;
-      if (!this.#isEmpty(at) && atUs - (this.#doubles[(at + touchedUs) >> 1] as number) > this.#retainOf(at)) this.#removeAt(at);
+    const { end, doubles } = this.#rows;
+    for (let i = 0; i < sweptPerNew && end > 0; i += 1) {
+      if (this.#cursor >= end) this.#cursor = 0;
+      const row = this.#cursor;
+      this.#cursor += 1;
+      const touched = doubles[(row * stride + touchedUs) >> 1] as number;
+      if (atUs - touched > this.#traceRetainUs && touched !== Number.NEGATIVE_INFINITY && atUs - touched > this.#retainOf(row * stride))
+        this.#remove(row);
     }
-    this.#at = -1;
   }
 }

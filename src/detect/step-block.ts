@@ -1,0 +1,78 @@
+import { Hash64 } from '../base/hash64.ts';
+import type { Operation } from '../domain/operation.ts';
+import { sessionOf } from './session.ts';
+
+/** Steps prepared at once: as many lookups as a processor can have on their way to memory, some times over; what they touch stays near. */
+export const blockSize = 64;
+
+/** Some operations on objects with the hashes by which objects and sessions are known, made before any of them is judged. */
+export class StepBlock {
+  /** Positions of the operations in the list that they came from. */
+  readonly at = new Int32Array(blockSize);
+  readonly objectLow = new Int32Array(blockSize);
+  readonly objectHigh = new Int32Array(blockSize);
+  readonly pairLow = new Int32Array(blockSize);
+  readonly pairHigh = new Int32Array(blockSize);
+  readonly isTraceSession = new Uint8Array(blockSize);
+  readonly isRead = new Uint8Array(blockSize);
+  /** Records that the steps may write over. */
+  readonly near = new Int32Array(blockSize);
+  count = 0;
+  readonly #hash = new Hash64();
+  /** Neighbours often share type and session, and the texts are the same where they do. */
+  #type = '';
+  #typeLow = 0;
+  #typeHigh = 0;
+  /** No session is named so: the first is always turned to. */
+  #session = '';
+  #isTrace = 0;
+  #sessionLow = 0;
+  #sessionHigh = 0;
+
+  constructor() {
+    this.#turnToType('');
+  }
+
+  /** At most {@link blockSize} operations; those that concern no object are left out. */
+  fill(operations: readonly Operation[], from: number, to: number): void {
+    const hash = this.#hash;
+    let count = 0;
+    for (let i = from; i < to; i += 1) {
+      const operation = operations[i] as Operation;
+      const { facts } = operation;
+      if (facts === undefined || facts.objectKey === '') continue;
+      if (facts.objectType !== this.#type) this.#turnToType(facts.objectType);
+      const session = sessionOf(operation);
+      if (session !== this.#session) this.#turnToSession(session, operation);
+      hash.low = this.#typeLow;
+      hash.high = this.#typeHigh;
+      hash.text(facts.objectKey).end();
+      this.at[count] = i;
+      this.isRead[count] = operation.kind === 'read' ? 1 : 0;
+      this.objectLow[count] = hash.low;
+      this.objectHigh[count] = hash.high;
+      // Both halves are mixed already: no need to finish again.
+      hash.pair(this.#sessionLow, this.#sessionHigh);
+      this.pairLow[count] = hash.low;
+      this.pairHigh[count] = hash.high;
+      this.isTraceSession[count] = this.#isTrace;
+      count += 1;
+    }
+    this.count = count;
+  }
+
+  #turnToType(type: string): void {
+    const { low, high } = this.#hash.start().text(type);
+    this.#type = type;
+    this.#typeLow = low;
+    this.#typeHigh = high;
+  }
+
+  #turnToSession(session: string, { traceId }: Operation): void {
+    const { low, high } = this.#hash.start().text(session).end();
+    this.#session = session;
+    this.#isTrace = session === traceId ? 1 : 0;
+    this.#sessionLow = low;
+    this.#sessionHigh = high;
+  }
+}

@@ -1,0 +1,100 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { nonMonotonicRead } from '../../src/detect/detectors/non-monotonic-read.ts';
+import { readYourWrites } from '../../src/detect/detectors/read-your-writes.ts';
+import { exampleOperations, type Step } from '../../src/detect/example.ts';
+import { createDetection } from '../../src/detect/run.ts';
+
+const retainMs = 600_000;
+
+const step = fc.record({
+  does: fc.constantFrom('read', 'read', 'write', 'write', 'delete', 'abort', 'fail'),
+  session: fc.constantFrom('ada', 'bob', ''),
+  trace: fc.constantFrom('t1', 't2'),
+  object: fc.constantFrom('1', '2', '3'),
+  version: fc.nat(6),
+  waitMs: fc.oneof({ weight: 20, arbitrary: fc.integer({ min: 10, max: 50 }) }, { weight: 1, arbitrary: fc.constant(700_000) }),
+});
+type Drawn = typeof step extends fc.Arbitrary<infer T> ? T : never;
+
+/** A trace that names no session is one, and is forgotten on an object after a minute. */
+const retainOf = (drawn: Drawn): number => (drawn.session === '' ? 60_000 : retainMs);
+
+/** All that each session did on each object, one after the other on one clock, with nothing cut short. */
+function expected(drawn: readonly Drawn[]): Set<string> {
+  const found = new Set<string>();
+  const pairs = new Map<string, { lastMs: number; write: Drawn | undefined; reads: number[] }>();
+  let atMs = 0;
+  for (const operation of drawn) {
+    atMs += operation.waitMs;
+    const name = `${operation.session === '' ? operation.trace : operation.session} ${operation.object}`;
+    let pair = pairs.get(name);
+    if (pair !== undefined && atMs - pair.lastMs > retainOf(operation)) pair = undefined;
+    const { does, version } = operation;
+    if (does === 'read') {
+      if (pair?.write?.does === 'write' && version < pair.write.version) found.add(`read-your-writes ${name}`);
+      if (pair?.reads.some((read) => read > version) === true) found.add(`non-monotonic-read ${name}`);
+    }
+    const isKept = does === 'read' || does === 'write' || does === 'delete';
+    if (pair === undefined && isKept) pair = { lastMs: atMs, write: undefined, reads: [] };
+    if (pair === undefined) continue;
+    pairs.set(name, pair);
+    pair.lastMs = atMs;
+    if (does === 'read') pair.reads.push(version);
+    if (does === 'write' || does === 'delete') pair.write = operation;
+    if (does === 'delete') pair.reads = [];
+  }
+  return found;
+}
+
+function operationsOf(drawn: readonly Drawn[]) {
+  let atMs = 0;
+  return exampleOperations(
+    drawn.map(({ does, session, trace, object, version, waitMs }, nth): Step => {
+      atMs += waitMs;
+      return {
+        kind: does === 'abort' || does === 'fail' ? 'write' : does,
+        at: atMs,
+        lasts: 1,
+        trace,
+        span: `${nth}`,
+        service: 'shop',
+        ...(does === 'fail' ? { failed: true } : {}),
+        facts: {
+          objectType: 'cart',
+          objectKey: object,
+          version: BigInt(version),
+          sessionId: session,
+          ...(does === 'abort' ? { transactionOutcome: 'aborted' as const } : {}),
+        },
+      };
+    }),
+  );
+}
+
+it('session checks agree with a list of all that each session did', () => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 250 }), fc.integer({ min: 1, max: 100 }), (drawn, batch) => {
+      const detection = createDetection({ only: [readYourWrites, nonMonotonicRead], latenessMs: 1 });
+      const found = new Set<string>();
+      const operations = operationsOf(drawn);
+      const sessionOf = new Map(
+        operations.map((operation, nth) => [
+          `${operation.traceId}/${operation.spanId}`,
+          drawn[nth]?.session === '' ? drawn[nth]?.trace : drawn[nth]?.session,
+        ]),
+      );
+      const keep = (findings: ReturnType<typeof detection.finish>): void => {
+        for (const { kind, objectKey, spans } of findings)
+          for (const span of spans) found.add(`${kind} ${sessionOf.get(`${span.traceId}/${span.spanId}`)} ${objectKey}`);
+      };
+      for (let from = 0; from < operations.length; from += batch) {
+        detection.add(operations.slice(from, from + batch));
+        keep(detection.advanceToLateness());
+      }
+      keep(detection.finish());
+      expect([...found].toSorted()).toEqual([...expected(drawn)].toSorted());
+    }),
+    { numRuns: 300 },
+  );
+});
