@@ -44,8 +44,8 @@ export class KeyedObjects {
   readonly #rows = new Rows(stride);
   readonly #index = new HashTable();
   readonly #block = new StepBlock();
-  /** What was seen in {@link #comeNear}: kept, so that no compiler leaves the looking out. */
-  #near = 0;
+  /** What was looked at before its time: kept, so that no compiler leaves the looking out. */
+  seen = 0;
   /** Integers order themselves: only objects with opaque versions have an order of their own. */
   readonly #orders = new Map<number, VersionOrder>();
   readonly #integers = createVersionOrder();
@@ -104,7 +104,7 @@ export class KeyedObjects {
     let seen = 0;
     if (this.#needsRows) for (let nth = 0; nth < block.count; nth += 1) seen ^= this.#index.glance(block.objectLow[nth] as number);
     if (this.#hasSessions) seen ^= this.#sessions.comeNear(block);
-    this.#near = seen;
+    this.seen = seen;
   }
 
   #emptyStep(operation: Operation, facts: ConsistencyFacts): Writable<KeyedStep> {
