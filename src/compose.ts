@@ -9,7 +9,7 @@ import { parsePolicies, type Policies } from './guard/cedar.ts';
 import type { Journal } from './io/journal/journal.ts';
 import { openLmdbJournal } from './io/journal/lmdb.ts';
 import { openMemoryJournal } from './io/journal/memory.ts';
-import { openOpenAi } from './io/llm/openai.ts';
+import { openLlm } from './io/llm/openai.ts';
 import { readChooseRepairPrompt } from './io/llm/prompt-file.ts';
 import { readTls } from './io/otlp/tls-files.ts';
 import { openPostgresQueue, openRedisQueue } from './io/queue/bullmq.ts';
@@ -106,6 +106,7 @@ async function open(options: ServiceOptions, keep: (what: string, close: () => P
     Object.values(config.targets).map((target) => [target.name, openTarget(target)]),
   );
   for (const target of Object.values(targets)) keep(`the target ${target.name}`, () => target.close());
+  const llm = config.llm === undefined ? undefined : openLlm(config.llm, options.env, systemClock);
   const context: RuntimeContext = {
     database,
     domains: config.domains,
@@ -117,7 +118,7 @@ async function open(options: ServiceOptions, keep: (what: string, close: () => P
     agents,
     targets,
     policies: readPolicies(config.policies),
-    llm: openLlm(config, options.env),
+    llm,
     promptTemplate: readChooseRepairPrompt(),
     hmacKey: readSecret(join(dataDir, 'hmac.key')),
   };
@@ -137,6 +138,15 @@ async function open(options: ServiceOptions, keep: (what: string, close: () => P
     dataDir,
   });
   keep('the pipeline', () => pipeline.close());
+  if (llm !== undefined && (role === 'all' || role === 'worker')) {
+    const probing = new AbortController();
+    keep('the probe of the model', () => Promise.resolve(probing.abort()));
+    // Nothing waits for it: the service works without a model.
+    void llm.probe(probing.signal).then(
+      ({ is, says }) => log(is === 'ready' ? 'info' : 'warn', `llm: ${says}`),
+      () => undefined,
+    );
+  }
   const { ingest } = pipeline;
 
   const shownHost = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host;
@@ -181,19 +191,6 @@ async function openJournal(config: Config, dataDir: string): Promise<Journal> {
   return config.ingest.journal === 'memory'
     ? openMemoryJournal({ maxBytes })
     : openLmdbJournal({ directory: join(dataDir, 'journal'), maxBytes });
-}
-
-function openLlm(config: Config, env: ServiceOptions['env']): RuntimeContext['llm'] {
-  if (config.llm === undefined) return undefined;
-  const apiKey = env[config.llm.apiKeyEnv];
-  return openOpenAi({
-    baseUrl: config.llm.baseUrl,
-    model: config.llm.model,
-    timeoutMs: config.llm.timeoutMs,
-    maxTokens: config.llm.maxTokens,
-    clock: systemClock,
-    ...(apiKey === undefined ? {} : { apiKey }),
-  });
 }
 
 function readPolicies(folder: string | null): Policies | undefined {

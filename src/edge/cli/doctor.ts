@@ -2,6 +2,7 @@ import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { systemClock } from '../../base/clock.ts';
 import { Failure } from '../../base/failure.ts';
 import type { Config } from '../../config.ts';
 import { defaultConfig } from '../../config.ts';
@@ -10,6 +11,7 @@ import type { Collection, Replica } from '../../domain/collection.ts';
 import type { Shape } from '../../domain/row.ts';
 import { parsePolicies } from '../../guard/cedar.ts';
 import { changeFeedOf } from '../../io/replicas/changes/registry.ts';
+import { openLlm } from '../../io/llm/openai.ts';
 import { openReplica } from '../../io/replicas/registry.ts';
 import { readTls } from '../../io/otlp/tls-files.ts';
 import { openDatabase } from '../../io/store/database.ts';
@@ -66,7 +68,7 @@ export function registerDoctor(program: Command, context: CliContext): void {
       if (config !== null) {
         checkIngest(config, say);
         checkPolicies(config, say);
-        checkLlm(config, context, say);
+        await checkLlm(config, context, say);
         await checkDatabase(config, say);
         for (const collection of Object.values(config.collections)) await checkCollection(collection, context.signal, say);
         for (const target of Object.values(config.targets)) await checkTarget(openTarget(target), context.signal, say);
@@ -167,7 +169,7 @@ function checkPolicies(config: Config, say: Say): void {
   else say({ what: 'policies', is: 'fine', says: `${files.length} ${files.length === 1 ? 'file' : 'files'} in ${config.policies}` });
 }
 
-function checkLlm(config: Config, context: CliContext, say: Say): void {
+async function checkLlm(config: Config, context: CliContext, say: Say): Promise<void> {
   if (config.llm === undefined) return say({ what: 'llm', is: 'fine', says: 'none: heuristics choose alone' });
   const isLocal = /^https?:\/\/(localhost|127\.|\[::1\])/.test(config.llm.baseUrl);
   if (context.env[config.llm.apiKeyEnv] === undefined && !isLocal)
@@ -176,7 +178,8 @@ function checkLlm(config: Config, context: CliContext, say: Say): void {
       is: 'warning',
       says: `${config.llm.apiKeyEnv} is not set: ${config.llm.baseUrl} will probably refuse; set it, or name another with llm.apiKeyEnv.`,
     });
-  say({ what: 'llm', is: 'fine', says: `${config.llm.model} at ${config.llm.baseUrl}` });
+  const { is, says } = await openLlm(config.llm, context.env, systemClock).probe(context.signal);
+  say({ what: 'llm', is: is === 'ready' ? 'fine' : 'warning', says });
 }
 
 async function checkDatabase(config: Config, say: Say): Promise<void> {

@@ -26,7 +26,31 @@ const pauseMs = 60_000;
 /** An answer fits in a few hundred characters; a body beyond this is cut by not being read further than parsing allows. */
 const maxKeptCharacters = 20_000;
 
-export function openOpenAi(options: OpenAiOptions): Llm {
+/** An endpoint that can be tried before it is needed. */
+export interface ProbedLlm extends Llm {
+  /**
+   * One small question with a known answer: finds out what the endpoint can be held to, so that the first case does not have to. `says` is
+   * a sentence for the log and the doctor. Never throws but for an aborted signal.
+   */
+  probe(signal: AbortSignal): Promise<{ readonly is: 'ready' | 'absent'; readonly says: string }>;
+}
+
+const probePrompt: Prompt = {
+  template: 'probe/v1',
+  messages: [{ role: 'user', content: 'Answer with the JSON object {"choice": "ready"} and nothing else.' }],
+  schema: {
+    type: 'object',
+    properties: { choice: { type: 'string', enum: ['ready'] } },
+    required: ['choice'],
+    additionalProperties: false,
+  },
+  hash: '',
+  answerTokens: 200,
+  choices: new Map(),
+  evidence: [],
+};
+
+export function openOpenAi(options: OpenAiOptions): ProbedLlm {
   const timeoutMs = options.timeoutMs ?? 20_000;
   const client = new OpenAI({
     baseURL: options.baseUrl,
@@ -59,35 +83,53 @@ export function openOpenAi(options: OpenAiOptions): Llm {
     return { is: 'answer', text: text.slice(0, maxKeptCharacters), model: String(completion.model ?? options.model), tokens };
   };
 
-  return {
-    ask: async (prompt, signal) => {
-      signal.throwIfAborted();
-      if (options.clock.monotonicMs() < pausedUntilMs)
-        return { is: 'absent', because: 'the endpoint failed several times in a row and is left alone', tokens: 0 };
-      for (;;) {
-        try {
-          const answer = await call(prompt, signal);
-          failures = 0;
-          return answer;
-        } catch (error) {
-          if (signal.aborted) throw signal.reason;
-          const weaker = isFormatRefusal(error) ? formats[formats.indexOf(format) + 1] : undefined;
-          if (weaker !== undefined) {
-            // Probed with the first real question and remembered: the endpoint does not know this response format.
-            format = weaker;
-            continue;
-          }
-          failures += 1;
-          if (failures >= failuresUntilPause) {
-            pausedUntilMs = options.clock.monotonicMs() + pauseMs;
-            failures = 0;
-          }
-          return { is: 'absent', because: reasonOf(error, timeoutMs), tokens: 0 };
+  const describe = (): string => `${options.model} at ${withoutCredentials(options.baseUrl)} (${format})`;
+  const ask = async (prompt: Prompt, signal: AbortSignal): Promise<LlmAnswer> => {
+    signal.throwIfAborted();
+    if (options.clock.monotonicMs() < pausedUntilMs)
+      return { is: 'absent', because: 'the endpoint failed several times in a row and is left alone', tokens: 0 };
+    for (;;) {
+      try {
+        const answer = await call(prompt, signal);
+        failures = 0;
+        return answer;
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        const weaker = isFormatRefusal(error) ? formats[formats.indexOf(format) + 1] : undefined;
+        if (weaker !== undefined) {
+          // Remembered: the endpoint does not know this response format.
+          format = weaker;
+          continue;
         }
+        failures += 1;
+        if (failures >= failuresUntilPause) {
+          pausedUntilMs = options.clock.monotonicMs() + pauseMs;
+          failures = 0;
+        }
+        return { is: 'absent', because: reasonOf(error, timeoutMs), tokens: 0 };
       }
-    },
-    describe: () => `${options.model} at ${withoutCredentials(options.baseUrl)} (${format})`,
+    }
   };
+  return {
+    ask,
+    probe: async (signal) => {
+      const answer = await ask(probePrompt, signal);
+      if (answer.is === 'answer') return { is: 'ready', says: describe() };
+      return { is: 'absent', says: `${describe()}: ${answer.because}; until it answers, heuristics choose alone` };
+    },
+    describe,
+  };
+}
+
+/** The endpoint of a config's `llm`; the key comes from the environment. */
+export function openLlm(
+  config: Pick<OpenAiOptions, 'baseUrl' | 'model' | 'timeoutMs' | 'maxTokens'> & { readonly apiKeyEnv: string },
+  env: Readonly<Record<string, string | undefined>>,
+  clock: Clock,
+): ProbedLlm {
+  const { apiKeyEnv, ...options } = config;
+  const apiKey = env[apiKeyEnv];
+  return openOpenAi({ ...options, clock, ...(apiKey === undefined ? {} : { apiKey }) });
 }
 
 function responseFormat(format: Format, prompt: Prompt): Partial<OpenAI.Chat.ChatCompletionCreateParamsNonStreaming> {

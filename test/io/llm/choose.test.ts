@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { chooseWithModel } from '../../../src/io/llm/choose.ts';
 import type { Llm } from '../../../src/io/llm/llm.ts';
-import { openOpenAi } from '../../../src/io/llm/openai.ts';
+import { openOpenAi, type ProbedLlm } from '../../../src/io/llm/openai.ts';
 import { readChooseRepairPrompt } from '../../../src/io/llm/prompt-file.ts';
 import { calibrate } from '../../../src/propose/calibrate.ts';
 import { proposeCandidates } from '../../../src/propose/candidates.ts';
@@ -47,7 +47,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
-const open = (timeoutMs = 300): Llm =>
+const open = (timeoutMs = 300): ProbedLlm =>
   openOpenAi({ baseUrl: server.url, model: 'tiny', apiKey: 'key-of-the-test', timeoutMs, clock: systemClock });
 /** Labels are shuffled, so a model that wants a strategy has to read the prompt. */
 const wants = (strategy: string) => (choices: readonly string[], text: string) =>
@@ -126,6 +126,24 @@ describe('a model as chooser', () => {
       'json_object',
     ]);
     expect(llm.describe()).toContain('json_object');
+  });
+
+  test('a probe finds out what the endpoint can be held to, before the first case, and says when it is absent', async () => {
+    const { signal } = new AbortController();
+    server.behave('without-schema');
+    choice = () => 'ready';
+    const llm = open();
+    expect(await llm.probe(signal)).toEqual({ is: 'ready', says: expect.stringContaining('(json_object)') as string });
+    const before = server.requests.length;
+    choice = wants('authority');
+    expect((await chooseWithModel({ ...common, llm })).choice).toMatchObject({ by: 'llm' });
+    expect(server.requests.slice(before).map((request) => request.response_format?.type)).toEqual(['json_object']);
+
+    server.behave('failing');
+    expect(await open().probe(signal)).toEqual({
+      is: 'absent',
+      says: expect.stringMatching(/answered 500.*heuristics choose alone/) as string,
+    });
   });
 
   test('an endpoint that keeps failing is left alone for a while', async () => {
