@@ -1,3 +1,4 @@
+import { expect } from 'vitest';
 import { createDetection, type DetectionOptions } from '../../src/detect/run.ts';
 import type { Anomaly } from '../../src/domain/anomaly.ts';
 import type { Operation } from '../../src/domain/operation.ts';
@@ -106,4 +107,87 @@ function valueOf(value: Value): object {
 
 function hexOf(name: string, digits: number): string {
   return Buffer.from(name, 'utf8').toString('hex').padStart(digits, '0').slice(-digits);
+}
+
+export const java: Resources = { orders: { 'telemetry.sdk.language': 'java' }, billing: { 'telemetry.sdk.language': 'java' } };
+export const python: Resources = { orders: { 'telemetry.sdk.language': 'python' }, billing: { 'telemetry.sdk.language': 'python' } };
+export const go: Resources = { orders: { 'telemetry.sdk.language': 'go' }, billing: { 'telemetry.sdk.language': 'go' } };
+export const dotnet: Resources = { orders: { 'telemetry.sdk.language': 'dotnet' }, billing: { 'telemetry.sdk.language': 'dotnet' } };
+export const node: Resources = { orders: { 'telemetry.sdk.language': 'nodejs' }, billing: { 'telemetry.sdk.language': 'nodejs' } };
+
+export const serve = (more: Partial<Span> = {}): Span => ({
+  id: 'root',
+  service: 'orders',
+  name: 'POST /orders',
+  kind: server,
+  at: 0,
+  lasts: 100,
+  attributes: { 'http.request.method': 'POST', 'http.route': '/orders', 'http.response.status_code': more.error === undefined ? 201 : 500 },
+  ...more,
+});
+
+/** OpenTelemetry Java agent, JDBC. */
+export const jdbc = (id: string, at: number, sql: string, more: Partial<Span> = {}): Span => ({
+  id,
+  parent: 'root',
+  service: 'orders',
+  name: `${sql.split(' ')[0]?.toUpperCase()} shop`,
+  kind: client,
+  at,
+  attributes: {
+    'db.system': 'postgresql',
+    'db.name': 'shop',
+    'db.user': 'app',
+    'db.connection_string': 'postgresql://db:5432',
+    'db.statement': sql,
+    'db.operation': sql.split(' ')[0] ?? '',
+    'server.address': 'db',
+    'server.port': 5432,
+    'thread.id': 41,
+  },
+  ...more,
+});
+
+export const kafkaSend = (id: string, at: number, more: Partial<Span> = {}): Span => ({
+  id,
+  parent: 'root',
+  service: 'orders',
+  name: 'order-placed publish',
+  kind: producer,
+  at,
+  attributes: {
+    'messaging.system': 'kafka',
+    'messaging.destination.name': 'order-placed',
+    'messaging.operation': 'publish',
+    'messaging.client_id': 'producer-1',
+    'messaging.kafka.destination.partition': 0,
+    'messaging.kafka.message.offset': 17,
+  },
+  ...more,
+});
+
+export const kafkaProcess = (id: string, at: number, more: Partial<Span> = {}): Span => ({
+  id,
+  service: 'billing',
+  name: 'order-placed process',
+  kind: consumer,
+  at,
+  lasts: 20,
+  attributes: {
+    'messaging.system': 'kafka',
+    'messaging.destination.name': 'order-placed',
+    'messaging.operation': 'process',
+    'messaging.kafka.consumer.group': 'billing',
+    'messaging.kafka.destination.partition': 0,
+    'messaging.kafka.message.offset': 17,
+  },
+  ...more,
+});
+
+/** Its name, its spans, the services' resources, and the findings that it must give as `kind/grade`. */
+export type InstrumentedCase = readonly [string, readonly Span[], Resources, readonly string[]];
+
+export function expectKinds(spans: readonly Span[], resources: Resources, expected: readonly string[]): void {
+  const found = findingsOf(spans, resources);
+  expect(kindsOf(found), found.map((finding) => finding.title).join('\n')).toEqual(expected.toSorted((a, b) => (a < b ? -1 : 1)));
 }

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { chooseWithModel } from '../../../src/io/llm/choose.ts';
-import type { Llm } from '../../../src/io/llm/llm.ts';
 import { openOpenAi, type ProbedLlm } from '../../../src/io/llm/openai.ts';
 import { readChooseRepairPrompt } from '../../../src/io/llm/prompt-file.ts';
 import { calibrate } from '../../../src/propose/calibrate.ts';
