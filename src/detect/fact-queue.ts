@@ -1,7 +1,7 @@
 import type { Operation } from '../domain/operation.ts';
 
 /** Width of a slot: no operation waits longer than this beyond the watermark, and looking at a slot twice is avoided. */
-const slotUs = 20_000;
+export const factSlotUs = 20_000;
 
 /**
  * Operations with `consistency.*` facts, until the watermark has passed them: then they come out in order of their ends, whatever the order in
@@ -26,7 +26,7 @@ export function createFactQueue(): FactQueue {
   return {
     add(operation) {
       size += 1;
-      const slot = Math.floor(operation.endUs / slotUs);
+      const slot = Math.floor(operation.endUs / factSlotUs);
       if (slot === lastSlot) {
         lastList.push(operation);
         return;
@@ -42,8 +42,8 @@ export function createFactQueue(): FactQueue {
       lastList = list;
     },
     take(upToUs) {
-      const endSlot = Math.floor(upToUs / slotUs);
-      takenUs = Math.max(takenUs, endSlot * slotUs);
+      const endSlot = Math.floor(upToUs / factSlotUs);
+      takenUs = Math.max(takenUs, endSlot * factSlotUs);
       if (!(firstSlot < endSlot)) return [];
       const due = [...slots.keys()].filter((slot) => slot < endSlot).toSorted((a, b) => a - b);
       const ready: Operation[] = [];
@@ -51,7 +51,7 @@ export function createFactQueue(): FactQueue {
         const list = slots.get(slot) ?? [];
         slots.delete(slot);
         size -= list.length;
-        list.sort(byEnd);
+        list.sort(compareFacts);
         let previous: Operation | undefined;
         for (const operation of list) {
           if (previous !== undefined && isSame(previous, operation)) continue;
@@ -77,7 +77,8 @@ function isSame(a: Operation, b: Operation): boolean {
   return a.endUs === b.endUs && a.spanId === b.spanId && a.traceId === b.traceId && a.index === b.index;
 }
 
-function byEnd(a: Operation, b: Operation): number {
+/** The order in which facts are seen. */
+export function compareFacts(a: Operation, b: Operation): number {
   return (
     a.endUs - b.endUs ||
     a.startUs - b.startUs ||

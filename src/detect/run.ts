@@ -2,8 +2,9 @@ import type { Anomaly } from '../domain/anomaly.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
 import type { Operation } from '../domain/operation.ts';
+import type { OrderedTrace } from '../domain/ordered-trace.ts';
 import { type DetectionContext, type Detector, defaultOptions, type HistoryFold, type Report, type TraceFold } from './detector.ts';
-import { createFactQueue } from './fact-queue.ts';
+import { compareFacts, createFactQueue } from './fact-queue.ts';
 import { createFindings, type ToldFinding } from './findings.ts';
 import { type KeyedFolds, KeyedObjects } from './keyed-objects.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
@@ -12,6 +13,7 @@ import { createPlaces } from './object-place.ts';
 import { detectors as everyDetector } from './registry.ts';
 import { isSampled } from './sample.ts';
 import { createTraceBuffer } from './trace-buffer.ts';
+import { type TraceView, viewOrdered } from './trace-view.ts';
 
 export interface DetectionOptions {
   /** How late, in event time, an operation may come after one that ended later. */
@@ -63,6 +65,19 @@ export interface DetectionStats {
   readonly watermarkUs: number;
 }
 
+/**
+ * Input that is in order already, and made only when its turn comes: what somebody else holds, and knows to be due. It is looked at beside
+ * what was added.
+ */
+export interface DueInput {
+  /** Makes ready the operations with facts that ended before `upToUs`, each of which comes once, with the order of a fact queue. */
+  openFacts(upToUs: number): void;
+  nextFact(): Operation | undefined;
+  /** When the next whole trace closes, Infinity where none is left: those that close by the watermark, in the order of a trace buffer. */
+  nextTraceUs(): number;
+  takeTrace(): OrderedTrace;
+}
+
 export interface Detection {
   /**
    * Takes operations in any order; duplicates by (trace, span, index) are dropped. `part`: only what they say of objects, or only what
@@ -71,7 +86,7 @@ export interface Detection {
    */
   add(operations: readonly Operation[], part?: 'facts' | 'traces'): void;
   /** Input is complete up to `watermarkUs` (event time): returns what is new or has changed. Counts are cumulative. */
-  advance(watermarkUs: number): readonly Anomaly[];
+  advance(watermarkUs: number, due?: DueInput): readonly Anomaly[];
   /** {@link advance} to the newest end seen less the lateness bound. */
   advanceToLateness(): readonly Anomaly[];
   /** End of input. */
@@ -84,6 +99,8 @@ const minimumShare = 1 / 65_536;
 /** Event time between two looks at how much is held, and between two halvings of the share. */
 const boundEveryUs = 1_000_000;
 const lowerEveryUs = 20_000_000;
+/** Operations with facts that are made before they are looked at: some blocks of what looks them up together. */
+const factsAtOnce = 256;
 /** Some half a million operations on objects; the whole service is to stay under 512 MB. */
 const defaultKeyBytes = 64_000_000;
 
@@ -141,23 +158,72 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   let boundedUs = Number.NEGATIVE_INFINITY;
   let loweredUs = Number.NEGATIVE_INFINITY;
 
-  const runFacts = (upToUs: number): void => {
-    const due = facts.take(upToUs);
-    objects.run(due);
-    for (const { fold, report } of historyFolds) for (const operation of due) fold.step(operation, report);
+  /** Some at a time, so that none has to live for long. */
+  const stepFacts = (some: readonly Operation[]): void => {
+    objects.run(some);
+    for (const { fold, report } of historyFolds) for (const operation of some) fold.step(operation, report);
+  };
+
+  const runFacts = (upToUs: number, due: DueInput | undefined): void => {
+    const queued = facts.take(upToUs);
+    if (due === undefined) stepFacts(queued);
+    else {
+      due.openFacts(facts.takenUs);
+      let some: Operation[] = [];
+      const add = (operation: Operation): void => {
+        some.push(operation);
+        if (some.length < factsAtOnce) return;
+        stepFacts(some);
+        some = [];
+      };
+      let next = due.nextFact();
+      for (const operation of queued) {
+        for (; next !== undefined && compareFacts(next, operation) < 0; next = due.nextFact()) add(next);
+        add(operation);
+      }
+      for (; next !== undefined; next = due.nextFact()) add(next);
+      stepFacts(some);
+    }
     for (const { fold, report } of historyFolds) fold.advance(Math.min(upToUs, facts.takenUs), report);
   };
 
-  const runTraces = (toUs: number): void => {
+  const inspect = (view: TraceView, closesUs: number): void => {
+    // At the end of input no time passes beyond the newest operation: what has not come by then is unknown, not missing.
+    const atUs = Math.min(closesUs, newestUs);
+    for (const { fold, report } of traceFolds) fold.advance?.(atUs, report);
+    duplicates += view.duplicates;
+    learner.learn(view);
+    for (const { fold, report } of traceFolds) fold.inspect(view, report);
+  };
+
+  const runTraces = (toUs: number, due: DueInput | undefined): void => {
     const { closed: over, upToUs } = traces.close(toUs);
-    for (const closed of over) {
-      // At the end of input no time passes beyond the newest operation: what has not come by then is unknown, not missing.
-      const atUs = Math.min(closed.closesUs, newestUs);
-      for (const { fold, report } of traceFolds) fold.advance?.(atUs, report);
-      const { view } = closed;
-      duplicates += view.duplicates;
-      learner.learn(view);
-      for (const { fold, report } of traceFolds) fold.inspect(view, report);
+    let nextUs = Number.POSITIVE_INFINITY;
+    let next: OrderedTrace | undefined;
+    const pull = (): void => {
+      next = undefined;
+      if (due === undefined) return;
+      for (;;) {
+        nextUs = due.nextTraceUs();
+        if (nextUs === Number.POSITIVE_INFINITY) return;
+        const trace = due.takeTrace();
+        operationCount += trace.operations.length;
+        if (traceShare < 1 && !isSampled(trace.traceId, traceShare)) continue;
+        next = trace;
+        return;
+      }
+    };
+    pull();
+    for (const { view, closesUs } of over) {
+      while (next !== undefined && (nextUs < closesUs || (nextUs === closesUs && next.traceId < view.traceId))) {
+        inspect(viewOrdered(next), nextUs);
+        pull();
+      }
+      inspect(view, closesUs);
+    }
+    while (next !== undefined) {
+      inspect(viewOrdered(next), nextUs);
+      pull();
     }
     if (upToUs !== Number.POSITIVE_INFINITY) for (const { fold, report } of traceFolds) fold.advance?.(upToUs, report);
   };
@@ -182,13 +248,13 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     traces.narrow((traceId) => isSampled(traceId, traceShare));
   };
 
-  const advance = (toUs: number): readonly Anomaly[] => {
+  const advance = (toUs: number, due?: DueInput): readonly Anomaly[] => {
     if (toUs > watermarkUs) {
       watermarkUs = toUs;
       // Whoever holds operations back until they are due has seen time go on, too.
       if (toUs > newestUs) newestUs = toUs;
-      runFacts(toUs);
-      runTraces(toUs);
+      runFacts(toUs, due);
+      runTraces(toUs, due);
       boundMemory(toUs);
     }
     return findings.take();
@@ -214,8 +280,8 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     advanceToLateness: () => advance(newestUs - latenessUs),
     finish() {
       watermarkUs = Number.POSITIVE_INFINITY;
-      runFacts(Number.POSITIVE_INFINITY);
-      runTraces(Number.POSITIVE_INFINITY);
+      runFacts(Number.POSITIVE_INFINITY, undefined);
+      runTraces(Number.POSITIVE_INFINITY, undefined);
       learner.settle();
       for (const { fold, report } of historyFolds) fold.finish(newestUs, report);
       for (const { fold, report } of traceFolds) fold.finish?.(newestUs, report);

@@ -27,7 +27,7 @@ interface OpenTrace {
 /** A trace that outgrows this is cut wherever it is: a broken context that puts everything into one trace must not fill memory. */
 const traceOperationsMax = 200_000;
 /** Width of the timetable's slots: every look at a slot that is not over costs its length, and there is one with every batch of spans. */
-const slotUs = 50_000;
+export const traceSlotUs = 50_000;
 
 export interface TraceBuffer {
   add(operation: Operation): void;
@@ -49,7 +49,7 @@ export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuff
 
   const schedule = (trace: OpenTrace, dueUs: number): void => {
     trace.dueUs = dueUs;
-    const slot = Math.floor(dueUs / slotUs);
+    const slot = Math.floor(dueUs / traceSlotUs);
     const list = timetable.get(slot);
     if (list === undefined) timetable.set(slot, [trace]);
     else list.push(trace);
@@ -132,8 +132,8 @@ export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuff
     close(upToUs) {
       const closed: ClosedTrace[] = oversized.splice(0);
       // Whole slots only, so that none is looked at twice; time has come as far as they have.
-      const endSlot = Math.floor(upToUs / slotUs);
-      const watermarkUs = endSlot * slotUs;
+      const endSlot = Math.floor(upToUs / traceSlotUs);
+      const watermarkUs = endSlot * traceSlotUs;
       if (firstSlot < endSlot) {
         // At the end of input time is infinite; slots are then visited in order without walking the gaps between them.
         const due: number[] = [];
@@ -144,7 +144,7 @@ export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuff
           if (list === undefined) continue;
           timetable.delete(slot);
           for (const trace of list) {
-            if (open.get(trace.traceId) === trace && Math.floor(trace.dueUs / slotUs) === slot) closeOne(trace, watermarkUs, closed);
+            if (open.get(trace.traceId) === trace && Math.floor(trace.dueUs / traceSlotUs) === slot) closeOne(trace, watermarkUs, closed);
           }
         }
         firstSlot = Number.POSITIVE_INFINITY;

@@ -1,4 +1,5 @@
 import type { Operation } from '../domain/operation.ts';
+import type { OrderedTrace } from '../domain/ordered-trace.ts';
 import { bareName } from './object-place.ts';
 import type { WriteOutcome } from './write-outcome.ts';
 
@@ -125,14 +126,12 @@ function scratchFor(size: number): typeof scratch {
   return scratch;
 }
 
-export function viewTrace(traceId: string, unordered: readonly Operation[]): TraceView {
+/** Any operations of a trace in order, without duplicates, with their parents. */
+export function orderTrace(traceId: string, unordered: readonly Operation[]): OrderedTrace {
   const sorted = sortedByStart(unordered);
   const places = new Places(sorted.length);
   const operations: Operation[] = [];
   let duplicates = 0;
-  let startUs = Number.POSITIVE_INFINITY;
-  let endUs = 0;
-  let hasFailures = false;
   let previous: Operation | undefined;
   for (const operation of sorted) {
     // A duplicate has the same times and so stands next to its original; a span's later operations (index > 0) share its place.
@@ -148,16 +147,10 @@ export function viewTrace(traceId: string, unordered: readonly Operation[]): Tra
     }
     if (!isKnown) places.note(operation.spanId, operations.length);
     operations.push(operation);
-    if (operation.startUs < startUs) startUs = operation.startUs;
-    if (operation.endUs > endUs) endUs = operation.endUs;
-    if (operation.failed) hasFailures = true;
   }
-
-  const size = operations.length;
   const parentOf: number[] = [];
-  const { hasChild, unitNumber } = scratchFor(size);
   let missingParents = 0;
-  for (let i = 0; i < size; i += 1) {
+  for (let i = 0; i < operations.length; i += 1) {
     const operation = operations[i] as Operation;
     if (operation.index > 0) {
       const own = places.find(operations, operation.spanId);
@@ -172,8 +165,30 @@ export function viewTrace(traceId: string, unordered: readonly Operation[]): Tra
     }
     const parent = places.find(operations, operation.parentSpanId);
     if (parent < 0) missingParents += 1;
-    else if (parent !== i) hasChild[parent] = 1;
     parentOf.push(parent === i ? -1 : parent);
+  }
+  return { traceId, operations, parentOf, missingParents, duplicates };
+}
+
+export function viewTrace(traceId: string, unordered: readonly Operation[]): TraceView {
+  return viewOrdered(orderTrace(traceId, unordered));
+}
+
+export function viewOrdered(trace: OrderedTrace): TraceView {
+  const { operations, parentOf } = trace;
+  const size = operations.length;
+  const { hasChild, unitNumber } = scratchFor(size);
+  let startUs = Number.POSITIVE_INFINITY;
+  let endUs = 0;
+  let hasFailures = false;
+  for (let i = 0; i < size; i += 1) {
+    const operation = operations[i] as Operation;
+    if (operation.startUs < startUs) startUs = operation.startUs;
+    if (operation.endUs > endUs) endUs = operation.endUs;
+    if (operation.failed) hasFailures = true;
+    const parent = parentOf[i] as number;
+    // A span's later operations hang on its first, which is no child for that.
+    if (parent >= 0 && operation.index === 0) hasChild[parent] = 1;
   }
 
   const units: MutableUnit[] = [];
@@ -276,22 +291,59 @@ export function viewTrace(traceId: string, unordered: readonly Operation[]): Tra
         break;
     }
   }
-  return {
-    traceId,
-    operations,
-    complete: missingParents === 0,
-    missingParents,
-    units,
-    unitOf,
-    startUs,
-    endUs,
-    parentOf,
-    duplicates,
-    hasWrites,
-    hasMessages,
-    hasCalls,
-    hasFailures,
-  };
+  return new ViewedTrace(trace, units, unitOf, startUs, endUs, hasWrites, hasMessages, hasCalls, hasFailures);
+}
+
+/** A class, because a trace's id becomes text only where someone asks for it. */
+class ViewedTrace implements TraceView {
+  readonly operations: readonly Operation[];
+  readonly parentOf: readonly number[];
+  readonly units: readonly Unit[];
+  readonly unitOf: readonly Unit[];
+  readonly startUs: number;
+  readonly endUs: number;
+  readonly hasWrites: boolean;
+  readonly hasMessages: boolean;
+  readonly hasCalls: boolean;
+  readonly hasFailures: boolean;
+  readonly #trace: OrderedTrace;
+
+  constructor(
+    trace: OrderedTrace,
+    units: readonly Unit[],
+    unitOf: readonly Unit[],
+    startUs: number,
+    endUs: number,
+    hasWrites: boolean,
+    hasMessages: boolean,
+    hasCalls: boolean,
+    hasFailures: boolean,
+  ) {
+    this.#trace = trace;
+    this.operations = trace.operations;
+    this.parentOf = trace.parentOf;
+    this.units = units;
+    this.unitOf = unitOf;
+    this.startUs = startUs;
+    this.endUs = endUs;
+    this.hasWrites = hasWrites;
+    this.hasMessages = hasMessages;
+    this.hasCalls = hasCalls;
+    this.hasFailures = hasFailures;
+  }
+
+  get traceId(): string {
+    return this.#trace.traceId;
+  }
+  get missingParents(): number {
+    return this.#trace.missingParents;
+  }
+  get complete(): boolean {
+    return this.#trace.missingParents === 0;
+  }
+  get duplicates(): number {
+    return this.#trace.duplicates;
+  }
 }
 
 function startsUnit(operations: readonly Operation[], parentOf: readonly number[], at: number): boolean {

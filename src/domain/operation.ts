@@ -87,6 +87,21 @@ export interface Operation {
   readonly idempotencyKey?: string;
   /** The optional `consistency.*` attributes; undefined where the span has none. */
   readonly facts: ConsistencyFacts | undefined;
+  /** The ids as numbers, where the operation holds them so: comparing and hashing these makes no text. */
+  readonly ids?: SpanIds;
+}
+
+/** Ids of a span as words of four bytes, in the order of their text and with the first byte lowest (`base/hex-words.ts`). */
+export interface SpanIds {
+  readonly traceA: number;
+  readonly traceB: number;
+  readonly traceC: number;
+  readonly traceD: number;
+  readonly spanA: number;
+  readonly spanB: number;
+  /** Both 0 for a root. */
+  readonly parentA: number;
+  readonly parentB: number;
 }
 
 export interface MessageFacts {

@@ -39,22 +39,42 @@ const consistency = {
   transactionOutcome: codeOf('consistency.transaction.outcome'),
 } as const;
 
+/** What the resource says for spans that do not. */
+export interface FactsHome {
+  readonly domain: string;
+  readonly replicaId: string;
+  readonly replicaRole: string;
+}
+
+/** Of the selected resource. */
+export const factsHome = (view: SpanView): FactsHome => ({
+  domain: view.resourceText(consistency.domain),
+  replicaId: view.resourceText(consistency.replicaId),
+  replicaRole: view.resourceText(consistency.replicaRole),
+});
+
 /**
  * The `consistency.*` attributes at hand. What an event does not say, its span says for it, except what names one object or one step of
  * it (type, key, versions, digest); what neither says about where, the resource may.
  */
-export function factsOf(view: SpanView, failed: boolean, span: ConsistencyFacts | undefined, transaction: string): ConsistencyFacts {
+export function factsOf(
+  view: SpanView,
+  failed: boolean,
+  span: ConsistencyFacts | undefined,
+  transaction: string,
+  home: FactsHome,
+): ConsistencyFacts {
   const outcome = view.text(consistency.transactionOutcome);
   return {
-    domain: view.text(consistency.domain) || span?.domain || view.resourceText(consistency.domain),
+    domain: view.text(consistency.domain) || span?.domain || home.domain,
     objectType: view.text(consistency.objectType),
     objectKey: view.text(consistency.objectKey),
     version: view.version(consistency.version),
     versionBase: view.version(consistency.versionBase),
     hlc: view.text(consistency.hlc),
     valueDigest: view.text(consistency.valueDigest),
-    replicaId: view.text(consistency.replicaId) || span?.replicaId || view.resourceText(consistency.replicaId),
-    replicaRole: view.text(consistency.replicaRole) || span?.replicaRole || view.resourceText(consistency.replicaRole),
+    replicaId: view.text(consistency.replicaId) || span?.replicaId || home.replicaId,
+    replicaRole: view.text(consistency.replicaRole) || span?.replicaRole || home.replicaRole,
     sessionId: view.text(consistency.sessionId) || span?.sessionId || view.text(sessionIdCode),
     idempotencyKey: view.text(consistency.idempotencyKey) || span?.idempotencyKey || '',
     sagaId: view.text(consistency.sagaId) || span?.sagaId || '',

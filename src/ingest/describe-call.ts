@@ -41,10 +41,13 @@ export function describeCall(view: SpanView, spanKind: number, spanName: string)
       pathOf(view.text(urlPathCode) || view.text(urlFullCode) || view.either(targetCode, httpUrlCode));
     described.target = method === '' ? spanName : path === '' ? method : `${method} ${path}`;
   }
-  described.idempotencyKey = listText(
-    view.either(idempotencyCode, formerIdempotencyCode) || view.either(xIdempotencyCode, formerXIdempotencyCode),
-  );
+  described.varies = 'call';
+  described.idempotencyKey = idempotencyKeyOf(view);
   return described;
+}
+
+export function idempotencyKeyOf(view: SpanView): string {
+  return listText(view.either(idempotencyCode, formerIdempotencyCode) || view.either(xIdempotencyCode, formerXIdempotencyCode));
 }
 
 function pathOf(url: string): string {

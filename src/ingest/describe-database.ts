@@ -33,8 +33,8 @@ export function describeDatabase(
   const described = blank('call');
   described.system = canonicalSystem(system);
   described.namespace = view.either(namespaceCode, databaseNameCode) || view.text(redisIndexCode);
-  const returned = view.number(returnedRowsCode, -1);
-  described.rows = returned >= 0 ? returned : view.number(affectedRowsCode, -1);
+  described.varies = 'database';
+  described.rows = rowsOf(view);
   const operationName = view.either(operationNameCode, operationCode);
   const collection =
     view.either(collectionNameCode, sqlTableCode) ||
@@ -57,7 +57,11 @@ export function describeDatabase(
     // A procedure call or a text cut before its verb says nothing; the operation name may.
     if (described.kind === 'call' && operationName !== '') described.kind = kindOfCommand(firstWord(operationName));
     described.target = normalTable(collection) || (read.statement.tables[0] ?? '');
-    described.key = read.key || boundKey(view, read.keyParameters);
+    described.key = read.key;
+    if (read.key === '' && read.keyParameters.length > 0) {
+      described.keyParameters = read.keyParameters;
+      described.key = boundKey(view, read.keyParameters);
+    }
     return described;
   }
   const summary = view.text(querySummaryCode);
@@ -69,7 +73,8 @@ export function describeDatabase(
   }
   described.kind = name === '' ? 'call' : kindOfCommand(name.includes(' ') ? firstWord(name) : name);
   described.target = isDocument ? collection : normalTable(collection) || (summary === '' ? '' : normalTable(summary.split(' ')[1] ?? ''));
-  described.key = view.text(elasticIdCode);
+  described.varies = 'document';
+  described.key = documentKey(view);
   if (isDocument && name !== '') described.statement = commandStatement(described.kind, name.toLowerCase(), described.target);
   return described;
 }
@@ -138,8 +143,18 @@ const firstWord = (text: string): string => text.trim().split(/\s/, 1)[0] ?? '';
 /** Quotes off, lower case: as statements name tables. */
 const normalTable = (name: string): string => (name === '' ? '' : name.replaceAll(/["`[\]]/g, '').toLowerCase());
 
+/** Rows returned, else affected; -1 where neither is recorded. */
+export function rowsOf(view: SpanView): number {
+  const returned = view.number(returnedRowsCode, -1);
+  return returned >= 0 ? returned : view.number(affectedRowsCode, -1);
+}
+
+export function documentKey(view: SpanView): string {
+  return view.text(elasticIdCode);
+}
+
 /** The key from recorded parameters: `db.query.parameter.N`, or node-postgres's `db.postgresql.values`. */
-function boundKey(view: SpanView, positions: readonly number[]): string {
+export function boundKey(view: SpanView, positions: readonly number[]): string {
   if (positions.length === 0) return '';
   if (view.has(postgresValuesCode)) {
     const values = listOf(view.text(postgresValuesCode));

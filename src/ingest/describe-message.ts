@@ -51,7 +51,6 @@ export function describeMessage(view: SpanView, system: string, spanKind: number
   described.target =
     (isDefaultExchange && routingKey !== '' ? routingKey : view.text(destinationTemplateCode) || name) ||
     queueOfUrl(view.text(sqsUrlCode) || view.text(messagingUrlCode));
-  const batchCount = view.number(batchCountCode, 1);
   const id = view.either(messageIdCode, formerMessageIdCode);
   described.kind = messageKind(
     (view.text(messagingTypeCode) || view.text(formerMessagingOperationCode)).toLowerCase(),
@@ -60,18 +59,23 @@ export function describeMessage(view: SpanView, system: string, spanKind: number
     id === '' && view.has(batchCountCode) && !view.has(kafkaOffsetCode) && !view.has(kafkaMessageOffsetCode),
     spanName,
   );
-  const message: MessageFacts = {
-    id,
+  described.varies = 'message';
+  described.message = messageFactsOf(view);
+  return described;
+}
+
+/** What a message span says of its message. */
+export function messageFactsOf(view: SpanView): MessageFacts {
+  return {
+    id: view.either(messageIdCode, formerMessageIdCode),
     key: view.either(kafkaKeyCode, formerKafkaKeyCode) || view.text(rocketKeysCode) || view.text(orderingKeyCode),
     partition: integer(view.number(partitionIdCode, view.number(kafkaPartitionCode, view.number(formerKafkaPartitionCode, -1)))),
     offset: integer(view.number(kafkaOffsetCode, view.number(kafkaMessageOffsetCode, view.number(formerKafkaOffsetCode, -1)))),
     consumerGroup:
       view.either(groupNameCode, kafkaGroupCode) || view.either(formerKafkaGroupCode, rocketGroupCode) || view.text(subscriptionCode),
     deliveryCount: integer(view.number(deliveryAttemptCode, view.number(deliveryCountCode, 0))),
-    batch: Math.max(1, integer(batchCount)),
+    batch: Math.max(1, integer(view.number(batchCountCode, 1))),
   };
-  described.message = message;
-  return described;
 }
 
 const awsSends = /^(?:publish|publishbatch|sendmessage|sendmessagebatch|putevents|putrecord|putrecords|putrecordbatch)$/i;

@@ -15,9 +15,15 @@ export interface Described {
   statement: Statement | undefined;
   message: MessageFacts | undefined;
   key: string;
+  /** Which recorded parameters make the key, where the text itself does not show it. */
+  keyParameters: readonly number[];
+  /** What else differs between spans that are described alike: to be read of each. */
+  varies: 'call' | 'database' | 'document' | 'message' | 'nothing';
   rows: number;
   idempotencyKey: string;
 }
+
+const noParameters: readonly number[] = [];
 
 export const blank = (kind: OperationKind): Described => ({
   kind,
@@ -31,6 +37,8 @@ export const blank = (kind: OperationKind): Described => ({
   statement: undefined,
   message: undefined,
   key: '',
+  keyParameters: noParameters,
+  varies: 'nothing',
   rows: -1,
   idempotencyKey: '',
 });
@@ -57,7 +65,7 @@ export function listOf(text: string): readonly string[] {
 export const firstOfList = (text: string): string => (text.startsWith('[') ? (listOf(text)[0] ?? '') : text);
 export const listText = (text: string): string => (text.startsWith('["') ? listOf(text).join(',') : text);
 
-const hostCodes = [
+export const hostCodes = [
   [codeOf('server.address'), codeOf('server.port')],
   [codeOf('net.peer.name'), codeOf('net.peer.port')],
   [codeOf('network.peer.address'), codeOf('network.peer.port')],

@@ -1,15 +1,10 @@
 import type { Operation } from '../domain/operation.ts';
-import { declaredKind, factsOf } from './consistency-facts.ts';
+import { declaredKind, factsHome, factsOf } from './consistency-facts.ts';
 import type { SpanDedupe } from './dedupe.ts';
-import { describeCall } from './describe-call.ts';
-import { describeDatabase } from './describe-database.ts';
-import { describeAwsSend, describeMessage } from './describe-message.ts';
-import { type Described, hostOf } from './described.ts';
-import { withNetworkFailure } from './network-failure.ts';
+import { describeSpan } from './describe-span.ts';
 import type { SpanBatch } from './span-batch.ts';
 import { SpanView } from './span-view.ts';
 import { StatementCache } from './sql-fingerprint.ts';
-import { sqlStateOf } from './sql-state.ts';
 import { codeOf, firstConsistencyCode, lastConsistencyCode } from './wanted-attributes.ts';
 
 /**
@@ -66,7 +61,7 @@ export class OperationReader {
     }
     view.select(batch.attributes, batch.attributeStart[row] as number, batch.attributeStart[row + 1] as number);
     const failed = batch.status[row] === 2 || view.text(celeryStateCode) === 'RETRY';
-    const span = this.#describe(batch, row, failed, exceptionType, exceptionMessage);
+    const span = describeSpan(view, this.#statements, batch, row, failed, exceptionType, exceptionMessage);
     const operation: Operation = {
       kind: span.kind,
       traceId: ids.trace(row),
@@ -94,7 +89,7 @@ export class OperationReader {
       rows: span.rows,
       session: view.text(sessionIdCode),
       idempotencyKey: span.idempotencyKey,
-      facts: view.hasAny(firstConsistencyCode, lastConsistencyCode) ? factsOf(view, failed, undefined, '') : undefined,
+      facts: view.hasAny(firstConsistencyCode, lastConsistencyCode) ? factsOf(view, failed, undefined, '', factsHome(view)) : undefined,
     };
     into.push(operation);
     let index = 1;
@@ -103,7 +98,7 @@ export class OperationReader {
       view.select(batch.eventAttributes, batch.eventAttributeStart[event] as number, batch.eventAttributeStart[event + 1] as number);
       const atUs = (batch.eventUs[event] as number) || operation.startUs;
       // Several operations in one span are one transaction.
-      const facts = factsOf(view, failed, operation.facts, `${operation.traceId}:${operation.spanId}`);
+      const facts = factsOf(view, failed, operation.facts, `${operation.traceId}:${operation.spanId}`, factsHome(view));
       into.push({
         ...operation,
         kind: declaredKind(view) ?? (facts.sagaStep === '' ? 'internal' : 'saga-step'),
@@ -120,59 +115,15 @@ export class OperationReader {
       index += 1;
     }
   }
-
-  #describe(batch: SpanBatch, row: number, failed: boolean, exceptionType: string, exceptionMessage: string): Described {
-    const view = this.#view;
-    const spanKind = batch.kind[row] as number;
-    const spanName = batch.strings[batch.name[row] as number] as string;
-    const queryText = view.either(queryTextCode, statementCode);
-    const databaseSystem = view.either(databaseSystemNameCode, databaseSystemCode);
-    const messagingSystem = view.text(messagingSystemCode);
-    const declared = declaredKind(view);
-    const errorType =
-      failed || view.has(errorTypeCode) ? view.text(errorTypeCode) || exceptionType || view.text(exceptionTypeCode) : exceptionType;
-    let described: Described;
-    if (messagingSystem !== '' || view.has(destinationNameCode)) described = describeMessage(view, messagingSystem, spanKind, spanName);
-    else if (view.has(celeryActionCode)) described = describeMessage(view, 'celery', spanKind, spanName);
-    else if (databaseSystem !== '' || queryText !== '' || view.has(collectionNameCode) || view.has(sqlTableCode)) {
-      described = describeDatabase(view, this.#statements, databaseSystem, queryText, spanName);
-      if (failed) {
-        const message =
-          exceptionMessage || view.text(exceptionMessageCode) || (batch.strings[batch.statusMessage[row] as number] as string);
-        described.sqlState = sqlStateOf(databaseSystem, view.text(responseStatusCode), view.text(errorTypeCode), exceptionType, message);
-      }
-    } else described = describeAwsSend(view) ?? describeCall(view, spanKind, spanName);
-    described.errorType =
-      failed && described.kind !== 'internal' && described.kind !== 'request'
-        ? withNetworkFailure(errorType, exceptionMessage || (batch.strings[batch.statusMessage[row] as number] as string))
-        : errorType;
-    if (described.host === '') described.host = hostOf(view);
-    if (declared !== undefined) described.kind = declared;
-    else if (view.has(sagaStepCode) && (described.kind === 'internal' || described.kind === 'request' || described.kind === 'call'))
-      described.kind = 'saga-step';
-    return described;
-  }
 }
 
 const serviceNameCode = codeOf('service.name');
 const languageCode = codeOf('telemetry.sdk.language');
-const celeryActionCode = codeOf('celery.action');
 // Celery asks for another run without calling the span failed; what its task did is given up.
 const celeryStateCode = codeOf('celery.state');
 const sessionIdCode = codeOf('session.id');
-const databaseSystemNameCode = codeOf('db.system.name');
-const databaseSystemCode = codeOf('db.system');
-const queryTextCode = codeOf('db.query.text');
-const statementCode = codeOf('db.statement');
-const collectionNameCode = codeOf('db.collection.name');
-const sqlTableCode = codeOf('db.sql.table');
-const responseStatusCode = codeOf('db.response.status_code');
-const messagingSystemCode = codeOf('messaging.system');
-const destinationNameCode = codeOf('messaging.destination.name');
-const errorTypeCode = codeOf('error.type');
 const exceptionTypeCode = codeOf('exception.type');
 const exceptionMessageCode = codeOf('exception.message');
-const sagaStepCode = codeOf('consistency.saga.step');
 
 /**
  * A log record has no id: its place among its span's operations is made from its time and object, so that the same record sent twice is
@@ -190,7 +141,7 @@ const objectTypeCode = codeOf('consistency.object.type');
 
 const noLinks: Operation['links'] = [];
 
-function linksOf(batch: SpanBatch, row: number): Operation['links'] {
+export function linksOf(batch: SpanBatch, row: number): Operation['links'] {
   const from = batch.linkStart[row] as number;
   const to = batch.linkStart[row + 1] as number;
   if (from === to) return noLinks;

@@ -39,6 +39,10 @@ export class SpanBatch {
   resourceAttributeStart: Int32Array = new Int32Array(17);
   readonly resourceAttributes: AttributeColumns = new AttributeColumns(64);
 
+  /** Numbers of the resources among those of all batches, the first for rows without one; whoever gives them marks them with a generation. */
+  resourceNumber: Int32Array = new Int32Array(16);
+  describedGeneration = 0;
+
   strings: readonly string[] = [''];
   /** Rows are log records that carry `consistency.*` attributes: their ids are those of the span that wrote them. */
   isLog = false;
@@ -55,6 +59,7 @@ export class SpanBatch {
     this.attributes.count = 0;
     this.eventAttributes.count = 0;
     this.resourceAttributes.count = 0;
+    this.describedGeneration = 0;
     this.strings = strings;
     this.isLog = false;
     this.measurements = [];

@@ -50,6 +50,23 @@ export class SpanView {
     return this.#slots[code] !== 0;
   }
 
+  /** Where the value of a code stands in its columns, or -1. */
+  placeOf(code: number): number {
+    return (this.#slots[code] as number) - 1;
+  }
+
+  /** Lets go of the row: its columns may be written over now, and another batch's row be selected without `open`. */
+  leave(): void {
+    this.#clear();
+  }
+
+  /** Turns to another batch after `leave`; the resource is not selected. */
+  turn(batch: SpanBatch): void {
+    this.#resource = -1;
+    this.#strings = batch.strings;
+    this.#resourceColumns = batch.resourceAttributes;
+  }
+
   /** True where any code in `[first, last]` is there. */
   hasAny(first: number, last: number): boolean {
     const codes = this.#columns?.code;

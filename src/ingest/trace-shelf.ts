@@ -1,22 +1,26 @@
-import type { SpanBatch } from './span-batch.ts';
+import { HashTable } from '../base/hash-table.ts';
+import type { HeldBatch, HeldBatches } from './held-batches.ts';
+import { isPlainRow } from './span-reader.ts';
+import { compareIds, SortedByTime } from './sorted-by-time.ts';
 
 /**
- * Holds the rows of a trace, as columns, until its spans have been quiet for as long as detectors wait before they judge it; then all of
- * them go on at once. Made into operations only then, a span is an object for a moment instead of a second, which is what keeps the garbage
- * collector out of the way: it had a third of the CPU time before.
+ * Holds the rows of a trace, as columns, until its spans have been quiet for as long as detectors wait before they judge it. Made into
+ * operations only then, and one trace after the other, a span is an object for a moment instead of a second, which is what keeps the
+ * garbage collector out of the way.
  *
- * Handing on early is always right, because whoever gets the rows cuts traces by event time alone; handing on late would not be. So the
- * rows of a trace stay here only as long as nobody can judge it yet (its last end plus `idleUs`), and whatever is not simple goes on at
- * once: a trace that is longer than that, or one whose first part went on with parents missing, so that it is still open over there.
- *
- * Traces are told apart by 30 bits of their ids. Two that share them are handed on together, which is early for one of them.
+ * A trace that is simply over (all its parents are here, and no longer than `idleUs`) is given on as a whole, in the order in which
+ * detectors judge. Everything else is given on as rows, to whoever cuts traces by event time, and as early as it may be needed: handing on
+ * early is always right there, handing on late would not be. That is a trace that is longer, one whose first part went on with parents
+ * missing, so that it is still open over there, and one with rows that are several operations.
  */
 export class TraceShelf {
   readonly #idleUs: number;
   readonly #patienceUs: number;
-  readonly #traces = new Map<number, number>();
+  readonly #held: HeldBatches;
+  readonly #traces = new HashTable();
   // A trace: its key, ends, first row on the shelf (-1: handed on, open over there until `untilUs`), the slot in which it is looked at.
-  #key: Int32Array = new Int32Array(initialTraces);
+  #keyLow: Int32Array = new Int32Array(initialTraces);
+  #keyHigh: Int32Array = new Int32Array(initialTraces);
   #minEndUs: Float64Array = new Float64Array(initialTraces);
   #maxEndUs: Float64Array = new Float64Array(initialTraces);
   #head: Int32Array = new Int32Array(initialTraces);
@@ -29,42 +33,38 @@ export class TraceShelf {
   #rowNext: Int32Array = new Int32Array(initialRows);
   #freeRow = -1;
   #rowCount = 0;
-  readonly #batches: (Shelved | undefined)[] = [];
-  readonly #freeBatches: number[] = [];
-  readonly #spare: SpanBatch[] = [];
-  readonly #due = new Set<Shelved>();
+  readonly #due = new Set<HeldBatch>();
   readonly #timetable = new Map<number, number[]>();
   #nextSlot = Number.POSITIVE_INFINITY;
+  readonly #over = new SortedByTime((a, b) => this.#compareTraces(a, b));
 
-  constructor(idleUs: number, patienceUs: number) {
+  constructor(idleUs: number, patienceUs: number, held: HeldBatches) {
     this.#idleUs = idleUs;
     this.#patienceUs = Math.max(idleUs, patienceUs);
+    this.#held = held;
   }
 
-  /** A batch that is not in use, if there is one: to unpack into. */
-  spare(): SpanBatch | undefined {
-    return this.#spare.pop();
+  /** Takes `count` rows of a batch, each of which it holds until it is given on. */
+  add(held: HeldBatch, rows: Int32Array, count: number): void {
+    for (let i = 0; i < count; i += 1) this.#addRow(held, rows[i] as number);
   }
 
-  /** Takes `count` rows of a batch, which is the shelf's own until it is given out again as a spare. */
-  add(batch: SpanBatch, rows: Int32Array, count: number): void {
-    const number = this.#freeBatches.pop() ?? this.#batches.length;
-    const shelved: Shelved = { number, batch, ids: new Int32Array(batch.ids.buffer), held: 0, rows: new Int32Array(count), due: 0 };
-    this.#batches[number] = shelved;
-    for (let i = 0; i < count; i += 1) this.#addRow(shelved, rows[i] as number);
-    if (shelved.held === 0 && shelved.due === 0) this.#giveBack(shelved);
-  }
-
-  #addRow(shelved: Shelved, row: number): void {
-    const endUs = shelved.batch.endUs[row] as number;
-    const key = (shelved.ids[row * 8] as number) ^ Math.imul(shelved.ids[row * 8 + 3] as number, 0x9e3779b1);
-    const short = (key ^ (key >>> 15)) & 0x3fff_ffff;
-    const known = this.#traces.get(short);
-    if (known === undefined) {
-      const trace = this.#newTrace(short);
+  #addRow(held: HeldBatch, row: number): void {
+    const { ids } = held;
+    const endUs = held.batch.endUs[row] as number;
+    const at = row * 8;
+    const [a, b] = [ids[at] as number, ids[at + 1] as number];
+    const [c, d] = [ids[at + 2] as number, ids[at + 3] as number];
+    // Ids of some tracers are random in one half only.
+    const high = Math.imul(b ^ (c >>> 15), 0x9e3779b1) ^ d;
+    const mixed = Math.imul(a ^ (high >>> 16), 0x85ebca6b) ^ c;
+    const low = mixed ^ (mixed >>> 13);
+    const known = this.#traces.find(low, high);
+    if (known < 0) {
+      const trace = this.#newTrace(low, high);
       this.#minEndUs[trace] = endUs;
       this.#maxEndUs[trace] = endUs;
-      this.#head[trace] = this.#newRow(shelved, row, -1);
+      this.#head[trace] = this.#newRow(held, row, -1);
       this.#schedule(trace, endUs + this.#idleUs);
       return;
     }
@@ -72,22 +72,30 @@ export class TraceShelf {
     if (endUs > (this.#maxEndUs[known] as number)) this.#maxEndUs[known] = endUs;
     const isOpenElsewhere = this.#head[known] === -1;
     if (!isOpenElsewhere && (this.#maxEndUs[known] as number) - (this.#minEndUs[known] as number) <= this.#idleUs) {
-      this.#head[known] = this.#newRow(shelved, row, this.#head[known] as number);
+      this.#head[known] = this.#newRow(held, row, this.#head[known] as number);
       return;
     }
     if (!isOpenElsewhere) this.#handOn(known);
-    shelved.rows[shelved.due] = row;
-    shelved.due += 1;
-    this.#due.add(shelved);
+    held.uses += 1;
+    this.#giveOn(held, row);
+  }
+
+  #giveOn(held: HeldBatch, row: number): void {
+    // Counted as one use however many rows are due.
+    if (held.due > 0) held.uses -= 1;
+    held.rows[held.due] = row;
+    held.due += 1;
+    this.#due.add(held);
   }
 
   /**
-   * Gives on what must be known at `upToUs`, batch by batch: `each` gets a batch and the numbers of `count` of its rows, not to be kept.
+   * Gives on what must be known at `upToUs` and is not a whole trace, batch by batch: `each` gets a batch and the numbers of `count` of its
+   * rows, not to be kept. Whole traces that are over by then come from {@link nextUs} and {@link take} afterwards.
    */
-  release(upToUs: number, each: (batch: SpanBatch, rows: Int32Array, count: number) => void): void {
-    const lastSlot = Math.floor(upToUs / slotUs);
-    if (this.#nextSlot <= lastSlot) {
-      const slots = [...this.#timetable.keys()].filter((slot) => slot <= lastSlot);
+  release(upToUs: number, each: (held: HeldBatch, rows: Int32Array, count: number) => void): void {
+    const endSlot = Math.floor(upToUs / slotUs);
+    if (this.#nextSlot < endSlot) {
+      const slots = [...this.#timetable.keys()].filter((slot) => slot < endSlot);
       for (const slot of slots) {
         const traces = this.#timetable.get(slot) ?? [];
         this.#timetable.delete(slot);
@@ -95,15 +103,39 @@ export class TraceShelf {
       }
       this.#nextSlot = Number.POSITIVE_INFINITY;
       for (const slot of this.#timetable.keys()) if (slot < this.#nextSlot) this.#nextSlot = slot;
+      this.#over.sort();
     }
-    for (const shelved of this.#due) {
-      const count = shelved.due;
-      shelved.due = 0;
-      each(shelved.batch, shelved.rows, count);
+    for (const held of this.#due) {
+      const count = held.due;
+      held.due = 0;
+      each(held, held.rows, count);
       // Rows that come due later take the same places: as many are left as are still held.
-      if (shelved.held === 0) this.#giveBack(shelved);
+      this.#held.leave(held);
     }
     this.#due.clear();
+  }
+
+  /** When the next whole trace closes; Infinity where none is left of those that are over. */
+  nextUs(): number {
+    const trace = this.#over.peek();
+    return trace < 0 ? Number.POSITIVE_INFINITY : (this.#maxEndUs[trace] as number) + this.#idleUs;
+  }
+
+  /** Takes the next whole trace away: its rows go to `each`, who is done with them when it returns. */
+  take(each: (held: HeldBatch, row: number) => void): void {
+    const trace = this.#over.next();
+    if (trace < 0) return;
+    for (let row = this.#head[trace] as number; row >= 0; row = this.#rowNext[row] as number)
+      each(this.#held.at(this.#rowBatch[row] as number), this.#rowNumber[row] as number);
+    let row = this.#head[trace] as number;
+    while (row >= 0) {
+      this.#held.leave(this.#held.at(this.#rowBatch[row] as number));
+      const next = this.#rowNext[row] as number;
+      this.#rowNext[row] = this.#freeRow;
+      this.#freeRow = row;
+      row = next;
+    }
+    this.#free(trace);
   }
 
   /** A trace whose time may have come: not before its last end, and what waits for it, say so. */
@@ -112,21 +144,25 @@ export class TraceShelf {
     const dueUs = (this.#maxEndUs[trace] as number) + (isOpenElsewhere ? this.#patienceUs : this.#idleUs);
     if (dueUs > upToUs) return this.#schedule(trace, dueUs);
     if (isOpenElsewhere) return this.#forget(trace);
-    const isWhole = this.#isWhole(trace);
-    this.#handOn(trace);
+    if (!this.#isWhole(trace)) {
+      this.#handOn(trace);
+      this.#schedule(trace, (this.#maxEndUs[trace] as number) + this.#patienceUs);
+      return;
+    }
     // What has all its parents is judged at once, and a span that comes after it begins anew.
-    if (isWhole) this.#forget(trace);
-    else this.#schedule(trace, (this.#maxEndUs[trace] as number) + this.#patienceUs);
+    this.#traces.remove(this.#keyLow[trace] as number, this.#keyHigh[trace] as number);
+    this.#slot[trace] = Number.NaN;
+    if (this.#isPlain(trace)) this.#over.add(trace, dueUs);
+    else {
+      this.#handOn(trace);
+      this.#free(trace);
+    }
   }
 
   #handOn(trace: number): void {
     let row = this.#head[trace] as number;
     while (row >= 0) {
-      const shelved = this.#batches[this.#rowBatch[row] as number] as Shelved;
-      shelved.rows[shelved.due] = this.#rowNumber[row] as number;
-      shelved.due += 1;
-      shelved.held -= 1;
-      this.#due.add(shelved);
+      this.#giveOn(this.#held.at(this.#rowBatch[row] as number), this.#rowNumber[row] as number);
       const next = this.#rowNext[row] as number;
       this.#rowNext[row] = this.#freeRow;
       this.#freeRow = row;
@@ -140,13 +176,14 @@ export class TraceShelf {
     const first = this.#head[trace] as number;
     let looks = 0;
     for (let row = first; row >= 0; row = this.#rowNext[row] as number) {
-      const ids = (this.#batches[this.#rowBatch[row] as number] as Shelved).ids;
+      const { ids } = this.#held.at(this.#rowBatch[row] as number);
       const at = (this.#rowNumber[row] as number) * 8;
-      const [low, high] = [ids[at + 6] as number, ids[at + 7] as number];
+      const low = ids[at + 6] as number;
+      const high = ids[at + 7] as number;
       if (low === 0 && high === 0) continue;
       let isHere = false;
       for (let other = first; other >= 0 && !isHere; other = this.#rowNext[other] as number) {
-        const otherIds = (this.#batches[this.#rowBatch[other] as number] as Shelved).ids;
+        const otherIds = this.#held.at(this.#rowBatch[other] as number).ids;
         const otherAt = (this.#rowNumber[other] as number) * 8;
         isHere = otherIds[otherAt + 4] === low && otherIds[otherAt + 5] === high;
         looks += 1;
@@ -155,6 +192,32 @@ export class TraceShelf {
       if (!isHere) return false;
     }
     return true;
+  }
+
+  /** Each row is one operation, and all are of one trace. */
+  #isPlain(trace: number): boolean {
+    const first = this.#head[trace] as number;
+    const { ids } = this.#held.at(this.#rowBatch[first] as number);
+    const at = (this.#rowNumber[first] as number) * 8;
+    for (let row = first; row >= 0; row = this.#rowNext[row] as number) {
+      const held = this.#held.at(this.#rowBatch[row] as number);
+      const number = this.#rowNumber[row] as number;
+      if (!isPlainRow(held.batch, number)) return false;
+      for (let word = 0; word < 4; word += 1) if (held.ids[number * 8 + word] !== ids[at + word]) return false;
+    }
+    return true;
+  }
+
+  /** By the text of their ids. */
+  #compareTraces(a: number, b: number): number {
+    const [one, two] = [this.#head[a] as number, this.#head[b] as number];
+    return compareIds(
+      this.#held.at(this.#rowBatch[one] as number).ids,
+      (this.#rowNumber[one] as number) * 8,
+      this.#held.at(this.#rowBatch[two] as number).ids,
+      (this.#rowNumber[two] as number) * 8,
+      4,
+    );
   }
 
   #schedule(trace: number, dueUs: number): void {
@@ -166,33 +229,39 @@ export class TraceShelf {
     if (slot < this.#nextSlot) this.#nextSlot = slot;
   }
 
-  #newTrace(key: number): number {
+  #newTrace(low: number, high: number): number {
     let trace = this.#freeTrace;
     if (trace >= 0) this.#freeTrace = this.#head[trace] as number;
     else {
       trace = this.#traceCount;
       this.#traceCount += 1;
-      if (trace === this.#key.length) {
-        this.#key = doubled(this.#key, Int32Array);
+      if (trace === this.#head.length) {
+        this.#keyLow = doubled(this.#keyLow, Int32Array);
+        this.#keyHigh = doubled(this.#keyHigh, Int32Array);
         this.#head = doubled(this.#head, Int32Array);
         this.#minEndUs = doubled(this.#minEndUs, Float64Array);
         this.#maxEndUs = doubled(this.#maxEndUs, Float64Array);
         this.#slot = doubled(this.#slot, Float64Array);
       }
     }
-    this.#key[trace] = key;
-    this.#traces.set(key, trace);
+    this.#keyLow[trace] = low;
+    this.#keyHigh[trace] = high;
+    this.#traces.add(low, high, trace);
     return trace;
   }
 
   #forget(trace: number): void {
-    this.#traces.delete(this.#key[trace] as number);
+    this.#traces.remove(this.#keyLow[trace] as number, this.#keyHigh[trace] as number);
+    this.#free(trace);
+  }
+
+  #free(trace: number): void {
     this.#slot[trace] = Number.NaN;
     this.#head[trace] = this.#freeTrace;
     this.#freeTrace = trace;
   }
 
-  #newRow(shelved: Shelved, number: number, next: number): number {
+  #newRow(held: HeldBatch, number: number, next: number): number {
     let row = this.#freeRow;
     if (row >= 0) this.#freeRow = this.#rowNext[row] as number;
     else {
@@ -204,30 +273,12 @@ export class TraceShelf {
         this.#rowNext = doubled(this.#rowNext, Int32Array);
       }
     }
-    this.#rowBatch[row] = shelved.number;
+    this.#rowBatch[row] = held.number;
     this.#rowNumber[row] = number;
     this.#rowNext[row] = next;
-    shelved.held += 1;
+    held.uses += 1;
     return row;
   }
-
-  #giveBack(shelved: Shelved): void {
-    this.#batches[shelved.number] = undefined;
-    this.#freeBatches.push(shelved.number);
-    if (this.#spare.length < mostSpare) this.#spare.push(shelved.batch);
-  }
-}
-
-interface Shelved {
-  readonly number: number;
-  readonly batch: SpanBatch;
-  /** The batch's ids, four bytes each. */
-  readonly ids: Int32Array;
-  /** Rows on the shelf. */
-  held: number;
-  /** Rows to be given on, `due` of them. */
-  readonly rows: Int32Array;
-  due: number;
 }
 
 const initialTraces = 1024;
@@ -236,7 +287,6 @@ const initialRows = 8192;
 const slotUs = 50_000;
 /** Comparisons of ids that a trace is worth; a larger one is taken for one with parents missing, which is never wrong. */
 const mostLooks = 4096;
-const mostSpare = 64;
 
 function doubled<T extends Int32Array | Float64Array>(array: T, kind: new (length: number) => T): T {
   const larger = new kind(array.length * 2);

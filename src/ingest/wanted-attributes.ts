@@ -137,6 +137,9 @@ export const firstParameter = keys.length;
 export const attributeCodes = keys.length + parametersKept;
 export const isParameterCode = (code: number): boolean => code >= firstParameter;
 
+/** All of them but the numbered parameters. */
+export const wantedKeys: readonly string[] = keys.slice(1);
+
 const codes = new Map<string, number>(keys.map((key, code) => [key, code]));
 codes.delete('');
 

@@ -5,13 +5,19 @@ import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
 import type { Operation } from '../domain/operation.ts';
 import { createPlaces } from '../detect/object-place.ts';
-import { createDetection, type DetectionOptions, type DetectionStats } from '../detect/run.ts';
+import { factSlotUs } from '../detect/fact-queue.ts';
+import { createDetection, type DetectionOptions, type DetectionStats, type DueInput } from '../detect/run.ts';
+import { traceSlotUs } from '../detect/trace-buffer.ts';
 import { createFeatures, type FeatureOptions, type FeaturePoint } from '../forecast/features.ts';
 import { ConcernedRows } from '../ingest/concerned-rows.ts';
 import { createSpanDedupe } from '../ingest/dedupe.ts';
+import { FactRows } from '../ingest/fact-rows.ts';
+import { type HeldBatch, HeldBatches } from '../ingest/held-batches.ts';
 import { OperationReader } from '../ingest/operation-from-span.ts';
 import { dropRows, isDroppedRow, type PackedBatch, type StringsAdded, StringTablesTwin, unpackBatch } from '../ingest/packed-batch.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
+import { isPlainRow, SpanReader } from '../ingest/span-reader.ts';
+import { TraceReader } from '../ingest/trace-reader.ts';
 import { TraceShelf } from '../ingest/trace-shelf.ts';
 import { isConsistencyCode } from '../ingest/wanted-attributes.ts';
 import { WaitingRoom } from '../ingest/waiting-room.ts';
@@ -84,7 +90,12 @@ export class DetectStage {
   readonly #dedupe: ReturnType<typeof createSpanDedupe>;
   readonly #tables = new StringTablesTwin();
   readonly #room: WaitingRoom;
+  readonly #held = new HeldBatches();
   readonly #shelf: TraceShelf;
+  readonly #facts = new FactRows(factSlotUs, this.#held);
+  readonly #spans = new SpanReader();
+  readonly #traces = new TraceReader(this.#spans);
+  /** For rows that are several operations. */
   readonly #reader = new OperationReader();
   readonly #concerned: ConcernedRows;
   readonly #concernedReader = new OperationReader();
@@ -100,7 +111,7 @@ export class DetectStage {
   #reportedOperations = 0;
   #futureSpans = 0;
   #lateSpans = 0;
-  #factRows: Int32Array = new Int32Array(1024);
+  readonly #factRows: Int32Array = new Int32Array(rowsAtOnce);
   #shortenedWaits = 0;
   #newestUs = 0;
   #newestAtMs = 0;
@@ -113,7 +124,7 @@ export class DetectStage {
     this.#dedupe = createSpanDedupe(options.dedupeCapacity === undefined ? {} : { capacity: options.dedupeCapacity });
     this.#room = new WaitingRoom(options.waitingBytes ?? defaultWaitingBytes);
     const { traceIdleMs = defaultTraceIdleMs, tracePatienceMs = defaultTracePatienceMs } = options.detection;
-    this.#shelf = new TraceShelf(traceIdleMs * 1000, tracePatienceMs * 1000);
+    this.#shelf = new TraceShelf(traceIdleMs * 1000, tracePatienceMs * 1000, this.#held);
     this.#concerned = new ConcernedRows(
       options.collections.flatMap((collection) => [collection.name, ...collection.replicas.map((replica) => replica.table ?? '')]),
     );
@@ -181,39 +192,68 @@ export class DetectStage {
       if (isShortened) this.#shortenedWaits += 1;
       const fromUs = Math.max(this.#watermarkUs, Math.min(this.#room.nextDueUs, targetUs) - largestStepUs);
       const toUs = Math.min(targetUs, fromUs + largestStepUs);
-      while (this.#room.release(toUs, this.#emptyBatch, this.#detectFacts));
-      this.#shelf.release(toUs, this.#detectTraces);
-      for (const finding of this.#detection.advance(toUs)) this.#findings.push(finding);
+      while (this.#room.release(toUs, this.#emptyBatch, this.#holdRows));
+      // As far as whole slots of the engine's timetable go, so that what is given on as a trace and what as rows is judged in one order.
+      this.#shelf.release(Math.floor(toUs / traceSlotUs) * traceSlotUs, this.#detectRows);
+      for (const finding of this.#detection.advance(toUs, this.#due)) this.#findings.push(finding);
       this.#watermarkUs = toUs;
       if (this.#clock.monotonicMs() >= untilMs) return true;
     }
   }
 
-  readonly #emptyBatch = (): SpanBatch => this.#shelf.spare() ?? new SpanBatch();
+  readonly #emptyBatch = (): SpanBatch => this.#held.spare();
 
   /** What spans say of objects is due with their end; what they are in their trace once the trace is quiet. */
-  readonly #detectFacts = (batch: SpanBatch, rows: Int32Array, count: number): void => {
-    if (this.#factRows.length < count) this.#factRows = new Int32Array(count * 2);
-    let facts = 0;
+  readonly #holdRows = (batch: SpanBatch, rows: Int32Array, count: number): void => {
+    const held = this.#held.hold(batch, count);
+    let several = 0;
     for (let i = 0; i < count; i += 1) {
       const row = rows[i] as number;
       if ((batch.endUs[row] as number) <= this.#watermarkUs) this.#lateSpans += 1;
-      if (hasFacts(batch, row)) this.#factRows[facts++] = row;
+      if (!hasFacts(batch, row)) continue;
+      if (isPlainRow(batch, row)) {
+        this.#facts.add(held, row);
+        continue;
+      }
+      this.#factRows[several] = row;
+      several += 1;
+      if (several < this.#factRows.length) continue;
+      this.#detection.add(this.#reader.readRows(batch, this.#factRows, several), 'facts');
+      several = 0;
     }
-    this.#inParts(this.#factRows, facts, (part) => this.#detection.add(this.#reader.readRows(batch, part, part.length), 'facts'));
-    this.#shelf.add(batch, rows, count);
+    if (several > 0) this.#detection.add(this.#reader.readRows(batch, this.#factRows, several), 'facts');
+    this.#shelf.add(held, rows, count);
+    this.#held.leave(held);
   };
 
-  readonly #detectTraces = (batch: SpanBatch, rows: Int32Array, count: number): void =>
-    this.#inParts(rows, count, (part) => {
+  readonly #detectRows = ({ batch }: HeldBatch, rows: Int32Array, count: number): void => {
+    for (let from = 0; from < count; from += rowsAtOnce) {
+      const part = rows.subarray(from, Math.min(count, from + rowsAtOnce));
       const operations: readonly Operation[] = this.#reader.readRows(batch, part, part.length);
       this.#operations += operations.length;
       this.#detection.add(operations, 'traces');
-    });
+    }
+  };
 
-  #inParts(rows: Int32Array, count: number, each: (part: Int32Array) => void): void {
-    for (let from = 0; from < count; from += rowsAtOnce) each(rows.subarray(from, Math.min(count, from + rowsAtOnce)));
-  }
+  readonly #due: DueInput = {
+    openFacts: (upToUs) => this.#facts.open(upToUs),
+    nextFact: () => {
+      this.#fact = undefined;
+      this.#facts.next(this.#readFact);
+      return this.#fact;
+    },
+    nextTraceUs: () => this.#shelf.nextUs(),
+    takeTrace: () => {
+      this.#shelf.take(this.#traces.add);
+      const trace = this.#traces.finish();
+      this.#operations += trace.operations.length + trace.duplicates;
+      return trace;
+    },
+  };
+  #fact: Operation | undefined;
+  readonly #readFact = (held: HeldBatch, row: number): void => {
+    this.#fact = this.#spans.read(held, row);
+  };
 
   /** How far time has come. */
   #targetUs(): number {

@@ -18,6 +18,8 @@ interface Sent {
   readonly atMs: number;
   readonly service: string;
   readonly span: object;
+  /** Beyond the span itself. */
+  readonly operations: number;
 }
 
 /** Traces that are short, long, broken off, slow and mixed, of services that do what detectors look for. */
@@ -41,6 +43,7 @@ function traces(rng: Rng, count: number): readonly Sent[] {
       endMs += rng.pick([1, 5, 20, 300, 900, isBroken ? rng.pick([4_000, 9_400, 9_950]) : 5, rng.int(10) === 0 ? 1_001 : 3]);
       const service = `service-${isRoot ? 0 : rng.int(2)}`;
       const object = `item-${rng.int(12)}`;
+      const isSeveral = rng.int(12) === 0;
       const attributes = rng.pick([
         () => [text('db.system.name', 'postgresql'), text('db.query.text', 'INSERT INTO orders (id) VALUES ($1)')],
         () => [
@@ -58,6 +61,7 @@ function traces(rng: Rng, count: number): readonly Sent[] {
       sent.push({
         atMs: endMs + rng.int(latenessMs - 1_000),
         service,
+        operations: isSeveral ? 2 : 0,
         span: {
           traceId,
           spanId: id(n),
@@ -68,6 +72,20 @@ function traces(rng: Rng, count: number): readonly Sent[] {
           startTimeUnixNano: String(BigInt(startMs + endMs - 3) * 1_000_000n),
           endTimeUnixNano: String(BigInt(startMs + endMs) * 1_000_000n),
           attributes,
+          // A span that is several operations goes another way than one that is one.
+          events: !isSeveral
+            ? []
+            : [0, 1].map((nth) => ({
+                name: 'consistency.operation',
+                timeUnixNano: String(BigInt(startMs + endMs - 2 + nth) * 1_000_000n),
+                attributes: [
+                  text('consistency.object.type', 'stock'),
+                  text('consistency.object.key', object),
+                  text('consistency.operation', 'write'),
+                  text('consistency.version', `${object}-v${trace}-${n}-${nth}`),
+                  text('consistency.version.base', `${object}-v${rng.int(3)}`),
+                ],
+              })),
           status: rng.int(12) === 0 ? { code: 2 } : {},
         },
       });
@@ -83,6 +101,8 @@ const requestOf = (sent: readonly Sent[]): Buffer =>
       scopeSpans: [{ spans: [one.span] }],
     })),
   });
+
+const operationsOf = (sent: readonly Sent[]): number => sent.reduce((sum, one) => sum + 1 + one.operations, 0);
 
 /** Long after the last trace is over. */
 const endMs = 290_000;
@@ -144,7 +164,8 @@ describe('DetectStage', () => {
       for (const stepMs of [130, 1_100]) {
         const { found, stage } = throughStage(sent, stepMs, Number.POSITIVE_INFINITY);
         expect({ round, stepMs, found: plain(found) }).toEqual({ round, stepMs, found: plain(expected) });
-        expect(stage.report().counts).toMatchObject({ operations: sent.length, lateSpans: 0, waiting_spans_now: 0 });
+        const operations = operationsOf(sent);
+        expect(stage.report().counts).toMatchObject({ operations, lateSpans: 0, waiting_spans_now: 0 });
       }
     }
     expect([...kinds]).toEqual(expect.arrayContaining(['dual-write', 'lost-update']));
@@ -154,7 +175,7 @@ describe('DetectStage', () => {
     const sent = traces(createRng('tight'), 400);
     const { stage } = throughStage(sent, 300, 60_000);
     const { counts } = stage.report();
-    expect(counts.operations).toBe(sent.length);
+    expect(counts.operations).toBe(operationsOf(sent));
     expect(counts.shortenedWaits).toBeGreaterThan(0);
   });
 
@@ -178,10 +199,10 @@ describe('DetectStage', () => {
       spanId: Buffer.alloc(8, 5),
       endTimeUnixNano: String(BigInt(startMs + 400_000) * 1_000_000n),
     };
-    take(3, [{ atMs: 0, service: 'wrong clock', span: ahead }]);
+    take(3, [{ atMs: 0, service: 'wrong clock', span: ahead, operations: 0 }]);
     expect(stage.report()).toMatchObject({ taken: 4, settled: 1, counts: { duplicateSpans: some.length, futureSpans: 1 } });
     nowMs = 60_000;
     while (stage.work(1_000));
-    expect(stage.report()).toMatchObject({ settled: 4, counts: { operations: some.length } });
+    expect(stage.report()).toMatchObject({ settled: 4, counts: { operations: operationsOf(some) } });
   });
 });

@@ -1,0 +1,342 @@
+import { type FactsHome, factsHome } from './consistency-facts.ts';
+import { documentKey, boundKey, rowsOf } from './describe-database.ts';
+import { idempotencyKeyOf } from './describe-call.ts';
+import { messageFactsOf } from './describe-message.ts';
+import { describeSpan } from './describe-span.ts';
+import { type Described, hostCodes } from './described.ts';
+import type { AttributeColumns, SpanBatch } from './span-batch.ts';
+import type { OperationTemplate, SpanParts } from './span-operation.ts';
+import type { SpanView } from './span-view.ts';
+import type { StatementCache } from './sql-fingerprint.ts';
+import { type AttributeKey, codeOf, firstParameter, attributeCodes, isConsistencyCode } from './wanted-attributes.ts';
+import { WordTable } from './word-table.ts';
+
+/** A description that spans share, and what has to be read of each of them. */
+export interface SpanTemplate extends OperationTemplate {
+  readonly varies: Described['varies'];
+  readonly keyParameters: readonly number[];
+  /** What those say that have nothing of their own. */
+  readonly parts: SpanParts;
+  /** Whether a span has an attribute that only it has, beyond `consistency.*`. */
+  readonly hasOwn: boolean;
+  readonly home: ResourceFacts;
+}
+
+export interface ResourceFacts extends FactsHome {
+  readonly service: string;
+  readonly language: string;
+}
+
+export const noLinks: SpanParts['links'] = [];
+
+/**
+ * The descriptions of spans that are done with, by what they were made of: resource, name, kind and the attributes that say what a span is,
+ * apart from those that say which one (ids, keys, offsets, counts). A service has as many as it has places in its code that make
+ * spans, so nearly every span finds its own: then it is a look-up instead of a dozen decisions and a parsed statement. Compared in full, so
+ * that two are never taken for one. Failed spans and those with an exception are few and are always described anew.
+ */
+export class SpanTemplates {
+  readonly #view: SpanView;
+  readonly #statements: StatementCache;
+  readonly #table = new WordTable();
+  #templates: SpanTemplate[] = [];
+  readonly #resources = new WordTable();
+  #homes: ResourceFacts[] = [];
+  readonly #texts = new Map<string, number>();
+  /** By table of strings: the number of each text among all texts here, 0 where not known yet. */
+  #numbers = new WeakMap<readonly string[], Int32Array>();
+  #strings: readonly string[] = [];
+  #number: Int32Array = new Int32Array(0);
+  readonly #words = new Int32Array(3 + attributeCodes * 3);
+  #generation = 1;
+  #batch: SpanBatch | undefined;
+
+  constructor(view: SpanView, statements: StatementCache) {
+    this.#view = view;
+    this.#statements = statements;
+  }
+
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Descriptions held. */
+  get size(): number {
+    return this.#templates.length;
+  }
+
+  /** Turns to a batch; between rows only. */
+  open(batch: SpanBatch): void {
+    if (this.#texts.size > textsMax || this.#table.size > templatesMax || this.#resources.size > templatesMax) this.#clear();
+    this.#batch = batch;
+    const { strings } = batch;
+    if (strings === this.#strings && this.#number.length >= strings.length) return;
+    this.#strings = strings;
+    let number = this.#numbers.get(strings);
+    if (number === undefined || number.length < strings.length) {
+      const larger = new Int32Array(Math.max(1024, strings.length * 2));
+      if (number !== undefined) larger.set(number);
+      number = larger;
+      this.#numbers.set(strings, number);
+    }
+    this.#number = number;
+  }
+
+  /** The resource of a row, as a number. */
+  #resourceOf(batch: SpanBatch, row: number): number {
+    const resource = batch.resource[row] as number;
+    if (batch.describedGeneration !== this.#generation) {
+      batch.describedGeneration = this.#generation;
+      if (batch.resourceNumber.length <= batch.resourceCount) batch.resourceNumber = new Int32Array((batch.resourceCount + 1) * 2);
+      batch.resourceNumber.fill(-1);
+    }
+    const known = batch.resourceNumber[resource + 1] as number;
+    if (known >= 0) return known;
+    const from = resource < 0 ? 0 : (batch.resourceAttributeStart[resource] as number);
+    const to = resource < 0 ? 0 : (batch.resourceAttributeStart[resource + 1] as number);
+    const columns = batch.resourceAttributes;
+    let words = this.#words;
+    if (words.length < (to - from) * 2) words = new Int32Array((to - from) * 2);
+    let count = 0;
+    for (let at = from; at < to; at += 1) count = this.#add(words, columns, at, count);
+    let number = this.#resources.find(words, count);
+    if (number < 0) {
+      number = -1 - number;
+      this.#view.selectResource(batch, resource);
+      this.#homes[number] = {
+        service: this.#view.resourceText(serviceNameCode) || 'unknown_service',
+        language: this.#view.resourceText(languageCode),
+        ...factsHome(this.#view),
+      };
+    }
+    batch.resourceNumber[resource + 1] = number;
+    return number;
+  }
+
+  /** The template of a row of the batch; the view stands on the row. A new one where the span is described on its own. */
+  of(row: number): SpanTemplate {
+    const batch = this.#batch;
+    if (batch === undefined) throw new Error('no batch is open');
+    const view = this.#view;
+    const resource = this.#resourceOf(batch, row);
+    const home = this.#homes[resource] as ResourceFacts;
+    const firstEvent = batch.eventStart[row] as number;
+    const isAlone = batch.status[row] === 2 || (batch.eventStart[row + 1] as number) > firstEvent || view.has(celeryStateCode);
+    const words = this.#words;
+    let hasOwn = false;
+    let count = 3;
+    if (!isAlone) {
+      words[0] = resource;
+      words[1] = this.#textNumber(batch.name[row] as number);
+      words[2] = batch.kind[row] as number;
+      const columns = batch.attributes;
+      const from = batch.attributeStart[row] as number;
+      const to = batch.attributeStart[row + 1] as number;
+      // Of a path nothing is kept where the route says the same without its ids.
+      const isRouted = view.text(routeCode) !== '' || view.text(urlTemplateCode) !== '';
+      if (to - from > attributeCodes) return this.#describe(batch, row, home, true);
+      for (let at = from; at < to; at += 1) {
+        const code = columns.code[at] as number;
+        switch (roles[code] as number) {
+          case asIs:
+            break;
+          case asPath:
+            if (isRouted) continue;
+            break;
+          case asPresence: {
+            hasOwn = true;
+            words[count++] = code;
+            const kind = columns.kind[at] as number;
+            words[count++] = (kind === 1 || kind === 6) && this.#strings[columns.value[at] as number] === '' ? 0 : 1;
+            continue;
+          }
+          default:
+            continue;
+        }
+        count = this.#add(words, columns, at, count);
+      }
+      for (const [address, port] of hostCodes) {
+        if (!view.has(address)) continue;
+        count = this.#add(words, columns, view.placeOf(address), count);
+        if (view.has(port)) count = this.#add(words, columns, view.placeOf(port), count);
+        break;
+      }
+      // A command holds its key: each would be a description of its own.
+      const isCommand =
+        isCommandStore(view.either(databaseSystemNameCode, databaseSystemCode)) && view.either(queryTextCode, statementCode) !== '';
+      if (!isCommand) {
+        const number = this.#table.find(words, count);
+        if (number >= 0) return this.#templates[number] as SpanTemplate;
+        const template = this.#describe(batch, row, home, hasOwn);
+        this.#templates[-1 - number] = template;
+        return template;
+      }
+    }
+    return this.#describe(batch, row, home, true);
+  }
+
+  /** Adds an attribute to the words: its code and kind, and its value, a text or a number that is no word by the number of the text. */
+  #add(words: Int32Array, columns: AttributeColumns, at: number, count: number): number {
+    const kind = columns.kind[at] as number;
+    const value = columns.value[at] as number;
+    const isText = kind === 1 || kind === 5 || kind === 6;
+    const isWord = isText || ((value | 0) === value && !Object.is(value, -0));
+    words[count] = (columns.code[at] as number) | (kind << 8) | (isWord ? 0 : 0x10000);
+    words[count + 1] = isText ? this.#textNumber(value) : isWord ? value : this.#numberOf(Object.is(value, -0) ? '-0' : String(value));
+    return count + 2;
+  }
+
+  #describe(batch: SpanBatch, row: number, home: ResourceFacts, hasOwn: boolean): SpanTemplate {
+    const view = this.#view;
+    let exceptionType = '';
+    let exceptionMessage = '';
+    const lastEvent = batch.eventStart[row + 1] as number;
+    const firstEvent = batch.eventStart[row] as number;
+    if (lastEvent > firstEvent) {
+      for (let event = firstEvent; event < lastEvent; event += 1) {
+        if (batch.eventKind[event] !== 1) continue;
+        view.select(batch.eventAttributes, batch.eventAttributeStart[event] as number, batch.eventAttributeStart[event + 1] as number);
+        exceptionType = view.text(exceptionTypeCode);
+        exceptionMessage = view.text(exceptionMessageCode);
+      }
+      view.select(batch.attributes, batch.attributeStart[row] as number, batch.attributeStart[row + 1] as number);
+    }
+    view.selectResource(batch, batch.resource[row] as number);
+    const failed = batch.status[row] === 2 || view.text(celeryStateCode) === 'RETRY';
+    const span = describeSpan(view, this.#statements, batch, row, failed, exceptionType, exceptionMessage);
+    return {
+      kind: span.kind,
+      service: home.service,
+      spanName: batch.strings[batch.name[row] as number] as string,
+      spanKind: batch.kind[row] as number,
+      failed,
+      sqlState: span.sqlState,
+      errorType: span.errorType,
+      httpStatus: span.httpStatus,
+      system: span.system,
+      host: span.host,
+      namespace: span.namespace,
+      target: span.target,
+      statement: span.statement,
+      language: home.language,
+      varies: span.varies,
+      keyParameters: span.keyParameters,
+      parts: { links: noLinks, message: span.message, key: span.key, rows: span.rows, session: '', idempotencyKey: span.idempotencyKey },
+      hasOwn,
+      home,
+    };
+  }
+
+  /** What a span says beyond its template. */
+  partsOf(template: SpanTemplate, links: SpanParts['links']): SpanParts {
+    const { parts, varies } = template;
+    if (!template.hasOwn && links.length === 0) return parts;
+    const view = this.#view;
+    const isDatabase = varies === 'database' || varies === 'document';
+    return {
+      links,
+      message: varies === 'message' ? messageFactsOf(view) : parts.message,
+      key:
+        template.keyParameters.length > 0 ? boundKey(view, template.keyParameters) : varies === 'document' ? documentKey(view) : parts.key,
+      rows: isDatabase ? rowsOf(view) : parts.rows,
+      session: view.text(sessionIdCode),
+      idempotencyKey: varies === 'call' ? idempotencyKeyOf(view) : parts.idempotencyKey,
+    };
+  }
+
+  #textNumber(string: number): number {
+    const known = this.#number[string] as number;
+    if (known > 0) return known;
+    const number = this.#numberOf(this.#strings[string] as string);
+    this.#number[string] = number;
+    return number;
+  }
+
+  #numberOf(text: string): number {
+    let number = this.#texts.get(text);
+    if (number === undefined) {
+      number = this.#texts.size + 1;
+      this.#texts.set(text, number);
+    }
+    return number;
+  }
+
+  #clear(): void {
+    this.#table.clear();
+    this.#templates = [];
+    this.#resources.clear();
+    this.#homes = [];
+    this.#texts.clear();
+    this.#numbers = new WeakMap();
+    this.#strings = [];
+    this.#generation += 1;
+  }
+}
+
+/** Beyond these a sender makes up names: everything is forgotten and learned again. */
+const templatesMax = 20_000;
+const textsMax = 50_000;
+
+const serviceNameCode = codeOf('service.name');
+const languageCode = codeOf('telemetry.sdk.language');
+const sessionIdCode = codeOf('session.id');
+const celeryStateCode = codeOf('celery.state');
+const routeCode = codeOf('http.route');
+const urlTemplateCode = codeOf('url.template');
+const queryTextCode = codeOf('db.query.text');
+const statementCode = codeOf('db.statement');
+const databaseSystemNameCode = codeOf('db.system.name');
+const databaseSystemCode = codeOf('db.system');
+const exceptionTypeCode = codeOf('exception.type');
+const exceptionMessageCode = codeOf('exception.message');
+
+const commandStores: ReadonlySet<string> = new Set(['redis', 'valkey', 'memcached']);
+const isCommandStore = (system: string): boolean => commandStores.has(system) || commandStores.has(system.toLowerCase());
+
+/** How an attribute counts in a description. */
+const asIs = 0;
+/** Only whether it is there, and not empty. */
+const asPresence = 1;
+/** Not at all, where a route is there. */
+const asPath = 2;
+const notAtAll = 3;
+
+const roles = new Uint8Array(256);
+/** Which one of many: read of each span. */
+const own: readonly AttributeKey[] = [
+  'session.id',
+  'db.response.returned_rows',
+  'db.response.affected_rows',
+  'db.postgresql.values',
+  'db.elasticsearch.path_parts.doc_id',
+  'messaging.destination.partition.id',
+  'messaging.message.id',
+  'messaging.message_id',
+  'messaging.kafka.message.key',
+  'messaging.kafka.message_key',
+  'messaging.kafka.destination.partition',
+  'messaging.kafka.partition',
+  'messaging.kafka.offset',
+  'messaging.kafka.message.offset',
+  'messaging.kafka.message_offset',
+  'messaging.rocketmq.message.keys',
+  'messaging.gcp_pubsub.message.delivery_attempt',
+  'messaging.gcp_pubsub.message.ordering_key',
+  'messaging.servicebus.message.delivery_count',
+  'messaging.batch.message_count',
+  'http.request.header.idempotency-key',
+  'http.request.header.idempotency_key',
+  'http.request.header.x-idempotency-key',
+  'http.request.header.x_idempotency_key',
+];
+for (const key of own) roles[codeOf(key)] = asPresence;
+for (let code = firstParameter; code < attributeCodes; code += 1) roles[code] = asPresence;
+const paths: readonly AttributeKey[] = ['http.target', 'http.url', 'url.path', 'url.full'];
+for (const key of paths) roles[codeOf(key)] = asPath;
+// Hosts are looked at apart, because only one of several names counts. Facts are read of each span; what kind of operation they say is not.
+for (const [address, port] of hostCodes) roles[address] = roles[port] = notAtAll;
+for (let code = 0; code < attributeCodes; code += 1) if (isConsistencyCode(code)) roles[code] = notAtAll;
+roles[codeOf('consistency.operation')] = asIs;
+roles[codeOf('consistency.saga.step')] = asPresence;
+// Says something only of a span that failed.
+roles[codeOf('exception.message')] = notAtAll;
