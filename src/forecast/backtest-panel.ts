@@ -1,7 +1,6 @@
-import { adapt, type AdaptOptions, defaultAdapt } from './adapt.ts';
+import { type AnswerSettings, defaultAnswer, modelAnswer } from './answer.ts';
 import { errorsOf, originsIn, type Scores, scoresOf } from './backtest.ts';
 import { baselines } from './baseline.ts';
-import { calibrate, type CalibrateOptions, defaultCalibration } from './calibrate.ts';
 import { baselineContender, levels, modelQuantiles, type Predict, ridgeContender } from './contender.ts';
 import type { Member } from './examples.ts';
 import type { Ridge } from './ridge.ts';
@@ -39,13 +38,6 @@ export interface SeriesBacktest {
   readonly choice: ServeChoice;
 }
 
-export interface BacktestSettings {
-  readonly adapt: AdaptOptions;
-  readonly calibration: CalibrateOptions;
-}
-
-export const defaultSettings: BacktestSettings = { adapt: defaultAdapt, calibration: defaultCalibration };
-
 /** The service chooses anew every round; here every so many origins, which is cheaper and, if anything, worse. */
 const choiceEvery = 24;
 
@@ -59,7 +51,7 @@ export function backtestPanel(
   predict: Predict,
   ridge: Ridge | null,
   stride: number,
-  settings: BacktestSettings = defaultSettings,
+  settings: AnswerSettings = defaultAnswer,
 ): readonly SeriesBacktest[] {
   const others = [...baselines.map(baselineContender), ...(ridge === null ? [] : [ridgeContender(ridge)])];
   return members.map((one) => {
@@ -70,9 +62,7 @@ export function backtestPanel(
     const origins = [...before, ...after];
     const raw = modelQuantiles(predict, [{ member, origins }])[0] ?? new Float64Array(0);
     const rivals = others.map((contender) => contender.quantiles(member, origins));
-    const answers = new Map<string, Float64Array>([
-      [modelId, calibrate(member, origins, adapt(member, origins, raw, rivals, settings.adapt), settings.calibration)],
-    ]);
+    const answers = new Map<string, Float64Array>([[modelId, modelAnswer(member, origins, raw, rivals, settings)]]);
     others.forEach((contender, i) => answers.set(contender.id, rivals[i] ?? new Float64Array(0)));
     const errors = new Map([...answers].map(([id, quantiles]) => [id, errorsOf(member, origins, quantiles)]));
     const { choice, quantiles } = servedOf(origins, before.length, answers, errors, Math.ceil(horizons / stride));

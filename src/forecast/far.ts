@@ -53,7 +53,7 @@ export function forecastFar(member: Member, steps: number, predict: Predict, rid
     if (origins.length > 0) scores[id] = list.reduce((sum, one) => sum + one, 0) / list.length;
   }
   const spacing = origins.length > 1 ? ((origins.at(-1) ?? 0) - (origins[0] ?? 0)) / (origins.length - 1) : 1;
-  const choice = chooseServed(errors, modelId, Math.ceil(steps / Math.max(1, spacing)));
+  const choice = chooseServed(errors, modelId, Math.ceil(steps / Math.max(1, spacing)), false);
   const served = paths.get(choice.servedBy) ?? [];
   const path = served.at(-1) ?? new Float64Array(steps);
   const stretch = origins.length >= fewOrigins ? 1 : 1 + (fewOrigins - origins.length) / fewOrigins;

@@ -1,7 +1,6 @@
-import { adapt } from './adapt.ts';
+import { modelAnswer } from './answer.ts';
 import { errorsOf, originsIn, scoresOf, type Scores } from './backtest.ts';
 import { baselines } from './baseline.ts';
-import { calibrate } from './calibrate.ts';
 import { baselineContender, type Contender, levels, modelQuantiles, type Predict, ridgeContender } from './contender.ts';
 import { type Member, memberOf } from './examples.ts';
 import type { Ridge } from './ridge.ts';
@@ -33,6 +32,12 @@ export interface RoundOptions {
 
 export const defaultRound: RoundOptions = { windowBudget: 60_000, isNonNegative: true };
 
+/** Two fits of the ridge: one that has not seen the windows it is compared on, and one on all that is known, which forecasts now. */
+export interface RoundRidge {
+  readonly judged: Ridge;
+  readonly newest: Ridge;
+}
+
 export const modelId = 'model';
 /** Series whose windows go through the network together. */
 const blockSize = 64;
@@ -40,11 +45,13 @@ const blockSize = 64;
 export function forecastRound(
   members: readonly Member[],
   predict: Predict,
-  ridge: Ridge | null,
+  ridge: RoundRidge | null,
   options: RoundOptions = defaultRound,
 ): readonly SeriesForecast[] {
   const perSeries = Math.max(16, Math.min(288, Math.floor(options.windowBudget / Math.max(1, members.length))));
-  const others = [...baselines.map(baselineContender), ...(ridge === null ? [] : [ridgeContender(ridge)])];
+  const rules = baselines.map(baselineContender);
+  const judged = [...rules, ...(ridge === null ? [] : [ridgeContender(ridge.judged)])];
+  const newest = [...rules, ...(ridge === null ? [] : [ridgeContender(ridge.newest)])];
   const results: SeriesForecast[] = [];
   for (let from = 0; from < members.length; from += blockSize) {
     const block = members
@@ -54,7 +61,7 @@ export function forecastRound(
     const asked = block.map(({ member, origins }) => ({ member, origins: [...origins, member.upTo - 1] }));
     const answered = modelQuantiles(predict, asked);
     block.forEach(({ member, origins }, i) => {
-      results.push(forecastOne(member, origins, answered[i] ?? new Float64Array(0), others, options));
+      results.push(forecastOne(member, origins, answered[i] ?? new Float64Array(0), judged, newest, options));
     });
   }
   return results;
@@ -78,7 +85,8 @@ function forecastOne(
   member: Member,
   origins: readonly number[],
   raw: Float64Array,
-  others: readonly Contender[],
+  judged: readonly Contender[],
+  newest: readonly Contender[],
   options: RoundOptions,
 ): SeriesForecast {
   const now = member.upTo - 1;
@@ -86,8 +94,14 @@ function forecastOne(
   // Baselines learn their residuals before the calibration windows begin, so that nobody is scored on what it has seen.
   const before = memberOf(member.name, member.grid, Math.max(1, origins[0] ?? member.upTo));
   const asked = [...origins, now];
-  const rivals = others.map((contender) => contender.quantiles({ ...before, unit: member.unit }, asked));
-  const corrected = calibrate(member, asked, adapt(member, asked, raw, rivals));
+  const rivals = judged.map((contender, i) => {
+    const past = contender.quantiles({ ...before, unit: member.unit }, origins);
+    const all = new Float64Array(past.length + width);
+    all.set(past);
+    all.set((newest[i] ?? contender).quantiles(member, [now]), past.length);
+    return all;
+  });
+  const corrected = modelAnswer(member, asked, raw, rivals);
   const scored = origins.length > 0;
   const errors = new Map<string, Float64Array>();
   const scores: Record<string, Scores> = {};
@@ -95,7 +109,7 @@ function forecastOne(
   if (scored) {
     errors.set(modelId, errorsOf(member, origins, modelPart));
     scores[modelId] = scoresOf(member, origins, modelPart);
-    others.forEach((contender, i) => {
+    judged.forEach((contender, i) => {
       const quantiles = (rivals[i] ?? raw).subarray(0, origins.length * width);
       errors.set(contender.id, errorsOf(member, origins, quantiles));
       scores[contender.id] = scoresOf(member, origins, quantiles);
@@ -104,8 +118,8 @@ function forecastOne(
   const spacing = origins.length > 1 ? ((origins.at(-1) ?? 0) - (origins[0] ?? 0)) / (origins.length - 1) : 1;
   const choice = chooseServed(errors, modelId, Math.ceil(horizons / Math.max(1, spacing)));
   const modelNow = corrected.subarray(origins.length * width);
-  const served = others.find((contender) => contender.id === choice.servedBy);
-  let quantiles = served === undefined ? modelNow : served.quantiles(member, [now]);
+  const served = rivals[judged.findIndex(({ id }) => id === choice.servedBy)];
+  let quantiles = served === undefined ? modelNow : served.subarray(origins.length * width);
   if (served !== undefined && origins.length < coldStart) quantiles = envelope(quantiles, modelNow);
   const row = (h: number): number[] =>
     Array.from(quantiles.subarray(h * levels.length, (h + 1) * levels.length), (value) =>

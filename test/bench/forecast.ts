@@ -1,66 +1,32 @@
-import { fileURLToPath } from 'node:url';
 import { createRng } from '../../src/base/rng.ts';
-import { defaultAdapt } from '../../src/forecast/adapt.ts';
-import { type BacktestSettings, defaultSettings, meanScores, partsOf, type SeriesBacktest } from '../../src/forecast/backtest-panel.ts';
+import { meanScores, type SeriesBacktest } from '../../src/forecast/backtest-panel.ts';
 import { modelQuantiles } from '../../src/forecast/contender.ts';
 import { type Member, memberOf } from '../../src/forecast/examples.ts';
 import { openBackend } from '../../src/io/model/backend.ts';
 import { loadCheckpoint } from '../../src/io/model/checkpoint.ts';
-import { type ModelThread, openModelThread } from '../../src/io/model/model-thread.ts';
-import { initialWeights, openPredictor, type TrainOptions, type Weights } from '../../src/io/model/network.ts';
-import { defaultExamples, defaultHidden, defaultTraining } from '../../src/io/model/training.ts';
+import { openModelThread } from '../../src/io/model/model-thread.ts';
+import { initialWeights, openPredictor, type Weights } from '../../src/io/model/network.ts';
+import { defaultExamples } from '../../src/io/model/training.ts';
 import type { Bench, Figures } from './bench.ts';
 import { boostedTrees } from './load/boosted-trees.ts';
 import { otherLoad } from './load/other.ts';
 import { type LoadPanel, readLoad } from './load/recorded.ts';
 import { timeTenThousandSeries } from './load/ten-thousand.ts';
+import { type Configuration, type Run, runOne, startModel, trainingMember, usual, validate } from './load/tries.ts';
 
 /**
- * Forecasts of the next 12 steps by rolling origin: fitted on the first 60 % of each series, settings and who is served chosen on the
- * next 15 %, scored on every window of the last 25 %, without learning anything from there but who did well lately.
- * MASE is scaled by the step changes of the first part; means are over series. The full bench tries every configuration below on the
- * calibration part with one seed, logs each, scores the best with five seeds, and compares it with scikit-learn's boosted trees where
- * python3 (or HOMEOSTAT_PYTHON) has it; `--quick` scores the default with one seed. A second panel, made by mechanisms that the
- * start model's generator does not have, shows what the model is worth elsewhere.
+ * Forecasts of the next 12 steps by rolling origin: fitted on the first 60 % of each series, scored on every window of the last 25 %,
+ * without learning anything from there but who did well lately. Settings are chosen on the first 75 % alone (`load/tries.ts`): every
+ * configuration tried is printed, the best is scored with five seeds. MASE is scaled by the step changes of the first part; means
+ * are over series. Where python3 (or HOMEOSTAT_PYTHON) has scikit-learn, its boosted trees are fitted on the same windows. A second
+ * panel, made by mechanisms that the start model's generator does not have, shows what the model is worth elsewhere.
+ *
+ * `--quick` scores the default with one seed. HOMEOSTAT_FORECAST_PARTS=validation,scores,trees runs some parts only, for machines on
+ * which all of them take too long at once; without validation the default is scored.
  */
-interface Configuration {
-  readonly name: string;
-  readonly options: TrainOptions;
-  readonly hidden: readonly [number, number];
-  readonly fromStartModel: boolean;
-  readonly settings: BacktestSettings;
-}
-
-const usual: Configuration = {
-  name: 'default',
-  options: defaultTraining,
-  hidden: defaultHidden,
-  fromStartModel: true,
-  settings: defaultSettings,
-};
-
-const configurations: readonly Configuration[] = [
-  usual,
-  { ...usual, name: 'less weight decay', options: { ...defaultTraining, weightDecay: 0.3 } },
-  { ...usual, name: 'half the learning rate', options: { ...defaultTraining, learningRate: 1e-3 } },
-  { ...usual, name: 'half the epochs', options: { ...defaultTraining, epochs: defaultTraining.epochs / 2 } },
-  { ...usual, name: 'input noise', options: { ...defaultTraining, inputNoise: 0.1 } },
-  { ...usual, name: 'from nothing', fromStartModel: false },
-  { ...usual, name: 'from nothing, smaller', fromStartModel: false, hidden: [64, 32] },
-  { ...usual, name: 'no experts', settings: { ...defaultSettings, adapt: { ...defaultAdapt, prior: 1 - 1e-9, sharpness: 0 } } },
-  { ...usual, name: 'experts with half the memory', settings: { ...defaultSettings, adapt: { ...defaultAdapt, memorySteps: 36 } } },
-];
-
 const seeds = [1, 2, 3, 4, 5];
-const startModel = fileURLToPath(new URL('../../models/contention/v2', import.meta.url));
 /** Windows scored at most; beyond that every fifth, seventh ... is, never a divisor of the hour. */
 const windowBudget = 60_000;
-
-interface Run {
-  readonly results: readonly SeriesBacktest[];
-  readonly weights: Weights;
-  readonly secondsPer30k: number;
-}
 
 export const bench: Bench = {
   name: 'forecast',
@@ -68,44 +34,36 @@ export const bench: Bench = {
   run: async ({ quick, log }) => {
     const panel = await readLoad();
     log(`${panel.series.length} series, ${panel.source}`);
-    const toMember = ({ name, grid }: LoadPanel['series'][number]): Member =>
-      memberOf(name, grid, Math.max(1, partsOf(grid.values.length).trainEnd));
-    const members = panel.series.map(toMember);
+    const parts = process.env['HOMEOSTAT_FORECAST_PARTS']?.split(',') ?? (quick ? ['scores'] : ['validation', 'scores', 'trees']);
+    const members = panel.series.map(({ name, grid }) => trainingMember(name, grid));
     const thread = await openModelThread();
     try {
       const { weights: start } = await loadCheckpoint(startModel);
-      const run = (configuration: Configuration, seed: number, of: readonly Member[] = members): Promise<Run> =>
-        runOne(thread, of, configuration, seed, start);
-      let chosen = usual;
-      if (!quick) {
-        let best = Number.POSITIVE_INFINITY;
-        for (const configuration of configurations) {
-          const { results } = await run(configuration, seeds[0] ?? 1);
-          const { mase } = meanScores(results, 'model', 'calibrationScores');
-          const naive = meanScores(results, 'naive', 'calibrationScores').mase;
-          log(`calibration part, ${configuration.name}: MASE ${mase.toFixed(4)}, ${(mase / naive).toFixed(4)} of naive`);
-          if (mase < best) {
-            best = mase;
-            chosen = configuration;
-          }
-        }
-        log(`chosen on the calibration part: ${chosen.name}`);
+      const recorded = { recorded_series: panel.isRecorded ? members.length : 0 };
+      const { chosen, figures: tried } = parts.includes('validation')
+        ? await validate(thread, panel, start, log)
+        : { chosen: usual, figures: {} };
+      if (!parts.includes('scores')) {
+        const trees = parts.includes('trees') ? await treesOf(members, [], log) : {};
+        return { figures: { ...recorded, ...tried, ...trees }, baseline: {} };
       }
       const runs: Run[] = [];
-      for (const seed of quick ? seeds.slice(0, 1) : seeds) runs.push(await run(chosen, seed));
+      for (const seed of quick ? seeds.slice(0, 1) : seeds)
+        runs.push(await runOne(thread, members, chosen, seed, start, strideOf(members)));
       const predictSeconds = await timeTenThousand(panel, runs[0]?.weights ?? start, chosen);
-      const elsewhere = await run(chosen, 1, otherLoad(quick ? 16 : 32).map(toMember));
-      const trees = quick ? {} : await treesOf(members, runs, log);
-      const results = runs[0]?.results ?? [];
+      const others = otherLoad(quick ? 16 : 32).map(({ name, grid }) => trainingMember(name, grid));
+      const elsewhere = await runOne(thread, others, chosen, 1, start, strideOf(others));
+      const trees = parts.includes('trees') ? await treesOf(members, runs, log) : {};
       return {
         figures: {
-          recorded_series: panel.isRecorded ? members.length : 0,
+          ...recorded,
+          ...tried,
           ...figuresOf(runs, predictSeconds, log),
           ...elsewhereOf(elsewhere, log),
           ...trees,
           ...timeTenThousandSeries(),
         },
-        baseline: baselinesOf(results),
+        baseline: baselinesOf(runs[0]?.results ?? []),
       };
     } finally {
       await thread.close();
@@ -113,27 +71,9 @@ export const bench: Bench = {
   },
 };
 
-async function runOne(
-  thread: ModelThread,
-  members: readonly Member[],
-  configuration: Configuration,
-  seed: number,
-  start: Weights,
-): Promise<Run> {
-  const { options, hidden, fromStartModel, settings } = configuration;
-  const trained = await thread.train({
-    members,
-    examples: defaultExamples,
-    hidden,
-    options,
-    seed,
-    start: fromStartModel ? start : undefined,
-  });
-  await thread.use(trained);
+function strideOf(members: readonly Member[]): number {
   const windows = members.reduce((sum, { grid }) => sum + 0.4 * grid.values.length, 0);
-  const stride = [1, 5, 7, 11, 13, 17, 19, 23, 29].find((one) => windows / one <= windowBudget) ?? 31;
-  const results = await thread.backtest(members, stride, settings);
-  return { results, weights: trained.weights, secondsPer30k: (trained.seconds * 30_000) / trained.windows };
+  return [1, 5, 7, 11, 13, 17, 19, 23, 29].find((one) => windows / one <= windowBudget) ?? 31;
 }
 
 function figuresOf(runs: readonly Run[], predictSeconds: number, log: (line: string) => void): Figures {
@@ -193,7 +133,8 @@ function elsewhereOf({ results }: Run, log: (line: string) => void): Figures {
 async function treesOf(members: readonly Member[], runs: readonly Run[], log: (line: string) => void): Promise<Figures> {
   const mase = await boostedTrees(members, defaultExamples, log);
   if (mase === null) return {};
-  const model = runs.reduce((sum, { results }) => sum + meanScores(results, 'model').mase, 0) / Math.max(1, runs.length);
+  if (runs.length === 0) return { boosted_trees_mase: mase };
+  const model = runs.reduce((sum, { results }) => sum + meanScores(results, 'model').mase, 0) / runs.length;
   return { boosted_trees_mase: mase, mase_vs_boosted_trees: model / mase };
 }
 

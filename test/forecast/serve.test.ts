@@ -17,12 +17,18 @@ describe('who is served', () => {
     expect(chooseServed(errors, 'model', 1)).toMatchObject({ servedBy: 'model', bestBaseline: 'ridge' });
   });
 
-  it('is the best baseline where the difference may be luck', () => {
-    const errors = new Map([
-      ['model', noisy(0.99, 60, 'm')],
-      ['naive', noisy(1, 60, 'n')],
-    ]);
-    expect(chooseServed(errors, 'model', 1).servedBy).toBe('naive');
+  it('is the model where the difference may be luck, and the best baseline where that surely wins', () => {
+    const rivals = (model: number): Map<string, Float64Array> =>
+      new Map([
+        ['model', noisy(model, 60, 'm')],
+        ['naive', noisy(1, 60, 'n')],
+        ['ridge', noisy(1.2, 60, 'r')],
+      ]);
+    expect(chooseServed(rivals(1.03), 'model', 1).servedBy).toBe('model');
+    const lost = chooseServed(rivals(1.2), 'model', 1);
+    expect(lost.servedBy).toBe('naive');
+    expect(lost.because).toContain("above naive's on 60 windows");
+    expect(chooseServed(rivals(0.99), 'model', 1, false).servedBy, 'what holds no baseline must win').toBe('naive');
   });
 
   it('asks for more where windows overlap and so say less', () => {

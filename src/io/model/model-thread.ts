@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { Failure } from '../../base/failure.ts';
-import { type BacktestSettings, defaultSettings, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
+import { type AnswerSettings, defaultAnswer } from '../../forecast/answer.ts';
+import type { SeriesBacktest } from '../../forecast/backtest-panel.ts';
 import type { Member } from '../../forecast/examples.ts';
 import type { FarForecast } from '../../forecast/far.ts';
 import { defaultRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
@@ -35,7 +36,7 @@ export interface ModelThread {
   /** Forecasts further ahead than the network's twelve steps; see `forecastFar`. */
   far(members: readonly Member[], steps: number, isNonNegative: boolean): Promise<readonly FarForecast[]>;
   /** Rolling-origin scores of the model in use and all baselines; members' `upTo` is the end of their training part. */
-  backtest(members: readonly Member[], stride: number, settings?: BacktestSettings): Promise<readonly SeriesBacktest[]>;
+  backtest(members: readonly Member[], stride: number, settings?: AnswerSettings): Promise<readonly SeriesBacktest[]>;
   /** Calibrated quantiles at every step in [from, to), each made with what was known at that step: outputs x levels a step. */
   quantiles(member: Member, from: number, to: number): Promise<Float64Array>;
   close(): Promise<void>;
@@ -98,7 +99,7 @@ export async function openModelThread(backend?: BackendName): Promise<ModelThrea
       if (answer.is !== 'far') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
       return answer.forecasts;
     },
-    backtest: async (members, stride, settings = defaultSettings) => {
+    backtest: async (members, stride, settings = defaultAnswer) => {
       const answer = await ask({ is: 'backtest', members, stride, settings });
       if (answer.is !== 'backtested') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
       return answer.results;

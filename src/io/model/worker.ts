@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
 import { createRng } from '../../base/rng.ts';
-import { backtestPanel, type BacktestSettings, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
-import { calibrate } from '../../forecast/calibrate.ts';
-import { levels, modelQuantiles } from '../../forecast/contender.ts';
+import { type AnswerSettings, modelAnswer } from '../../forecast/answer.ts';
+import { backtestPanel, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
+import { baselines } from '../../forecast/baseline.ts';
+import { baselineContender, levels, modelQuantiles } from '../../forecast/contender.ts';
 import { type Examples, examplesOf, type Member } from '../../forecast/examples.ts';
 import { type FarForecast, forecastFar } from '../../forecast/far.ts';
-import { fitRidge, type Ridge } from '../../forecast/ridge.ts';
-import { comparedFrom, forecastRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
+import { fitRidge } from '../../forecast/ridge.ts';
+import { comparedFrom, forecastRound, type RoundOptions, type RoundRidge, type SeriesForecast } from '../../forecast/round.ts';
 import { inputs, outputs } from '../../forecast/window.ts';
 import { type BackendName, openBackend } from './backend.ts';
 import {
@@ -44,7 +45,7 @@ export type WorkerRequest =
       readonly is: 'backtest';
       readonly members: readonly Member[];
       readonly stride: number;
-      readonly settings: BacktestSettings;
+      readonly settings: AnswerSettings;
     };
 
 export interface Trained {
@@ -73,7 +74,7 @@ const ridgeExamples = 6_000;
 const backtestRidgeExamples = 90_000;
 
 let predictor: Predictor | undefined;
-let ridge: Ridge | null = null;
+let ridge: RoundRidge | null = null;
 
 async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer> {
   switch (request.is) {
@@ -90,24 +91,23 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
     case 'round': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
       const startedMs = performance.now();
-      // Fitted on all that is known, what it is compared on included: that favours the ridge, never the network, and lets it follow a
-      // rise that began an hour ago (fitted on the older half only it lost to the last value there).
-      if (request.refit || ridge === null) ridge = fitRidge(examplesOf(request.members, ridgeExamples));
+      if (request.refit || ridge === null) ridge = fitBoth(request.members, request.options.unseenFromMs);
       const forecasts = forecastRound(request.members, predictor.predict, ridge, request.options);
       return { id, is: 'forecast', forecasts, seconds: (performance.now() - startedMs) / 1000 };
     }
     case 'far': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
       const { predict } = predictor;
-      ridge = fitRidge(examplesOf(olderParts(request.members, undefined), ridgeExamples));
-      const forecasts = request.members.map((member) => forecastFar(member, request.steps, predict, ridge, request.isNonNegative));
+      const older = fitRidge(examplesOf(olderParts(request.members, undefined), ridgeExamples));
+      const forecasts = request.members.map((member) => forecastFar(member, request.steps, predict, older, request.isNonNegative));
       return { id, is: 'far', forecasts };
     }
     case 'quantiles': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
       const origins = Array.from({ length: request.to - request.from }, (_, i) => request.from + i);
       const raw = modelQuantiles(predictor.predict, [{ member: request.member, origins }])[0] ?? new Float64Array(0);
-      return { id, is: 'quantiles', quantiles: calibrate(request.member, origins, raw) };
+      const rivals = baselines.map((baseline) => baselineContender(baseline).quantiles(request.member, origins));
+      return { id, is: 'quantiles', quantiles: modelAnswer(request.member, origins, raw, rivals) };
     }
     case 'backtest': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
@@ -115,6 +115,13 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
       return { id, is: 'backtested', results: backtestPanel(request.members, predictor.predict, pooled, request.stride, request.settings) };
     }
   }
+}
+
+/** The newest lets the ridge follow a rise that began an hour ago. Null where there is too little for one of them. */
+function fitBoth(members: readonly Member[], unseenFromMs: number | undefined): RoundRidge | null {
+  const judged = fitRidge(examplesOf(olderParts(members, unseenFromMs), ridgeExamples));
+  const newest = fitRidge(examplesOf(members, ridgeExamples));
+  return judged === null || newest === null ? null : { judged, newest };
 }
 
 /** What a ridge may learn from so that it is compared on windows that it has not seen. */

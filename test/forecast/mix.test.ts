@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { adapt } from '../../src/forecast/adapt.ts';
+
 import { levels, medianIndex } from '../../src/forecast/contender.ts';
 import { memberOf } from '../../src/forecast/examples.ts';
+import { mediansOf, mix } from '../../src/forecast/mix.ts';
 import { horizons, outputs } from '../../src/forecast/window.ts';
 
 const q = levels.length;
@@ -24,21 +25,21 @@ const errorAt = (all: Float64Array, i: number, h: number): number =>
 
 describe('trust in the network', () => {
   it('stays where the network does well', () => {
-    const out = adapt(
+    const out = mix(
       member,
       origins,
       answers(() => 0.5),
-      [answers(() => 5)],
+      [mediansOf(answers(() => 5))],
     );
     expect(errorAt(out, 399, 3)).toBeLessThan(0.6);
   });
 
   it('goes to a rule that does better, and comes back when the network does', () => {
-    const out = adapt(
+    const out = mix(
       member,
       origins,
       answers((i) => (i < 150 ? 9 : 0.1)),
-      [answers((i) => (i < 150 ? 1 : 6))],
+      [mediansOf(answers((i) => (i < 150 ? 1 : 6)))],
     );
     expect(errorAt(out, 0, 3)).toBeGreaterThan(7);
     expect(errorAt(out, 140, 3)).toBeLessThan(1.5);
@@ -47,7 +48,7 @@ describe('trust in the network', () => {
 
   it('moves the band with the median and keeps its width', () => {
     const raw = answers(() => 9);
-    const out = adapt(member, origins, raw, [answers(() => 0)]);
+    const out = mix(member, origins, raw, [mediansOf(answers(() => 0))]);
     const at = (300 * outputs + 2) * q;
     expect((out[at + 8] ?? 0) - (out[at] ?? 0)).toBeCloseTo((raw[at + 8] ?? 0) - (raw[at] ?? 0), 9);
     expect(out[at + 8]).toBeLessThan((raw[at + 8] ?? 0) - 5);
@@ -55,10 +56,10 @@ describe('trust in the network', () => {
 
   it('reads no outcome that was not complete at the origin', () => {
     const raw = answers(() => 3);
-    const rival = answers(() => 0);
+    const rival = mediansOf(answers(() => 0));
     const later = values.map((value, i) => (i > 300 ? value + 50 : value));
-    const changed = adapt({ ...member, grid: { ...member.grid, values: later } }, origins, raw, [rival]);
-    const told = adapt(member, origins, raw, [rival]);
+    const changed = mix({ ...member, grid: { ...member.grid, values: later } }, origins, raw, [rival]);
+    const told = mix(member, origins, raw, [rival]);
     const upTo = (300 - 100 + 1) * outputs * q;
     expect(changed.subarray(0, upTo)).toEqual(told.subarray(0, upTo));
   });

@@ -1,0 +1,97 @@
+import type { Baseline } from './baseline.ts';
+import { horizons } from './window.ts';
+
+/**
+ * Forecasts by what came after the most similar moments of the same series: nearest neighbours in the space of its last values
+ * (analogues, Lorenz 1969; for series, Martínez et al. 2019), and the median of what followed them. Patterns that come back without
+ * keeping to the clock (jobs, compactions, polling, bursts that ebb) are found by this and by nothing that averages lags.
+ *
+ * Distances are absolute differences, the newest lags counting twice, abandoned as soon as they exceed the worst neighbour kept.
+ * Cost: about 10 to 20 microseconds a forecast on one core.
+ */
+interface AnalogueOptions {
+  readonly id: string;
+  readonly title: string;
+  /** How many of the last values must be alike. */
+  readonly lags: number;
+  readonly neighbours: number;
+  /** Whether shapes are compared whatever level they stand on; else values are. */
+  readonly isByShape: boolean;
+}
+
+/** How far back moments are looked for, in steps. */
+const reach = 720;
+/** The newest lags count twice. */
+const fresh = 4;
+/** Under this many neighbours the last value is the better guess. */
+const leastNeighbours = 3;
+
+const analogues = ({ id, title, lags, neighbours, isByShape }: AnalogueOptions): Baseline => ({
+  id,
+  title,
+  fit: ({ values }) => {
+    const distances = new Float64Array(neighbours);
+    const places = new Int32Array(neighbours);
+    const followed = new Float64Array(neighbours);
+    const shiftOf = (at: number, place: number): number => (isByShape ? (values[at] as number) - (values[place] as number) : 0);
+
+    /** Fills `places` with the ends of the most similar stretches, whose next hour had passed by `at`; answers how many. */
+    const find = (at: number): number => {
+      let found = 0;
+      let worst = Number.POSITIVE_INFINITY;
+      for (let place = at - horizons; place >= Math.max(lags, at - reach); place -= 1) {
+        const shift = shiftOf(at, place);
+        let distance = 0;
+        for (let lag = 0; lag < lags && distance < worst; lag += 1) {
+          const apart = Math.abs((values[place - lag] as number) + shift - (values[at - lag] as number));
+          distance += lag < fresh ? 2 * apart : apart;
+        }
+        if (!(distance < worst)) continue;
+        let rank = found < neighbours ? found : neighbours - 1;
+        if (found < neighbours) found += 1;
+        for (; rank > 0 && (distances[rank - 1] as number) > distance; rank -= 1) {
+          distances[rank] = distances[rank - 1] as number;
+          places[rank] = places[rank - 1] as number;
+        }
+        distances[rank] = distance;
+        places[rank] = place;
+        if (found === neighbours) worst = distances[neighbours - 1] as number;
+      }
+      return found;
+    };
+
+    return {
+      predict: (at, out) => {
+        const found = find(at);
+        if (found < leastNeighbours) {
+          out.fill(values[at] ?? 0, 0, horizons + 1);
+          return;
+        }
+        for (let h = 1; h <= horizons; h += 1) {
+          for (let k = 0; k < found; k += 1) followed[k] = (values[(places[k] as number) + h] as number) + shiftOf(at, places[k] as number);
+          out[h - 1] = medianOf(followed, found);
+        }
+        for (let k = 0; k < found; k += 1) {
+          const place = places[k] as number;
+          let most = Number.NEGATIVE_INFINITY;
+          for (let h = 1; h <= horizons; h += 1) most = Math.max(most, values[place + h] as number);
+          followed[k] = most + shiftOf(at, place);
+        }
+        out[horizons] = medianOf(followed, found);
+      },
+    };
+  },
+});
+
+/** Sorts the first `count` in place. */
+function medianOf(list: Float64Array, count: number): number {
+  const sorted = list.subarray(0, count).sort();
+  const middle = count >> 1;
+  return count % 2 === 1 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
+}
+
+export const analogueExperts: readonly Baseline[] = [
+  analogues({ id: 'like-moments', title: 'what followed like moments', lags: 6, neighbours: 21, isByShape: false }),
+  analogues({ id: 'like-hours', title: 'what followed like stretches', lags: 16, neighbours: 15, isByShape: false }),
+  analogues({ id: 'like-shapes', title: 'what followed stretches of like shape', lags: 36, neighbours: 15, isByShape: true }),
+];

@@ -1,0 +1,149 @@
+import { type AnswerSettings, defaultAnswer } from '../../../src/forecast/answer.ts';
+import { defaultCalibration } from '../../../src/forecast/calibrate.ts';
+import { meanScores, partsOf, type SeriesBacktest } from '../../../src/forecast/backtest-panel.ts';
+import { type Member, memberOf } from '../../../src/forecast/examples.ts';
+import { defaultMix } from '../../../src/forecast/mix.ts';
+import { loadCheckpoint } from '../../../src/io/model/checkpoint.ts';
+import type { ModelThread } from '../../../src/io/model/model-thread.ts';
+import type { TrainOptions, Weights } from '../../../src/io/model/network.ts';
+import { defaultExamples, defaultHidden, defaultTraining } from '../../../src/io/model/training.ts';
+import type { Figures } from '../bench.ts';
+import { fileURLToPath } from 'node:url';
+import type { LoadPanel } from './recorded.ts';
+
+export const startModel = fileURLToPath(new URL('../../../models/contention/v2', import.meta.url));
+
+/** One way to train and to answer. */
+export interface Configuration {
+  readonly name: string;
+  readonly options: TrainOptions;
+  readonly hidden: readonly [number, number];
+  readonly fromStartModel: boolean;
+  readonly settings: AnswerSettings;
+}
+
+export const usual: Configuration = {
+  name: 'default',
+  options: defaultTraining,
+  hidden: defaultHidden,
+  fromStartModel: true,
+  settings: defaultAnswer,
+};
+
+const answered = (name: string, settings: Partial<AnswerSettings>): Configuration => ({
+  ...usual,
+  name,
+  settings: { ...defaultAnswer, ...settings },
+});
+
+/** Those that differ in their answers only share a training. */
+const configurations: readonly Configuration[] = [
+  usual,
+  answered('network alone', { mix: { ...defaultMix, prior: 1 - 1e-9, headStart: 1e12 } }),
+  answered('mixture with a memory of 100 steps', { mix: { ...defaultMix, memorySteps: 100 } }),
+  answered('mixture with a memory of 2000 steps', { mix: { ...defaultMix, memorySteps: 2_000 } }),
+  answered('mixture that leaves its prior at once', { mix: { ...defaultMix, headStart: 3 } }),
+  answered('mixture that starts even', { mix: { ...defaultMix, prior: 0.3 } }),
+  answered('calibration half as fast', { calibration: { rate: defaultCalibration.rate / 2 } }),
+  answered('calibration twice as fast', { calibration: { rate: 2 * defaultCalibration.rate } }),
+  { ...usual, name: 'less weight decay', options: { ...defaultTraining, weightDecay: 0.3 } },
+  { ...usual, name: 'half the learning rate', options: { ...defaultTraining, learningRate: 1e-3 } },
+  { ...usual, name: 'half the epochs', options: { ...defaultTraining, epochs: defaultTraining.epochs / 2 } },
+  { ...usual, name: 'from nothing', fromStartModel: false },
+];
+
+/** Series are cut off here (shares of their length) and each shorter panel is judged like the whole: the last quarter of the whole lies beyond. */
+const cuts = [0.5, 0.75] as const;
+const validationStride = 5;
+
+export interface Run {
+  readonly results: readonly SeriesBacktest[];
+  readonly weights: Weights;
+  readonly secondsPer30k: number;
+}
+
+/** Trains on the first parts of the members and scores by rolling origin. */
+export async function runOne(
+  thread: ModelThread,
+  members: readonly Member[],
+  { options, hidden, fromStartModel, settings }: Configuration,
+  seed: number,
+  start: Weights,
+  stride: number,
+): Promise<Run> {
+  const trained = await thread.train({
+    members,
+    examples: defaultExamples,
+    hidden,
+    options,
+    seed,
+    start: fromStartModel ? start : undefined,
+  });
+  await thread.use(trained);
+  const results = await thread.backtest(members, stride, settings);
+  return { results, weights: trained.weights, secondsPer30k: (trained.seconds * 30_000) / trained.windows };
+}
+
+/**
+ * Every configuration on two shorter panels, which end where the calibration part ends and two thirds of the way there: what it is to
+ * its naive forecast there, and the farthest that its bands are off (points). The best is what is scored on the held-out quarter.
+ */
+export async function validate(
+  thread: ModelThread,
+  { series }: LoadPanel,
+  start: Weights,
+  log: (line: string) => void,
+): Promise<{ readonly chosen: Configuration; readonly figures: Figures }> {
+  const { shape } = await loadCheckpoint(startModel);
+  const panels = cuts.map((cut) =>
+    series.map(({ name, grid }) => trainingMember(name, firstOf(grid, Math.floor(cut * grid.values.length)))),
+  );
+  const figures: Record<string, number> = {};
+  let chosen = usual;
+  let best = Number.POSITIVE_INFINITY;
+  const ratios = configurations.map((): number[] => []);
+  const misses = configurations.map((): number[] => []);
+  for (const members of panels) {
+    let loaded: Weights | undefined;
+    for (const [i, one] of configurations.entries()) {
+      const isSameNetwork = one.options === usual.options && one.fromStartModel;
+      let results: readonly SeriesBacktest[];
+      if (isSameNetwork && loaded !== undefined) {
+        await thread.use({ shape, weights: loaded });
+        results = await thread.backtest(members, validationStride, one.settings);
+      } else {
+        const run = await runOne(thread, members, one, 1, start, validationStride);
+        if (isSameNetwork) loaded = run.weights;
+        ({ results } = run);
+      }
+      const scores = meanScores(results, 'model');
+      ratios[i]?.push(scores.mase / meanScores(results, 'naive').mase);
+      misses[i]?.push(
+        100 * Math.max(Math.abs(scores.coverage80 - 0.8), Math.abs(scores.coverage90 - 0.9), Math.abs(scores.coverage95 - 0.95)),
+      );
+    }
+  }
+  configurations.forEach((one, i) => {
+    const ratio = meanOf(ratios[i] ?? []);
+    const off = Math.max(...(misses[i] ?? []));
+    log(
+      `validation, ${one.name}: ${(ratios[i] ?? []).map((each) => each.toFixed(4)).join(' and ')} of naive, bands at most ${off.toFixed(1)} points off`,
+    );
+    figures[`validation_vs_naive_${one.name.replaceAll(' ', '_')}`] = ratio;
+    if (ratio < best) [best, chosen] = [ratio, one];
+  });
+  log(`chosen by validation: ${chosen.name}`);
+  return { chosen, figures };
+}
+
+export const trainingMember = (name: string, grid: Member['grid']): Member =>
+  memberOf(name, grid, Math.max(1, partsOf(grid.values.length).trainEnd));
+
+const firstOf = ({ startMs, stepMs, values, missing }: Member['grid'], steps: number): Member['grid'] => ({
+  startMs,
+  stepMs,
+  values: values.slice(0, steps),
+  missing: missing.slice(0, steps),
+});
+
+const meanOf = (list: readonly number[]): number => list.reduce((sum, one) => sum + one, 0) / Math.max(1, list.length);
