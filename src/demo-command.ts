@@ -12,7 +12,6 @@ const here = dirname(fileURLToPath(import.meta.url));
 export function registerDemo(program: Command, context: CliContext): void {
   program
     .command('demo')
-    .description('run the service beside a shop in three regions whose replicas drift apart, and watch it repair them')
     .option('--until-converged', 'inject faults, approve what waits, wait until the replicas agree, print a summary and end')
     .option('--seed <number>', 'seed of faults and traffic', wholeNumber, 1)
     .option('--data <dir>', 'where everything is kept', './.homeostat')

@@ -1,10 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { loadConfig } from './config.ts';
-import { registerDemo } from './demo-command.ts';
-import { type CliContext, createProgram, explainError, runProgram } from './edge/cli/program.ts';
+import { type CliContext, type CommandEntry, commandsFor, createProgram, explainError, runProgram } from './edge/cli/program.ts';
 import { commands } from './edge/cli/registry.ts';
-import { registerStart } from './start-command.ts';
 
 /** Open handles of a dependency must not keep a finished command alive. */
 const exitGraceMs = 3_000;
@@ -39,9 +36,22 @@ const context: CliContext = {
   exit: (code) => {
     exitCode = code;
   },
-  loadConfig: (path) => loadConfig(resolve(path ?? 'homeostat.yaml'), process.env),
+  loadConfig: async (path) => (await import('./config.ts')).loadConfig(resolve(path ?? 'homeostat.yaml'), process.env),
 };
 
-await runProgram(createProgram(context, [...commands, registerStart, registerDemo], version), context, process.argv.slice(2));
+const service: readonly CommandEntry[] = [
+  {
+    name: 'start',
+    summary: 'run the service: OTLP in, comparisons, repairs, API and page',
+    load: async () => (await import('./start-command.ts')).registerStart,
+  },
+  {
+    name: 'demo',
+    summary: 'run the service beside a shop in three regions whose replicas drift apart, and watch it repair them',
+    load: async () => (await import('./demo-command.ts')).registerDemo,
+  },
+];
+const args = process.argv.slice(2);
+await runProgram(createProgram(context, await commandsFor([...commands, ...service], args), version), context, args);
 process.exitCode = exitCode;
 setTimeout(() => process.exit(exitCode), exitGraceMs).unref();

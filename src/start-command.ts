@@ -18,7 +18,6 @@ interface StartFlags {
 export function registerStart(program: Command, context: CliContext): void {
   program
     .command('start')
-    .description('run the service: OTLP in, comparisons, repairs, API and page')
     .option('--config <file>', 'configuration', undefined)
     .option('--data <dir>', 'where everything is kept', './.homeostat')
     .option('--host <address>', 'address to listen on', '127.0.0.1')
@@ -30,7 +29,7 @@ export function registerStart(program: Command, context: CliContext): void {
         (line) => context.err(line.trimEnd()),
         () => systemClock.nowMs(),
       );
-      const config = context.loadConfig(flags.config);
+      const config = await context.loadConfig(flags.config);
       for (const warning of config.warnings) log('warn', warning);
       const service = await startService({
         config,

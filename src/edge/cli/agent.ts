@@ -28,7 +28,6 @@ interface AgentOptions {
 export function registerAgent(program: Command, context: CliContext): void {
   program
     .command('agent')
-    .description('Compute sketches of a replica in its own region, push them to the service, and execute there what was approved.')
     .requiredOption('--collection <name>', 'collection in the configuration')
     .requiredOption('--replica <name>', 'its replica that this agent serves')
     .requiredOption('--server <url>', 'address of the service')
@@ -47,7 +46,7 @@ export function registerAgent(program: Command, context: CliContext): void {
 }
 
 async function run(options: AgentOptions, context: CliContext): Promise<void> {
-  const config = context.loadConfig(options.config);
+  const config = await context.loadConfig(options.config);
   const collection = config.collections[options.collection];
   if (collection === undefined) {
     const known = Object.keys(config.collections);

@@ -24,7 +24,7 @@ interface Finding {
 }
 
 export function registerAudit(program: Command, context: CliContext): void {
-  const audit = program.command('audit').description('the hash chain of everything that was decided and done');
+  const audit = program.command('audit');
   const withStore = (command: Command): Command =>
     command
       .option('--data <dir>', 'data directory that the service ran on', '.homeostat')
@@ -54,7 +54,7 @@ export function registerAudit(program: Command, context: CliContext): void {
 
 /** Reads the store itself, so that a stopped service can be audited; a running one is not disturbed. */
 async function* storedEntries(options: AuditOptions, context: CliContext): AsyncGenerator<AuditEntry> {
-  const configured = options.config === undefined ? 'embedded' : context.loadConfig(options.config).database;
+  const configured = options.config === undefined ? 'embedded' : (await context.loadConfig(options.config)).database;
   const dataDir = resolve(context.cwd, options.data);
   if (configured === 'embedded' && !existsSync(dataDir)) {
     throw new Failure('no-data', `there is no data directory ${options.data}: name the one that the service ran on with --data.`, 'never');

@@ -20,7 +20,6 @@ interface CertificateOptions {
 export function registerCertificate(program: Command, context: CliContext): void {
   program
     .command('certificate')
-    .description('print the certificate of one repair, signed, for audit verify')
     .argument('<repair>', 'id of the repair, as `repairs list` prints it')
     .requiredOption('--chain <file>', 'the chain, as `audit export` printed it')
     .requiredOption('--key <file>', 'Ed25519 private key (PEM); made, with FILE.pub beside it, if it is not there')

@@ -33,14 +33,11 @@ const gradeOrder: Readonly<Record<Grade, number>> = { proven: 0, structural: 1, 
 export function registerCheck(program: Command, context: CliContext): void {
   program
     .command('check')
-    .description(
-      'Run the trace detectors over OTLP files (.json, .jsonl, .pb, each also .gz); no server needed. Lines that cannot be read are told and counted, the rest is checked. Exit 0 nothing, 1 findings, 2 some input could not be read.',
-    )
     .argument('<files...>', 'OTLP files, as an exporter or the Collector wrote them')
     .option('--config <file>', 'domains, collections and detector options to apply')
     .option('--json', 'one JSON object per finding and line')
     .action(async (files: string[], options: { config?: string; json?: boolean }) => {
-      const config = options.config === undefined ? undefined : context.loadConfig(options.config);
+      const config = options.config === undefined ? undefined : await context.loadConfig(options.config);
       const detection = createDetection(
         config === undefined
           ? { maxOperations: defaultOperations }

@@ -8,12 +8,10 @@ import type { CliContext } from './program.ts';
 const shownLines = 30;
 
 export function registerDebt(program: Command, context: CliContext): void {
-  withServiceOptions(program.command('debt'))
-    .description('the consistency-debt report: what unsafe paths have cost, and the cheapest repayments')
-    .action(async (options: ServiceOptions) => {
-      const report = (await openClient(options, context).get('/api/v1/debt')) as DebtReport;
-      context.out(options.json === true ? JSON.stringify(report) : describeDebt(report));
-    });
+  withServiceOptions(program.command('debt')).action(async (options: ServiceOptions) => {
+    const report = (await openClient(options, context).get('/api/v1/debt')) as DebtReport;
+    context.out(options.json === true ? JSON.stringify(report) : describeDebt(report));
+  });
 }
 
 function describeDebt(report: DebtReport): string {

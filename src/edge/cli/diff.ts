@@ -26,7 +26,6 @@ interface DiffOptions {
 export function registerDiff(program: Command, context: CliContext): void {
   program
     .command('diff')
-    .description('Compare the replicas of a collection once: the keys that differ, how, and in which columns.')
     .argument('<collection>', 'name of a collection in the configuration')
     .option('--config <file>', 'configuration file')
     .option('--replicas <a,b>', 'compare only these replicas')
@@ -36,7 +35,7 @@ export function registerDiff(program: Command, context: CliContext): void {
     .option('--data <dir>', 'where a long comparison keeps how far it has come', '.homeostat')
     .option('--json', 'print one JSON line a differing key and a last line with the summary')
     .action(async (name: string, options: DiffOptions) => {
-      const config = context.loadConfig(options.config);
+      const config = await context.loadConfig(options.config);
       const declared = config.collections[name];
       if (declared === undefined) {
         const known = Object.keys(config.collections);

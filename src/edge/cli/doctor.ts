@@ -42,7 +42,6 @@ const minFreeBytes = 2 * 1024 ** 3;
 export function registerDoctor(program: Command, context: CliContext): void {
   program
     .command('doctor')
-    .description('check config, connections, permissions, clock skew and versions')
     .option('--config <file>', 'config file (default: homeostat.yaml, where there is one)')
     .option('--data <dir>', 'data directory', '.homeostat')
     .option('--host <host>', 'address that the service would listen on', '127.0.0.1')
@@ -63,7 +62,7 @@ export function registerDoctor(program: Command, context: CliContext): void {
         context.out(`${mark}  ${check.what}: ${check.says}`);
       };
       say({ what: 'node', is: 'fine', says: `${process.version} on ${process.platform}-${process.arch}` });
-      const config = checkConfig(options, context, say);
+      const config = await checkConfig(options, context, say);
       checkData(resolve(context.cwd, options.data), options.data, say);
       if (config !== null) {
         checkIngest(config, say);
@@ -89,7 +88,7 @@ export function registerDoctor(program: Command, context: CliContext): void {
 
 type Say = (check: Check) => void;
 
-function checkConfig(options: DoctorOptions, context: CliContext, say: Say): Config | null {
+async function checkConfig(options: DoctorOptions, context: CliContext, say: Say): Promise<Config | null> {
   const file = options.config ?? 'homeostat.yaml';
   if (options.config === undefined && !existsSync(resolve(context.cwd, file))) {
     say({
@@ -100,7 +99,7 @@ function checkConfig(options: DoctorOptions, context: CliContext, say: Say): Con
     return defaultConfig();
   }
   try {
-    const config = context.loadConfig(file);
+    const config = await context.loadConfig(file);
     const [domains, collections] = [Object.keys(config.domains).length, Object.keys(config.collections).length];
     say({
       what: 'config',

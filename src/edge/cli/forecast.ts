@@ -33,7 +33,6 @@ export function registerForecast(program: Command, context: CliContext): void {
   program
     .command('forecast')
     .argument('[files...]', 'CSV files: timestamp,value or series,timestamp,value')
-    .description('Forecast series from CSV with quantiles; says whether the model or a baseline is served, and why.')
     .option('--horizon <steps>', `steps ahead, 1 to ${maxHorizon}`, parseCount(1, maxHorizon), horizons)
     .option(
       '--backtest',

@@ -7,7 +7,7 @@ import type { CliContext } from './program.ts';
 const maxExamples = 100_000;
 
 export function registerOutcomes(program: Command, context: CliContext): void {
-  const outcomes = program.command('outcomes').description('what became of proposals');
+  const outcomes = program.command('outcomes');
   withServiceOptions(outcomes.command('export'))
     .description('print outcomes as JSON lines: plain, or as chat examples for fine-tuning (no row values in either)')
     .option('--format <format>', 'jsonl or openai-jsonl', 'jsonl')

@@ -26,7 +26,7 @@ interface PolicyOptions extends ServiceOptions {
 
 /** `homeostat policy check|explain|backtest FILE.cedar`. Exit 0 fine, 1 problems, 2 could not. */
 export function registerPolicy(program: Command, context: CliContext): void {
-  const policy = program.command('policy').description('check, explain or back-test policies (Cedar files, or a directory of them)');
+  const policy = program.command('policy');
   policy
     .command('check')
     .description('parse and validate: every policy has @id and @reason and speaks only of what it is given')
@@ -57,10 +57,10 @@ export function registerPolicy(program: Command, context: CliContext): void {
     .option('--proposal <file>', 'a proposal as JSON, as `proposals show --json` prints it')
     .option('--config <file>', 'configuration file, for the proposal’s domain and collection')
     .option('--json', 'print JSON')
-    .action((file: string, options: PolicyOptions) => {
+    .action(async (file: string, options: PolicyOptions) => {
       const policies = policiesOf(resolve(context.cwd, file));
       if (options.proposal !== undefined) {
-        explainProposal(context, policies, options, options.proposal);
+        await explainProposal(context, policies, options, options.proposal);
         return;
       }
       const words = policies.policies.map(policyWords);
@@ -93,7 +93,7 @@ export function registerPolicy(program: Command, context: CliContext): void {
       .option('--limit <n>', 'how many past repairs to ask the service for', '1000'),
   ).action(async (file: string, options: PolicyOptions) => {
     const policies = policiesOf(resolve(context.cwd, file));
-    const config = context.loadConfig(options.config);
+    const config = await context.loadConfig(options.config);
     const history =
       options.history === undefined ? await askForHistory(context, options) : readHistory(resolve(context.cwd, options.history));
     const known = history.filter(({ proposal }) => proposal.domain in config.domains && proposal.collection in config.collections);
@@ -133,8 +133,8 @@ function policiesOf(path: string): Policies {
   throw new Failure('policies', parsed.problems.join('\n'), 'never');
 }
 
-function explainProposal(context: CliContext, policies: Policies, options: PolicyOptions, file: string): void {
-  const config = context.loadConfig(options.config);
+async function explainProposal(context: CliContext, policies: Policies, options: PolicyOptions, file: string): Promise<void> {
+  const config = await context.loadConfig(options.config);
   const proposal = readJson(resolve(context.cwd, file)) as Proposal;
   const domain = config.domains[proposal.domain];
   const collection = config.collections[proposal.collection];

@@ -17,10 +17,33 @@ export interface CliContext {
   /** Sets the exit code; the process ends by itself when the command has returned. */
   exit(code: number): void;
   /** Reads and checks a config file, by default `homeostat.yaml`. Throws `Failure('config')`. */
-  loadConfig(path?: string): Config;
+  loadConfig(path?: string): Config | Promise<Config>;
 }
 
 export type RegisterCommand = (program: Command, context: CliContext) => void;
+
+/** A command by what --help says of it, and where the rest is. */
+export interface CommandEntry {
+  readonly name: string;
+  /** For the list and for the command's own help. */
+  readonly summary: string;
+  readonly load: () => Promise<RegisterCommand>;
+}
+
+/** Loads the command that the arguments name, if any; of the others only the name and the summary are there. */
+export async function commandsFor(entries: readonly CommandEntry[], args: readonly string[]): Promise<readonly RegisterCommand[]> {
+  const named = args.find((arg) => !arg.startsWith('-'));
+  return Promise.all(
+    entries.map(async ({ name, summary, load }): Promise<RegisterCommand> => {
+      if (name !== named) return (program) => void program.command(name).description(summary);
+      const register = await load();
+      return (program, context) => {
+        register(program, context);
+        program.commands.find((command) => command.name() === name)?.description(summary);
+      };
+    }),
+  );
+}
 
 /** The `homeostat` program with the given commands. Run it with {@link runProgram}, which turns every failure into a sentence. */
 export function createProgram(context: CliContext, commands: readonly RegisterCommand[], version: string): Command {

@@ -13,7 +13,7 @@ import type { CliContext } from './program.ts';
 const shownEffects = 20;
 
 export function registerProposals(program: Command, context: CliContext): void {
-  const proposals = program.command('proposals').description('the queue: what waits for people, and what became of it');
+  const proposals = program.command('proposals');
 
   withServiceOptions(proposals.command('list'))
     .description('list proposals, newest first')

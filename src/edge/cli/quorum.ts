@@ -63,7 +63,6 @@ export function registerQuorum(program: Command, context: CliContext): void {
   program
     .command('quorum')
     .argument('<file>', 'JSON with latency samples and the promises to keep')
-    .description('How stale are quorum reads: P(fresh) and p99 for each (R, W) from measured latencies, and the choice under an SLO.')
     .option('--config <file>', 'not used by this command')
     .option('--json', 'one JSON object')
     .addHelpText('after', help)

@@ -43,7 +43,6 @@ const shownEffects = 20;
 export function registerRepair(program: Command, context: CliContext): void {
   program
     .command('repair')
-    .description('print the effects that a strategy would run, as a proposal; nothing is written')
     .argument('<collection>', 'name of a collection in the configuration')
     .option('--strategy <id>', `one of ${strategies.map(({ id }) => id).join(', ')} (default: the best of them)`)
     .option('--dry-run', 'required: repairs themselves go through the service’s queue')
@@ -65,7 +64,7 @@ export function registerRepair(program: Command, context: CliContext): void {
           'never',
         );
       }
-      const config = context.loadConfig(options.config);
+      const config = await context.loadConfig(options.config);
       const collection = config.collections[name];
       if (collection === undefined) {
         throw new Failure(

@@ -5,7 +5,7 @@ import { duration, table } from './print.ts';
 import type { CliContext } from './program.ts';
 
 export function registerRepairs(program: Command, context: CliContext): void {
-  const repairs = program.command('repairs').description('what was carried out, and undoing it');
+  const repairs = program.command('repairs');
 
   withServiceOptions(repairs.command('list'))
     .description('list repairs, newest first')

@@ -6,13 +6,11 @@ import { table } from './print.ts';
 import type { CliContext } from './program.ts';
 
 export function registerStructure(program: Command, context: CliContext): void {
-  withServiceOptions(program.command('structure'))
-    .description('what was learned of the fleet from traces: outboxes, replica hosts, lag of topics, steps of sagas')
-    .action(async (options: ServiceOptions) => {
-      const answer = (await openClient(options, context).get('/api/v1/structure')) as { readonly items: readonly LearnedFact[] };
-      if (options.json === true) for (const fact of answer.items) context.out(JSON.stringify(fact));
-      else context.out(describeStructure(answer.items));
-    });
+  withServiceOptions(program.command('structure')).action(async (options: ServiceOptions) => {
+    const answer = (await openClient(options, context).get('/api/v1/structure')) as { readonly items: readonly LearnedFact[] };
+    if (options.json === true) for (const fact of answer.items) context.out(JSON.stringify(fact));
+    else context.out(describeStructure(answer.items));
+  });
 }
 
 function describeStructure(facts: readonly LearnedFact[]): string {

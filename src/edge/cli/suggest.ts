@@ -26,9 +26,6 @@ const leastSteps = 400;
 export function registerSuggest(program: Command, context: CliContext): void {
   program
     .command('suggest')
-    .description(
-      'Replay decisions over recorded load: what acting on forecasts would have cost, against the best tuned reactive rule and an oracle.',
-    )
     .option('--replay <file>', 'CSV with the recorded load: timestamp,value or series,timestamp,value')
     .option('--delay-steps <steps>', 'steps until a change is in effect', parseCount(0, 288), 6)
     .option('--capacity <load>', 'load that one unit carries; by default a quarter of the usual high', Number)

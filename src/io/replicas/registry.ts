@@ -1,9 +1,5 @@
 import { Failure } from '../../base/failure.ts';
 import type { Collection, Engine, Replica } from '../../domain/collection.ts';
-import { openHttpReplica } from './http/http.ts';
-import { openMysqlReplica } from './mysql/mysql.ts';
-import { openPostgresReplica } from './postgres/postgres.ts';
-import { openRedisReplica } from './redis/redis.ts';
 import type { ReplicaConnection } from './replica.ts';
 
 /** What a connector says about itself. A new engine is one entry here and one folder beside it. */
@@ -13,7 +9,8 @@ export interface Connector {
   readonly sentence: string;
   /** URL schemes that it takes. */
   readonly schemes: readonly string[];
-  open(collection: Collection, replica: Replica): ReplicaConnection;
+  /** Loads the engine's client only now: a comparison of two PostgreSQL servers needs no others in memory. */
+  open(collection: Collection, replica: Replica): Promise<ReplicaConnection>;
 }
 
 export const connectors: readonly Connector[] = [
@@ -22,21 +19,21 @@ export const connectors: readonly Connector[] = [
     title: 'PostgreSQL',
     sentence: 'Tables of PostgreSQL 13 and newer, leaders and hot standbys; digests are computed inside the server.',
     schemes: ['postgres', 'postgresql'],
-    open: openPostgresReplica,
+    open: async (collection, replica) => (await import('./postgres/postgres.ts')).openPostgresReplica(collection, replica),
   },
   {
     engine: 'mysql',
     title: 'MySQL and MariaDB',
     sentence: 'Tables of MySQL 8 and MariaDB 10.6 and newer; digests are computed inside the server unless a compared column is JSON.',
     schemes: ['mysql', 'mariadb'],
-    open: openMysqlReplica,
+    open: async (collection, replica) => (await import('./mysql/mysql.ts')).openMysqlReplica(collection, replica),
   },
   {
     engine: 'redis',
     title: 'Redis',
     sentence: 'JSON documents, hashes, strings and sets under a key template, compared with the types of the database that they copy.',
     schemes: ['redis', 'rediss'],
-    open: openRedisReplica,
+    open: async (collection, replica) => (await import('./redis/redis.ts')).openRedisReplica(collection, replica),
   },
   {
     engine: 'http',
@@ -44,21 +41,19 @@ export const connectors: readonly Connector[] = [
     sentence:
       'A service that answers the replica API (`docs/http-replica.md`): its rows as lines of JSON, changed by compare-and-set on an etag.',
     schemes: ['http', 'https'],
-    open: openHttpReplica,
+    open: async (collection, replica) => (await import('./http/http.ts')).openHttpReplica(collection, replica),
   },
 ];
 
 /** Opens lazily: the first call connects. */
-export function openReplica(collection: Collection, replica: Replica): Promise<ReplicaConnection> {
+export async function openReplica(collection: Collection, replica: Replica): Promise<ReplicaConnection> {
   const connector = connectors.find((one) => one.engine === replica.engine);
   if (connector === undefined) {
-    return Promise.reject(
-      new Failure(
-        'no-connector',
-        `Replica ${replica.id} of ${collection.name} is of a kind that has no connector (${replica.engine}).`,
-        'never',
-      ),
+    throw new Failure(
+      'no-connector',
+      `Replica ${replica.id} of ${collection.name} is of a kind that has no connector (${replica.engine}).`,
+      'never',
     );
   }
-  return Promise.resolve(connector.open(collection, replica));
+  return connector.open(collection, replica);
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Config, loadConfig } from '../../../src/config.ts';
-import { type CliContext, createProgram, runProgram } from '../../../src/edge/cli/program.ts';
+import { type CliContext, commandsFor, createProgram, runProgram } from '../../../src/edge/cli/program.ts';
 import { commands } from '../../../src/edge/cli/registry.ts';
 import { readAuditChain } from '../../../src/io/store/audit.ts';
 import { until } from '../../integration/estate.ts';
@@ -32,7 +32,7 @@ async function run(args: readonly string[], env: Readonly<Record<string, string>
     },
     loadConfig: (path = 'homeostat.yaml'): Config => loadConfig(path, env),
   };
-  await runProgram(createProgram(context, commands, '0.0.0'), context, args);
+  await runProgram(createProgram(context, await commandsFor(commands, args), '0.0.0'), context, args);
   return { out: out.join('\n'), err: err.join('\n'), code };
 }
 
