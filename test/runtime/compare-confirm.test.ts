@@ -149,37 +149,6 @@ describe('rows that their store does not mark', () => {
     const result = await confirmDivergences({ collection, connections: watched, divergences, ...options, wasToldSince, seenSinceMs });
     expect({ confirmed: idsOf(result.confirmed), flapping: idsOf(result.flapping) }).toEqual({ confirmed: ['19'], flapping: ['18'] });
   });
-
-  test('all of them are watched, however many', async () => {
-    await leader.query(`INSERT INTO t SELECT i, 'a' FROM generate_series(1001, 3500) i`);
-    await follower.query(`INSERT INTO t SELECT i, 'b' FROM generate_series(1001, 3500) i`);
-    let reads = 0;
-    // Three reads a look: the last of all rows is otherwise in one look in the middle, in its third read.
-    const watched = unmarked((read) => {
-      reads = read + 1;
-      return leader.query('UPDATE t SET v = $1 WHERE id = 3500', [read === 17 ? 'once' : 'a']);
-    });
-    const keys = Array.from({ length: 2_500 }, (_none, at) => ({ id: String(1_001 + at) }));
-    const divergences: Divergence[] = [];
-    for (let at = 0; at < keys.length; at += 1_000)
-      divergences.push(
-        ...(
-          await compareKeys({
-            collection,
-            connections: watched,
-            keys: keys.slice(at, at + 1_000),
-            clock: systemClock,
-            signal,
-          })
-        ).divergences,
-      );
-    const result = await confirmDivergences({ collection, connections: watched, divergences, ...options });
-    expect(result.confirmed).toHaveLength(2_500);
-    // The first sight and a row of looks at all, and then another row of looks at the one that had moved.
-    const looks = LEAST_LOOKS + 1;
-    expect(reads).toBe(3 + 3 * looks + looks);
-    for (const client of [leader, follower]) await client.query('DELETE FROM t WHERE id > 1000');
-  });
 });
 
 describe('a suspect without marks, in the rounds that compare what was written', () => {

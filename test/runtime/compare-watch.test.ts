@@ -52,6 +52,25 @@ describe('looks at a row that goes back and forth', () => {
   });
 });
 
+describe('many rows without marks', () => {
+  test('are all watched; those that have moved, and rows with marks, are looked at no more', async () => {
+    const marked = { ...divergence, key: { id: 'marked' }, stamps: { eu: '1', us: '1' } };
+    const many = Array.from({ length: 50_000 }, (_none, at) => ({ ...divergence, key: { id: String(at) } }));
+    const seen: number[] = [];
+    const look = (divergences: readonly Divergence[]): Promise<SecondLook> => {
+      seen.push(divergences.length);
+      const [last] = divergences.slice(-1);
+      const moved = seen.length === 3 && last !== undefined ? [last] : [];
+      return Promise.resolve({ unchanged: divergences, changed: moved, healed: [], seenNow: new Map() });
+    };
+    const watch = new UnmarkedWatch({ shape, divergences: [marked, ...many], look, rng: createRng(1) });
+    for (let looks = 0; looks < 4; looks += 1) await watch.look(() => 0);
+    expect(seen).toEqual([50_000, 50_000, 50_000, 49_999]);
+    expect(many.filter((one) => watch.isMoving(one)).map((one) => one.key)).toEqual([{ id: '49999' }]);
+    expect(watch.isMoving(marked)).toBe(false);
+  });
+});
+
 describe('what feeds have told lately', () => {
   test('is known since when, by collection, and forgotten beyond a bound', () => {
     const writes = new RecentWrites(2);
