@@ -15,11 +15,15 @@ export interface Bench {
   readonly name: string;
   /** One line for `--help`: what is measured, against what. */
   readonly says?: string;
+  /** Parts that `--only a,b` can choose from, for a bench that takes long as a whole. */
+  readonly parts?: readonly string[];
   run(options: BenchOptions): Promise<BenchResult>;
 }
 
 export interface BenchOptions {
   readonly quick: boolean;
+  /** Only these of its parts; all where it is absent. */
+  readonly only?: readonly string[];
   /** Progress, to standard error. */
   readonly log: (line: string) => void;
 }

@@ -1,4 +1,4 @@
-// `npm run bench -- NAME [--json] [--quick]`: runs one bench and prints one JSON object, alone on the last line.
+// `npm run bench -- NAME [--json] [--quick] [--only PART,PART]`: runs one bench and prints one JSON object, alone on the last line.
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
@@ -46,10 +46,12 @@ function rounded(figures: Figures): Record<string, number> {
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  const name = args.find((arg) => !arg.startsWith('-'));
+  const at = args.indexOf('--only');
+  const only = at < 0 ? undefined : (args[at + 1] ?? '').split(',').filter((part) => part !== '');
+  const name = args.find((arg, place) => !arg.startsWith('-') && (at < 0 || place !== at + 1));
   const known = benchNames();
   if (name === undefined || args.includes('--help')) {
-    process.stdout.write('npm run bench -- NAME [--json] [--quick]\n\n');
+    process.stdout.write('npm run bench -- NAME [--json] [--quick] [--only PART,PART]\n\n');
     for (const each of known) {
       const says = await loadBench(each).then(
         (bench) => bench.says ?? '',
@@ -59,9 +61,9 @@ async function main(args: readonly string[]): Promise<number> {
     }
     return args.includes('--help') ? 0 : 2;
   }
-  const unknown = args.find((arg) => arg.startsWith('-') && arg !== '--json' && arg !== '--quick');
+  const unknown = args.find((arg) => arg.startsWith('-') && !['--json', '--quick', '--only'].includes(arg));
   if (unknown !== undefined) {
-    process.stderr.write(`unknown option ${unknown}; known: --json, --quick, --help\n`);
+    process.stderr.write(`unknown option ${unknown}; known: --json, --quick, --only PART,PART, --help\n`);
     return 2;
   }
   if (!known.includes(name)) {
@@ -71,8 +73,14 @@ async function main(args: readonly string[]): Promise<number> {
   const quiet = args.includes('--json');
   const started = performance.now();
   const bench = await loadBench(name);
+  const strange = only?.find((part) => bench.parts?.includes(part) !== true);
+  if (only?.length === 0 || strange !== undefined) {
+    process.stderr.write(`${name} has no part "${strange ?? ''}"; there are: ${bench.parts?.join(', ') ?? 'none'}\n`);
+    return 2;
+  }
   const { figures, baseline } = await bench.run({
     quick: args.includes('--quick'),
+    ...(only === undefined ? {} : { only }),
     log: quiet ? () => {} : (line) => process.stderr.write(`${line}\n`),
   });
   const cores = cpus();

@@ -8,11 +8,13 @@ import pg from 'pg';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const SAMPLE_MS = 100;
+const TELL_MS = 10_000;
 
 /** Linux only: elsewhere `rssMb` is undefined. Tells the keys that the command printed as well. */
 export async function peakMemory(
   urls: readonly string[],
   rows: number,
+  log: (line: string) => void,
 ): Promise<{ readonly rssMb: number | undefined; readonly keys: number; readonly seconds: number }> {
   for (const [at, connectionString] of urls.entries()) {
     const client = new pg.Client({ connectionString });
@@ -28,7 +30,9 @@ export async function peakMemory(
     join(folder, 'homeostat.yaml'),
     `domains:\n  d: { consistency: eventual, stalenessMs: 0 }\ncollections:\n  masses:\n    domain: d\n    key: [id]\n    replicas:\n${replicas}\n`,
   );
+  log(`homeostat diff of two tables that differ in each of ${rows} rows`);
   const start = performance.now();
+  let told = start;
   try {
     const child = spawn(
       process.execPath,
@@ -43,7 +47,12 @@ export async function peakMemory(
       for (const byte of chunk) if (byte === 10) keys += 1;
     });
     let rssMb: number | undefined;
-    const sampling = setInterval(() => (rssMb = peakOf(child.pid) ?? rssMb), SAMPLE_MS);
+    const sampling = setInterval(() => {
+      rssMb = peakOf(child.pid) ?? rssMb;
+      if (performance.now() - told < TELL_MS) return;
+      told = performance.now();
+      log(`  ${keys} keys, ${rssMb ?? '?'} MB, ${Math.round((told - start) / 1000)} s`);
+    }, SAMPLE_MS);
     const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
     clearInterval(sampling);
     if (code !== 1) throw new Error(`homeostat diff ended with ${code}`);
