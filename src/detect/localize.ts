@@ -70,9 +70,12 @@ export function judgeRows(
   const counted = replicas.filter((replica) => rows[replica.id] !== null || !replica.mayLack);
   const present = counted.filter((replica) => rows[replica.id] !== null);
   const lacking = counted.length - present.length;
+  const [first] = present;
+  const valueOn = (replica: ReplicaFacts | undefined, name: string): string | null =>
+    (replica === undefined ? null : rows[replica.id]?.[name]) ?? null;
   const columns = shape.columns
     .map((column) => column.name)
-    .filter((name) => new Set(present.map((replica) => JSON.stringify(rows[replica.id]?.[name] ?? null))).size > 1);
+    .filter((name) => present.some((replica) => valueOn(replica, name) !== valueOn(first, name)));
   if (lacking === 0 && columns.length === 0) return undefined;
   if (present.length === 0) return undefined;
   const is: DivergenceKind = lacking === 0 ? 'different' : isExtra(counted, rows) ? 'extra' : 'missing';

@@ -77,9 +77,16 @@ export function keyColumns(shape: Shape): readonly Column[] {
   });
 }
 
+/** Asked for with every row: made once for each list of columns. */
+const tags = new WeakMap<readonly Column[], string>();
+
 function shapeTag(columns: readonly Column[]): string {
+  const known = tags.get(columns);
+  if (known !== undefined) return known;
   const text = JSON.stringify(columns.map((column) => [column.name, column.type]));
-  return createHash('md5').update(text, 'utf8').digest('hex').slice(0, 8);
+  const tag = createHash('md5').update(text, 'utf8').digest('hex').slice(0, 8);
+  tags.set(columns, tag);
+  return tag;
 }
 
 /** The bytes of a row. A column that the row does not mention is NULL. Throws RangeError on a lone surrogate, which UTF-8 cannot carry. */

@@ -15,7 +15,7 @@ import type { Divergence, Position } from '../domain/divergence.ts';
 import { type Key, keyText, type Shape } from '../domain/row.ts';
 import type { ReplicaConnection } from '../io/replicas/replica.ts';
 import { agreedShape } from './compare-shape.ts';
-import { readDivergences } from './compare-keys.ts';
+import { readDivergences, readVersions, type Versions } from './compare-keys.ts';
 import { UnmarkedWatch, watchRng } from './compare-watch.ts';
 
 export interface Confirmation {
@@ -95,7 +95,7 @@ export interface SecondLook {
   readonly seenNow: ReadonlyMap<string, Divergence>;
 }
 
-/** Reads the keys of `seen` once more and says what became of each. */
+/** Looks at the keys of `seen` once more and says what became of each. Rows travel again only where they are not what they were. */
 export async function lookAgain(
   options: Pick<ConfirmOptions, 'collection' | 'connections' | 'clock' | 'signal'> & { readonly shape: Shape },
   seen: readonly Divergence[],
@@ -107,10 +107,18 @@ export async function lookAgain(
   const seenNow = new Map<string, Divergence>();
   for (let at = 0; at < seen.length; at += KEYS_PER_READ) {
     const batch = seen.slice(at, at + KEYS_PER_READ);
-    const now = await readDivergences({ ...options, keys: batch.map((one) => one.key) });
+    const marks = await readVersions({ ...options, keys: batch.map((one) => one.key) });
+    const isSame = (before: Divergence): boolean => marks !== undefined && hasVersions(shape, before, marks);
+    for (const before of marks === undefined ? [] : batch.filter(isSame)) {
+      unchanged.push(before);
+      seenNow.set(keyText(shape.key, before.key), { ...before, seenAt: marks?.positions ?? before.seenAt });
+    }
+    const others = batch.filter((before) => !isSame(before));
+    if (others.length === 0) continue;
+    const now = await readDivergences({ ...options, keys: others.map((one) => one.key) });
     const differing = new Map(now.divergences.map((one) => [keyText(shape.key, one.key), one]));
     for (const [text, one] of differing) seenNow.set(text, one);
-    for (const before of batch) {
+    for (const before of others) {
       const again = differing.get(keyText(shape.key, before.key));
       if (again === undefined) healed.push(before.key);
       else if (isUnchanged(shape, before, again)) unchanged.push({ ...again, seenAt: before.seenAt, firstSeenMs: before.firstSeenMs });
@@ -120,13 +128,28 @@ export async function lookAgain(
   return { unchanged, changed, healed, seenNow };
 }
 
+/** Whether every replica has the very version of the row that was seen. */
+function hasVersions(shape: Shape, before: Divergence, { versions }: Versions): boolean {
+  const text = keyText(shape.key, before.key);
+  return [...versions].every(([replica, marks]) => {
+    const row = before.replicas[replica] ?? null;
+    const mark = marks.get(text);
+    if (row === null || mark === undefined) return row === null && mark === undefined;
+    return before.stamps?.[replica] === mark.stamp && rowDigest(shape, row) === mark.digest;
+  });
+}
+
 /** Whether two looks at a key saw the same versions of its rows. */
 export function isUnchanged(shape: Shape, before: Divergence, after: Divergence): boolean {
   return Object.keys({ ...before.replicas, ...after.replicas }).every((replica) => {
     const one = before.replicas[replica] ?? null;
     const two = after.replicas[replica] ?? null;
     if (one === null || two === null) return one === two;
-    return before.stamps?.[replica] === after.stamps?.[replica] && rowDigest(shape, one) === rowDigest(shape, two);
+    return (
+      before.stamps?.[replica] === after.stamps?.[replica] &&
+      // As good as equal digests: the encoding is injective.
+      shape.columns.every(({ name }) => (one[name] ?? null) === (two[name] ?? null))
+    );
   });
 }
 

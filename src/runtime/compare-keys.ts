@@ -6,7 +6,7 @@ import type { RowDigest } from '../domain/digest.ts';
 import type { Divergence, Position } from '../domain/divergence.ts';
 import { type Key, keyText, type Row, type Shape } from '../domain/row.ts';
 import { reveal } from '../domain/withheld.ts';
-import type { ReadRow, ReplicaConnection, SketchHash } from '../io/replicas/replica.ts';
+import type { ReadRow, ReplicaConnection, RowMark, SketchHash } from '../io/replicas/replica.ts';
 import { agreedShape } from './compare-shape.ts';
 
 export interface KeysOptions {
@@ -44,6 +44,30 @@ export async function unequalKeys(
   const hashes = await Promise.all(asked);
   if (hashes.length < connections.length) return keys;
   return keys.filter((_key, at) => hashes.some((one) => one[at] !== hashes[0]?.[at]));
+}
+
+export interface Versions {
+  /** Replica id -> key text -> which version of the row it has. */
+  readonly versions: ReadonlyMap<string, ReadonlyMap<string, RowMark>>;
+  /** Where each replica was after that. */
+  readonly positions: Readonly<Record<string, Position>>;
+}
+
+/** Which versions of these rows the replicas have; undefined where one of them can say that only by its rows. */
+export async function readVersions(options: Omit<KeysOptions, 'collection'> & { readonly shape: Shape }): Promise<Versions | undefined> {
+  const { connections, keys, shape, signal } = options;
+  if (connections.some(({ readMarks }) => readMarks === undefined)) return undefined;
+  const read = await Promise.all(
+    connections.map(async (connection) => {
+      const marks = (await connection.readMarks?.(shape, keys, signal)) ?? [];
+      const position = await connection.position(signal);
+      return { id: connection.replica.id, marks: new Map(marks.map((mark) => [keyText(shape.key, mark.key), mark])), position };
+    }),
+  );
+  return {
+    versions: new Map(read.map(({ id, marks }) => [id, marks])),
+    positions: Object.fromEntries(read.map(({ id, position }) => [id, position])),
+  };
 }
 
 export async function readDivergences(options: KeysOptions & { readonly shape: Shape }): Promise<ReadDivergences> {

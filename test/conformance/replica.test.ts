@@ -6,7 +6,7 @@ import type { RowDigest } from '../../src/domain/digest.ts';
 import { type Effect, invertEffects } from '../../src/domain/effect.ts';
 import { everyKey } from '../../src/domain/key-range.ts';
 import { isCanonical, keyDigest, rowDigest } from '../../src/domain/row-encoding.ts';
-import type { Row, Shape } from '../../src/domain/row.ts';
+import type { Key, Row, Shape } from '../../src/domain/row.ts';
 import { addItem, emptyTable, peelTable, subtractTables, valueOf } from '../../src/domain/sketch.ts';
 import { everySlice, runsOf, sliceByKey, sliceOf, type Slicing } from '../../src/domain/slicing.ts';
 import { DigestSum, laneSum } from '../../src/io/replicas/lane-sum.ts';
@@ -95,6 +95,21 @@ for (const { name, isAvailable, start } of stores) {
           if (value !== null && value !== undefined) expect(isCanonical(column.type, value)).toBe(true);
         }
       }
+    });
+
+    test('marks are the keys, digests and stamps of the rows, and another after a write of the same values where there are stamps', async (context) => {
+      if (replica.readMarks === undefined) return context.skip('this store can only give whole rows');
+      const keys = [{ id: '3' }, { id: '4' }, { id: '999' }, { id: '99999999999999999999' }];
+      const byKey = <T extends { readonly key: Key }>(all: readonly T[]): readonly T[] =>
+        all.toSorted((a, b) => Number(a.key['id']) - Number(b.key['id']));
+      const fetched = replica.counters.rowsFetched;
+      const marks = byKey(await replica.readMarks(shape, keys, signal));
+      expect(replica.counters.rowsFetched).toBe(fetched);
+      expect(marks).toEqual(byKey(await replica.readRows(shape, keys, signal)).map(({ row: _values, ...mark }) => mark));
+      await store.put(rowOf(3));
+      const [again] = byKey(await replica.readMarks(shape, keys, signal));
+      expect(again?.digest).toBe(marks[0]?.digest);
+      if (again?.stamp !== undefined) expect(again.stamp).not.toBe(marks[0]?.stamp);
     });
 
     test('the digest of everything is the count and the lane-wise sum of the row digests', async () => {

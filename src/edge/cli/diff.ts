@@ -96,9 +96,7 @@ async function run(
   options: DiffOptions,
   context: CliContext,
 ): Promise<boolean> {
-  // The engine lets garbage pile up while there is memory: of masses of rows, twice as much as all else here. This way it does not, for
-  // some processor time that small comparisons do not notice (measured with 60,000 differing rows: 167 MB instead of 370).
-  setFlagsFromString('--optimize-for-size');
+  boundHeap();
   const file = checkpointFile(resolve(context.cwd, options.data), collection);
   const resumed = options.resume === true ? file.read() : undefined;
   const isJson = options.json === true;
@@ -160,6 +158,16 @@ async function run(
   } finally {
     clearInterval(timer);
   }
+}
+
+/**
+ * The engine lets garbage pile up while there is memory: of masses of rows, twice as much as all else here. With a young generation that
+ * stays as small as it starts, and an old one that is collected when it has grown by two fifths, 100,000 differing rows take 154 MB
+ * instead of 341, for 6.4 s of processor time instead of 4.6 (`--optimize-for-size`: 134 MB, 9.8 s). Small comparisons do not notice.
+ */
+function boundHeap(): void {
+  setFlagsFromString('--semi-space-growth-factor=1');
+  setFlagsFromString('--heap-growing-percent=40');
 }
 
 function lineOf(divergence: Divergence): object {

@@ -23,6 +23,9 @@ export interface ReadRow {
   readonly stamp?: string;
 }
 
+/** Which version of a row there is, without its values. */
+export type RowMark = Omit<ReadRow, 'row'>;
+
 /** What a row is compared by before it is fetched. */
 export interface Entry {
   readonly key: Key;
@@ -111,6 +114,8 @@ export interface ReplicaConnection {
   readonly runningStatements?: (signal: AbortSignal) => Promise<number>;
   /** The rows of `keys` that exist. */
   readRows(shape: Shape, keys: readonly Key[], signal: AbortSignal): Promise<readonly ReadRow[]>;
+  /** The same without values, for a second look: absent where the store computes no digests. */
+  readonly readMarks?: (shape: Shape, keys: readonly Key[], signal: AbortSignal) => Promise<readonly RowMark[]>;
   /**
    * All effects in one transaction, each with compare-and-set on the digest of the row; marked so that replication does not echo
    * it where the engine can. A batch that was applied before answers `already-applied`.

@@ -10,7 +10,7 @@ import { canonicalPlace } from '../key-word.ts';
 import { applyEffects } from './apply.ts';
 import { needsClient } from './canonical-sql.ts';
 import { describeTable, type Table } from './describe.ts';
-import { digestBuckets, readBoundary, readEntries, readRows } from './scan.ts';
+import { digestBuckets, readBoundary, readEntries, readMarks, readRows } from './scan.ts';
 import { keySpan, locateKeys, refine, sketchTable, slicesByKey, summarize } from './sketch.ts';
 import { openSessionPool, type Session } from './session.ts';
 
@@ -106,6 +106,10 @@ export function openMysqlReplica(collection: Collection, replica: Replica): Repl
             counters.rowsFetched += rows.length;
             return rows;
           }),
+    readMarks: (shape, keys, signal) =>
+      keys.length === 0
+        ? Promise.resolve([])
+        : pool.use(signal, async (session) => readMarks(session, await tableOf(session), shape, keys)),
     apply: async (shape, effects, signal) => {
       if (effects.length === 0) return { is: 'already-applied', rows: 0 };
       try {

@@ -219,3 +219,19 @@ export async function readRows(session: Session, table: Table, shape: Shape, key
   }
   return read;
 }
+
+/** Digests of these rows, made in the server; of a table with JSON columns, by reading it. The store has no marks of its own. */
+export async function readMarks(session: Session, table: Table, shape: Shape, keys: readonly Key[]): Promise<readonly Entry[]> {
+  const read: Entry[] = [];
+  for (let at = 0; at < keys.length; at += BATCH_KEYS) {
+    const batch = keys.slice(at, at + BATCH_KEYS);
+    const wanted = new Set(batch.map((key) => keyText(shape.key, key)));
+    const where = keysWhere(table, shape, batch);
+    if (where === undefined) continue;
+    const entries = needsClient(shape)
+      ? entriesHere(session, table, shape, where, 1)
+      : entriesThere(session, table, shape, where, { buckets: 1 });
+    for await (const { key, digest } of entries) if (wanted.has(keyText(shape.key, key))) read.push({ key, digest });
+  }
+  return read;
+}

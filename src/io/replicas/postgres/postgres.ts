@@ -9,7 +9,7 @@ import type { ReplicaConnection, ReplicaCounters } from '../replica.ts';
 import { applyEffects } from './apply.ts';
 import { describeTable, type Table } from './describe.ts';
 import { hasPassedPosition, readPosition } from './position.ts';
-import { readRows } from './read-rows.ts';
+import { readMarks, readRows } from './read-rows.ts';
 import { hashKeys } from './key-hashes.ts';
 import { digestBuckets, digestRange, readBoundary, readEntries } from './scan.ts';
 import { nativeFamily } from './native-hash.ts';
@@ -123,6 +123,11 @@ export function openPostgresReplica(collection: Collection, replica: Replica): R
             counters.rowsFetched += rows.length;
             return rows;
           }),
+
+    readMarks: (shape, keys, signal) =>
+      keys.length === 0
+        ? Promise.resolve([])
+        : pool.use(signal, async (session) => readMarks(session, await tableOf(session), shape, keys)),
 
     apply: async (shape: Shape, effects, signal) => {
       if (effects.length === 0) return { is: 'already-applied', rows: 0 };

@@ -1,7 +1,7 @@
 /** Rows by key from a PostgreSQL table, in canonical text, optionally locked for a change in the same transaction. */
 import { parseRowDigest } from '../../../domain/digest.ts';
 import type { Key, Row, Shape } from '../../../domain/row.ts';
-import type { ReadRow } from '../replica.ts';
+import type { ReadRow, RowMark } from '../replica.ts';
 import { canonicalExpression, nativeExpression, rowDigestExpression, tableColumn, textsFrom } from './canonical-sql.ts';
 import type { Table } from './describe.ts';
 import { keyOf } from './scan.ts';
@@ -10,29 +10,46 @@ import type { Session } from './session.ts';
 const BATCH_KEYS = 5_000;
 
 export async function readRows(session: Session, table: Table, shape: Shape, keys: readonly Key[], lock = ''): Promise<readonly ReadRow[]> {
-  const read: ReadRow[] = [];
-  for (let at = 0; at < keys.length; at += BATCH_KEYS) {
-    const batch = keys.slice(at, at + BATCH_KEYS);
-    const columns = shape.columns.map((_column, index) => `c${index}`);
-    const keyTexts = shape.key.map((name, index) => `c${shape.columns.findIndex((column) => column.name === name)} AS k${index}`);
-    // The transaction that wrote this version of the row: another write, another number, even where it wrote the same values.
-    const stamp = table.isStored ? ', t.xmin::text AS stamp' : ", '' AS stamp";
-    const rows = await session.query(
-      `SELECT ${[...columns, ...keyTexts].join(', ')}, stamp, ${rowDigestExpression(table, shape)} AS digest FROM ${textsFrom(table, shape, `, ${wanted(shape.key.length)} WHERE ${keyMatch(table, shape)} ${lock}`, { more: stamp })}`,
-      keyParameters(shape, batch),
+  const columns = shape.columns.map((_column, index) => `c${index}`);
+  return (await readBatches(session, table, shape, keys, columns, lock)).map((found) => {
+    const values: Record<string, string | null> = {};
+    for (const [index, column] of shape.columns.entries()) values[column.name] = found[`c${index}`] as string | null;
+    return { ...markOf(table, shape, found), row: values as Row };
+  });
+}
+
+export async function readMarks(session: Session, table: Table, shape: Shape, keys: readonly Key[]): Promise<readonly RowMark[]> {
+  return (await readBatches(session, table, shape, keys, [], '')).map((found) => markOf(table, shape, found));
+}
+
+async function readBatches(
+  session: Session,
+  table: Table,
+  shape: Shape,
+  keys: readonly Key[],
+  columns: readonly string[],
+  lock: string,
+): Promise<readonly Record<string, unknown>[]> {
+  const keyTexts = shape.key.map((name, index) => `c${shape.columns.findIndex((column) => column.name === name)} AS k${index}`);
+  // The transaction that wrote this version of the row: another write, another number, even where it wrote the same values.
+  const stamp = table.isStored ? ', t.xmin::text AS stamp' : ", '' AS stamp";
+  const found: Record<string, unknown>[] = [];
+  for (let at = 0; at < keys.length; at += BATCH_KEYS)
+    found.push(
+      ...(await session.query(
+        `SELECT ${[...columns, ...keyTexts].join(', ')}, stamp, ${rowDigestExpression(table, shape)} AS digest FROM ${textsFrom(table, shape, `, ${wanted(shape.key.length)} WHERE ${keyMatch(table, shape)} ${lock}`, { more: stamp })}`,
+        keyParameters(shape, keys.slice(at, at + BATCH_KEYS)),
+      )),
     );
-    for (const row of rows) {
-      const values: Record<string, string | null> = {};
-      for (const [index, column] of shape.columns.entries()) values[column.name] = row[`c${index}`] as string | null;
-      read.push({
-        key: keyOf(shape, row),
-        row: values as Row,
-        digest: parseRowDigest(String(row['digest'])),
-        ...(table.isStored ? { stamp: String(row['stamp']) } : {}),
-      });
-    }
-  }
-  return read;
+  return found;
+}
+
+function markOf(table: Table, shape: Shape, found: Record<string, unknown>): RowMark {
+  return {
+    key: keyOf(shape, found),
+    digest: parseRowDigest(String(found['digest'])),
+    ...(table.isStored ? { stamp: String(found['stamp']) } : {}),
+  };
 }
 
 /** One array of canonical texts a key column. */
