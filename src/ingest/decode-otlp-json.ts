@@ -1,5 +1,6 @@
 import type { Measurement } from '../domain/measurement.ts';
 import { saysState } from './decode-otlp-logs.ts';
+import { JsonBytesDecoder } from './decode-otlp-json-bytes.ts';
 import type { Decoded } from './decode-otlp-protobuf.ts';
 import { isObject, JsonReading, type JsonObject, plainValue, readHex } from './json-reading.ts';
 import { knownMetric, measurementsOf } from './known-metrics.ts';
@@ -19,6 +20,7 @@ export class JsonDecoder {
   #strings: string[] = [''];
   #numbers = new Map<string, number>();
   #read = new JsonReading();
+  readonly #fromBytes = new JsonBytesDecoder();
   readonly #codes = new Map<string, number>();
   readonly #keys: LogKeys;
   /** Path of the first unknown field of the last request, or ''. */
@@ -26,6 +28,15 @@ export class JsonDecoder {
 
   constructor(keys: LogKeys = new LogKeys()) {
     this.#keys = keys;
+  }
+
+  /** `bytes` is one JSON document in UTF-8. */
+  decodeBytes(bytes: Buffer, batch: SpanBatch, signal: JsonSignal = 'traces'): Decoded {
+    if (signal === 'traces' && this.#fromBytes.decode(bytes, batch)) {
+      this.unknownField = '';
+      return { is: 'decoded' };
+    }
+    return this.decodeText(bytes.toString('utf8'), batch, signal);
   }
 
   /** `text` is one JSON document. */

@@ -4,7 +4,7 @@ import type { JsonObject } from './json-reading.ts';
  * The fields of OTLP 1.11's messages in JSON. A receiver ignores what it does not know; but an exporter whose every field is ignored (names
  * in snake_case, another signal's request) is told so by name, instead of being answered 200 for nothing.
  */
-type Shape = ReadonlyMap<string, Shape | null>;
+export type Shape = ReadonlyMap<string, Shape | null>;
 
 /** `a b c` are plain values; the rest are messages, one or a list of them. */
 function shape(plain: string, nested: Readonly<Record<string, Shape>> = {}): Map<string, Shape | null> {
@@ -66,6 +66,17 @@ export const requestShapes = {
   logs: request('Logs', logRecord, 'logRecords'),
   metrics: request('Metrics', metric, 'metrics'),
 } as const;
+
+/** The shape of the message in these fields of a trace request. */
+export function shapeAt(...fields: readonly string[]): Shape {
+  let at: Shape = requestShapes.traces;
+  for (const field of fields) {
+    const inner = at.get(field);
+    if (inner === undefined || inner === null) throw new RangeError(`no message in ${field}`);
+    at = inner;
+  }
+  return at;
+}
 
 /** Values nested deeper are not looked into. */
 const deepest = 24;

@@ -103,7 +103,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   let idlers: { readonly until: number; readonly done: () => void }[] = [];
 
   const decode = (signal: JournalRecord['signal'], encoding: JournalRecord['encoding'], body: Buffer, batch: SpanBatch): Decoded => {
-    if (encoding === 'json') return decoders.json.decodeText(body.toString('utf8'), batch, signal);
+    if (encoding === 'json') return decoders.json.decodeBytes(body, batch, signal);
     switch (signal) {
       case 'traces':
         return decoders.protobuf.decode(body, batch);

@@ -6,6 +6,7 @@ import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
 import { eventKindOf, SpanBatch } from '../../src/ingest/span-batch.ts';
 import { classifyKey } from '../../src/ingest/wanted-attributes.ts';
 import { type PlainSpan, spansOf } from './batch-as-spans.ts';
+import { asJson } from './otlp-as-json.ts';
 import { bytesField, join, textField, traceRequest } from './otlp-arbitrary.ts';
 import { encodeTraces, traceRequestType } from './otlp-proto.ts';
 
@@ -232,16 +233,6 @@ describe('ProtobufDecoder', () => {
     expect(spansOf(batch).every((one) => one.attributes.length === 1)).toBe(true);
   });
 });
-
-/** A decoded request as OTLP/JSON: ids in hexadecimal, 64-bit numbers as text. */
-function asJson(value: unknown, name = ''): unknown {
-  if (value instanceof Uint8Array)
-    return name === 'bytesValue' ? Buffer.from(value).toString('base64') : Buffer.from(value).toString('hex');
-  if (Array.isArray(value)) return value.map((item) => asJson(item));
-  if (typeof value === 'object' && value !== null)
-    return Object.fromEntries(Object.entries(value).map(([member, content]) => [member, asJson(content, member)]));
-  return value;
-}
 
 describe('JsonDecoder', () => {
   test('gives the same columns as protobuf for the same request', () => {
