@@ -21,7 +21,7 @@ export interface MixOptions {
   readonly prior: number;
 }
 
-export const defaultMix: MixOptions = { memorySteps: 500, headStart: 10, prior: 0.8 };
+export const defaultMix: MixOptions = { memorySteps: 500, headStart: 4, prior: 0.8 };
 
 /** Which outputs share weights: the first steps alone, later ones together, the maximum alone. */
 const groupOf = Uint8Array.from({ length: outputs }, (_, h) => (h === horizons ? 5 : h < 2 ? h : h < 4 ? 2 : h < 7 ? 3 : 4));

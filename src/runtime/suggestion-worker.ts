@@ -6,9 +6,11 @@ import {
   keepSuggestionClaim,
   listSuggestionApprovers,
   putBackSuggestion,
+  restSuggestion,
   saveSuggestionProgress,
   type SuggestionWork,
 } from '../io/store/suggestions.ts';
+import { getDomainState } from '../io/store/domain-state.ts';
 import type { TargetOutcome, TargetRun } from '../io/targets/target.ts';
 import { sayError } from '../io/telemetry/log.ts';
 import type { RuntimeContext } from './context.ts';
@@ -20,11 +22,14 @@ const firstRetryMs = 2_000;
 const longestRetryMs = 300_000;
 /** After so many tries a person looks: the target does not come back by itself. */
 const attemptsLimit = 50;
+/** A freeze stops what is being carried out before its next step, so soon at the latest; and so often it is looked whether it has ended. */
+const freezeMs = 1_000;
 
 /**
  * Carries one suggestion out on its target, or takes it back. The worker that claimed it keeps its claim alive; one that died leaves
  * a claim that runs out, and another goes on from what the target holds and what was saved. Approvals, verdict and freeze are looked
- * at again before anything is touched: what was true when a person pressed the button may not be now.
+ * at again before anything is touched: what was true when a person pressed the button may not be now. A freeze also stops what has
+ * begun, between two steps, and it goes on from there once the domain is unfrozen.
  */
 export async function workOnSuggestion(context: RuntimeContext, id: string, signal: AbortSignal): Promise<void> {
   const work = await claimSuggestion(context.database, id, context.clock.nowMs(), claimMs);
@@ -32,6 +37,14 @@ export async function workOnSuggestion(context: RuntimeContext, id: string, sign
   const { suggestion, fence } = work;
   const isUndo = suggestion.state === 'undoing';
   const stop = new AbortController();
+  const pause = new AbortController();
+  const frozen = await freezeOf(context, suggestion.domain);
+  if (work.progress !== null && frozen !== null) return await rest(context, work, frozen);
+  const watch = setInterval(() => {
+    freezeOf(context, suggestion.domain)
+      .then((because) => (because === null ? undefined : pause.abort(because)))
+      .catch((error: unknown) => context.log('warn', `the freeze of ${suggestion.domain}: ${sayError(error)}`));
+  }, freezeMs);
   const heartbeat = setInterval(() => {
     keepSuggestionClaim(context.database, id, fence, context.clock.nowMs() + claimMs)
       // Another has it, or a person wants it back: whatever is half-way stops at its next step.
@@ -40,12 +53,15 @@ export async function workOnSuggestion(context: RuntimeContext, id: string, sign
   }, heartbeatMs);
   try {
     const stopped = isUndo ? null : await lookAgain(context, work);
-    const outcome = stopped ?? (await carryOut(context, work, isUndo, AbortSignal.any([signal, stop.signal])));
+    const outcome = stopped ?? (await carryOut(context, work, isUndo, AbortSignal.any([signal, stop.signal]), pause.signal));
     await end(context, work, isUndo, outcome);
   } catch (error) {
     if (signal.aborted || stop.signal.aborted) return await putBack(context, work, 0, 'stopped at a step: it goes on from there');
+    if (pause.signal.aborted && error instanceof Failure && error.code === 'target-paused')
+      return await rest(context, work, String(pause.signal.reason), error.message);
     await fail(context, work, isUndo, error);
   } finally {
+    clearInterval(watch);
     clearInterval(heartbeat);
   }
 }
@@ -64,7 +80,13 @@ async function lookAgain(context: RuntimeContext, { suggestion, progress }: Sugg
   });
 }
 
-async function carryOut(context: RuntimeContext, work: SuggestionWork, isUndo: boolean, signal: AbortSignal): Promise<TargetOutcome> {
+async function carryOut(
+  context: RuntimeContext,
+  work: SuggestionWork,
+  isUndo: boolean,
+  signal: AbortSignal,
+  pause: AbortSignal,
+): Promise<TargetOutcome> {
   const { suggestion, fence, progress } = work;
   const target = context.targets?.[suggestion.action.target ?? ''];
   if (target === undefined) return { is: 'refused', says: `The config has no target ${suggestion.action.target ?? ''} any more.` };
@@ -75,6 +97,7 @@ async function carryOut(context: RuntimeContext, work: SuggestionWork, isUndo: b
         throw new Failure('claim-lost', `another worker has suggestion ${suggestion.id}`, 'later');
     },
     signal,
+    pause,
   };
   const change = { kind: suggestion.action.kind, parameters: suggestion.action.parameters };
   return isUndo ? target.undo(change, run) : target.apply(change, run);
@@ -100,6 +123,18 @@ async function fail(context: RuntimeContext, work: SuggestionWork, isUndo: boole
   if (isFinal) return end(context, work, isUndo, { is: 'refused', says: sayError(error) });
   const waitMs = Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(suggestion.attempts, 10));
   await putBack(context, work, waitMs, `${sayError(error)}; tried again in ${Math.round(waitMs / 1000)} s`);
+}
+
+/** Null where the domain is not frozen, else why it is. */
+async function freezeOf(context: RuntimeContext, domain: string): Promise<string | null> {
+  const { frozen, frozenReason } = await getDomainState(context.database, domain);
+  return frozen ? (frozenReason ?? 'a person froze it') : null;
+}
+
+/** Leaves what has begun where it stands until the domain is unfrozen; that is no try that failed. */
+async function rest(context: RuntimeContext, { suggestion, fence }: SuggestionWork, because: string, stands = ''): Promise<void> {
+  const says = `${stands === '' ? (suggestion.outcome ?? 'It has begun').replace(/; .* is frozen .*$/, '') : stands}; ${suggestion.domain} is frozen (${because}): it goes on once that is unfrozen.`;
+  await restSuggestion(context.database, suggestion.id, fence, says, context.clock.nowMs() + freezeMs);
 }
 
 async function putBack(context: RuntimeContext, { suggestion, fence }: SuggestionWork, waitMs: number, says: string): Promise<void> {

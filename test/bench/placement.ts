@@ -60,13 +60,14 @@ export const bench: Bench = {
       const rest = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, forMs));
       await rest();
       const before = await measure(rest);
+      const never = new AbortController().signal;
       const moving = await measure(() =>
         target.apply(
           {
             kind: 'move-slots',
             parameters: { fromSlot: cut + 1, toSlot: hotLast, fromNode: cluster.nodes[0]?.id ?? '', toNode: cluster.nodes[1]?.id ?? '' },
           },
-          { saved: null, save: async (_progress, says) => log(says), signal: new AbortController().signal },
+          { saved: null, save: async (_progress, says) => log(says), signal: never, pause: never },
         ),
       );
       const after = await measure(rest);

@@ -74,6 +74,7 @@ describe.each(targetKinds)('the target $kind', ({ kind, takes }) => {
         kept.push(progress);
       },
       signal,
+      pause: new AbortController().signal,
     });
 
     test('changes nothing when it is asked what it is', async () => {

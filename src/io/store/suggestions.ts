@@ -260,6 +260,15 @@ export async function putBackSuggestion(db: Queryable, id: string, fence: number
   ]);
 }
 
+/** The same for a claim that did not fail: it does not count among the tries. */
+export async function restSuggestion(db: Queryable, id: string, fence: number, outcome: string, retryAtMs: number): Promise<void> {
+  await db.query(
+    `update suggestions set outcome = $3, retry_at_ms = $4, claimed_until_ms = 0, attempts = greatest(0, attempts - 1)
+      where id = $1 and fence = $2`,
+    [id, fence, outcome, retryAtMs],
+  );
+}
+
 /** In work, due, and nobody's: what the sweeper rings for. */
 export async function listSuggestionsToContinue(db: Queryable, nowMs: number, limit: number): Promise<readonly string[]> {
   const { rows } = await db.query<{ id: string }>(

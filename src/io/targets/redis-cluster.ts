@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { Failure } from '../../base/failure.ts';
 import { closeSlot, moveSlot } from './redis-move-slot.ts';
 import { type ClusterNode, nodeFailure, openNode, ownerOf, parseClusterNodes } from './redis-nodes.ts';
-import type { Target, TargetChange, TargetOutcome, TargetRun } from './target.ts';
+import { pausedFailure, type Target, type TargetChange, type TargetOutcome, type TargetRun } from './target.ts';
 
 /**
  * Redis Cluster: moves hash slots between running nodes while clients read and write. The cluster itself is the record of how far a
@@ -120,7 +120,7 @@ export function openRedisCluster(options: RedisClusterOptions): Target {
     const signal = AbortSignal.any([run.signal, stop.signal]);
     let next = fromSlot;
     const lane = async (): Promise<void> => {
-      while (next <= toSlot) {
+      while (next <= toSlot && !run.pause.aborted) {
         signal.throwIfAborted();
         const slot = next;
         next += 1;
@@ -151,6 +151,11 @@ export function openRedisCluster(options: RedisClusterOptions): Target {
     if (failure !== undefined) {
       if (run.signal.aborted) throw failure;
       throw nodeFailure(`moving slots ${fromSlot} to ${toSlot}`, target, failure);
+    }
+    if (next <= toSlot) {
+      const says = `${moved} of ${total} slots are over, none is half-way, ${keys} keys`;
+      await run.save({ moved, total, keys, verified, writtenSince }, says);
+      throw pausedFailure(says);
     }
     return {
       is: 'applied',

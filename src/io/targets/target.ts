@@ -1,3 +1,4 @@
+import { Failure } from '../../base/failure.ts';
 import type { Json } from '../../base/hash.ts';
 
 /** What a suggestion asks of a target, as it was approved. */
@@ -14,7 +15,12 @@ export interface TargetRun {
   /** Durable when it resolves. Called before a step whose undoing needs what is saved. */
   save(progress: Json, says: string): Promise<void>;
   readonly signal: AbortSignal;
+  /** Begin no further step, but leave none half-way: the domain was frozen. The call then fails with `target-paused`, to be made again later. */
+  readonly pause: AbortSignal;
 }
+
+/** What a target says that stopped between two steps because of `pause`. */
+export const pausedFailure = (says: string): Failure => new Failure('target-paused', says, 'later');
 
 /** `rolled-back`: it was done, did not keep its promise, and the target is as it was before. */
 export type TargetOutcome =

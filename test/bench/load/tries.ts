@@ -42,12 +42,11 @@ const configurations: readonly Configuration[] = [
   answered('network alone', { mix: { ...defaultMix, prior: 1 - 1e-9, headStart: 1e12 } }),
   answered('mixture with a memory of 100 steps', { mix: { ...defaultMix, memorySteps: 100 } }),
   answered('mixture with a memory of 2000 steps', { mix: { ...defaultMix, memorySteps: 2_000 } }),
-  answered('mixture that leaves its prior at once', { mix: { ...defaultMix, headStart: 3 } }),
+  answered('mixture that keeps its prior longer', { mix: { ...defaultMix, headStart: 10 } }),
   answered('mixture that starts even', { mix: { ...defaultMix, prior: 0.3 } }),
   answered('calibration half as fast', { calibration: { rate: defaultCalibration.rate / 2 } }),
   answered('calibration twice as fast', { calibration: { rate: 2 * defaultCalibration.rate } }),
   { ...usual, name: 'less weight decay', options: { ...defaultTraining, weightDecay: 0.3 } },
-  { ...usual, name: 'half the learning rate', options: { ...defaultTraining, learningRate: 1e-3 } },
   { ...usual, name: 'half the epochs', options: { ...defaultTraining, epochs: defaultTraining.epochs / 2 } },
   { ...usual, name: 'from nothing', fromStartModel: false },
 ];
@@ -55,6 +54,8 @@ const configurations: readonly Configuration[] = [
 /** Series are cut off here (shares of their length) and each shorter panel is judged like the whole: the last quarter of the whole lies beyond. */
 const cuts = [0.5, 0.75] as const;
 const validationStride = 5;
+/** Share by which another must be better than the default (seeds differ by about as much). */
+const leastBetter = 0.005;
 
 export interface Run {
   readonly results: readonly SeriesBacktest[];
@@ -86,7 +87,7 @@ export async function runOne(
 
 /**
  * Every configuration on two shorter panels, which end where the calibration part ends and two thirds of the way there: what it is to
- * its naive forecast there, and the farthest that its bands are off (points). The best is what is scored on the held-out quarter.
+ * its naive forecast there. The best is what is scored on the held-out quarter.
  */
 export async function validate(
   thread: ModelThread,
@@ -102,7 +103,6 @@ export async function validate(
   let chosen = usual;
   let best = Number.POSITIVE_INFINITY;
   const ratios = configurations.map((): number[] => []);
-  const misses = configurations.map((): number[] => []);
   for (const members of panels) {
     let loaded: Weights | undefined;
     for (const [i, one] of configurations.entries()) {
@@ -117,20 +117,19 @@ export async function validate(
         ({ results } = run);
       }
       const scores = meanScores(results, 'model');
-      ratios[i]?.push(scores.mase / meanScores(results, 'naive').mase);
-      misses[i]?.push(
-        100 * Math.max(Math.abs(scores.coverage80 - 0.8), Math.abs(scores.coverage90 - 0.9), Math.abs(scores.coverage95 - 0.95)),
+      const ratio = scores.mase / meanScores(results, 'naive').mase;
+      ratios[i]?.push(ratio);
+      const off = [scores.coverage80 - 0.8, scores.coverage90 - 0.9, scores.coverage95 - 0.95].map((one) => 100 * one);
+      log(
+        `validation, ${one.name}: ${ratio.toFixed(4)} of naive, served ${(meanScores(results, 'served').mase / meanScores(results, 'naive').mase).toFixed(4)}, bands off by ${off.map((points) => points.toFixed(1)).join(', ')} points`,
       );
     }
   }
   configurations.forEach((one, i) => {
     const ratio = meanOf(ratios[i] ?? []);
-    const off = Math.max(...(misses[i] ?? []));
-    log(
-      `validation, ${one.name}: ${(ratios[i] ?? []).map((each) => each.toFixed(4)).join(' and ')} of naive, bands at most ${off.toFixed(1)} points off`,
-    );
     figures[`validation_vs_naive_${one.name.replaceAll(' ', '_')}`] = ratio;
-    if (ratio < best) [best, chosen] = [ratio, one];
+    // The first is the default: what is better by less than this is luck.
+    if (ratio < (i === 0 ? best : best * (1 - leastBetter))) [best, chosen] = [ratio, one];
   });
   log(`chosen by validation: ${chosen.name}`);
   return { chosen, figures };

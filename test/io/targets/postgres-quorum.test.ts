@@ -23,6 +23,7 @@ describe('PostgreSQL synchronous standbys as a target', () => {
         kept.push(progress);
       },
       signal: new AbortController().signal,
+      pause: new AbortController().signal,
     };
   };
   const ask = async (text: string): Promise<readonly Record<string, unknown>[]> => {

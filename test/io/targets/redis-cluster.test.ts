@@ -29,12 +29,14 @@ onlyWithRedis('a Redis Cluster as a target', () => {
     kind: 'move-slots',
     parameters: { fromSlot, toSlot, fromNode: cluster.nodes[from]?.id ?? '', toNode: cluster.nodes[to]?.id ?? '' },
   });
-  const run = (saved: Json[] = [], signal: AbortSignal = new AbortController().signal): TargetRun => ({
+  const never = new AbortController().signal;
+  const run = (saved: Json[] = [], signal: AbortSignal = never, pause: AbortSignal = never): TargetRun => ({
     saved: null,
     save: async (progress) => {
       saved.push(progress);
     },
     signal,
+    pause,
   });
   /** Keys whose slot lies in the range: `name:0`, `name:1` ... */
   const keysIn = (name: string, fromSlot: number, toSlot: number, count: number): string[] => {
@@ -150,6 +152,41 @@ onlyWithRedis('a Redis Cluster as a target', () => {
     await expect(target.undo(change(700, 799, 0, 1), run())).resolves.toMatchObject({ is: 'applied' });
     expect(await countOn(1, 700, 799)).toBe(0);
     expect(await countOn(0, 700, 799)).toBe(400);
+    for (const key of keys) expect(await client.get(key)).toBe(key);
+  });
+
+  test('stops between two slots when the domain is frozen, and goes on from there', async () => {
+    const keys = keysIn('frozen', 5_000, 5_199, 400);
+    for (const key of keys) await client.set(key, key);
+    const pause = new AbortController();
+    const saved: Json[] = [];
+    const slow = openRedisCluster({ name: 'cache', url: cluster.url, keysPerSecond: 400 });
+    const going = slow.apply(change(5_000, 5_199, 0, 1), {
+      ...run(saved, never, pause.signal),
+      save: async (progress) => {
+        saved.push(progress);
+        pause.abort();
+      },
+    });
+    await expect(going).rejects.toMatchObject({
+      code: 'target-paused',
+      retry: 'later',
+      message: expect.stringContaining('none is half-way'),
+    });
+    await slow.close();
+    const source = direct(cluster.nodes[0]?.port ?? 0);
+    const mine = String(await source.cluster('NODES'))
+      .split('\n')
+      .find((line) => line.includes('myself'));
+    source.disconnect();
+    expect(mine).not.toMatch(/\[\d+-[<>]-/);
+    const left = await countOn(0, 5_000, 5_199);
+    expect(left).toBeGreaterThan(0);
+    expect(left + (await countOn(1, 5_000, 5_199))).toBe(400);
+    await expect(target.apply(change(5_000, 5_199, 0, 1), { ...run(), saved: saved.at(-1) ?? null })).resolves.toMatchObject({
+      is: 'applied',
+    });
+    expect(await countOn(0, 5_000, 5_199)).toBe(0);
     for (const key of keys) expect(await client.get(key)).toBe(key);
   });
 
