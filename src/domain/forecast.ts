@@ -11,6 +11,10 @@ export interface SeriesId {
     | 'lock-wait-ms'
     | 'latency-p95-ms'
     | 'hottest-key-share'
+    /** Operations a second that another region's replica served than the one they came from. */
+    | 'crossings'
+    /** The tenth percentile of what reads of the whole collection took, there and back: how near readers are to what they read. */
+    | 'read-trip-ms'
     /** From the stores' own metrics. */
     | 'replication-lag-ms'
     | 'lock-waits';

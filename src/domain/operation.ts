@@ -81,6 +81,8 @@ export interface Operation {
   readonly rows?: number;
   /** `telemetry.sdk.language` of the service's resource, '' or absent where it does not say. */
   readonly language?: string;
+  /** `cloud.region` of the service's resource: where the operation comes from; '' or absent where it does not say. */
+  readonly region?: string;
   /** `session.id` of the span, '' or absent where it has none. */
   readonly session?: string;
   /** An idempotency key sent with a call (`Idempotency-Key` header) or a statement; '' or absent. */

@@ -53,6 +53,16 @@ export interface Suggestion {
     readonly high: readonly number[];
     readonly limit: number;
   };
+  /** Stale reads right after a commit, shares of all reads: as predicted now and with it, and as detectors proved them in the last day. */
+  readonly stale?: {
+    readonly predicted: number;
+    readonly predictedLow: number;
+    readonly predictedHigh: number;
+    readonly predictedWith: number;
+    /** Null where no read was traced. */
+    readonly observed: number | null;
+    readonly reads: number;
+  };
   /** Cost over the replayed window, same unit as the objective, with and without it. */
   readonly replay: {
     /** What a cost is: `operations beyond capacity`, `ms a operation` ... */

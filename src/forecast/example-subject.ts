@@ -13,6 +13,7 @@ export function exampleSubject(): Subject {
     operations: load.map((value) => value / buckets),
     writes: load.map((value) => value / buckets / 4),
     hottestKeyShare: load.map(() => 0.05),
+    crossings: load.map(() => 0),
   }));
   return {
     collection: {
@@ -40,6 +41,7 @@ export function exampleSubject(): Subject {
     history,
     latencyP95Ms: load.map((value) => (value > 80 ? 40 : 8)),
     conflicts: load.map(() => 0),
+    readTripMs: load.map(() => 0),
     forecasts: [],
     rng,
   };

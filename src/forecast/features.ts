@@ -4,8 +4,8 @@ import type { Operation } from '../domain/operation.ts';
 import { bucketOfKey } from './key-slot.ts';
 
 /**
- * Operations to series: per collection, key range (virtual bucket of the key hash) and region, one cell a step with counts, writes,
- * conflicts, lock wait, a latency sketch and the hottest key's share. A cell is closed once its step and the lateness are over, and
+ * Operations to series: per collection, key range (virtual bucket of the key hash) and region of origin, one cell a step with counts,
+ * writes, crossings (served in another region), conflicts, lock wait, a latency sketch and the hottest key's share. A cell is closed once its step and the lateness are over, and
  * then leaves as points.
  *
  * Memory is bounded by construction: collections and regions come from the config, buckets are a number, and the bucket number is
@@ -24,6 +24,8 @@ export interface FeatureOptions {
   readonly collectionOf: (operation: Operation) => string;
   /** Region whose replica served it, or ''. */
   readonly regionOf: (operation: Operation) => string;
+  /** Region of ours that it came from, or '' where that is not known: then it counts where it was served. */
+  readonly originOf: (operation: Operation) => string;
 }
 
 export interface FeaturePoint {
@@ -49,9 +51,12 @@ interface Cell {
   readonly step: number;
   operations: number;
   writes: number;
+  crossings: number;
   conflicts: number;
   lockWaitMs: number;
   readonly latency: Uint32Array;
+  /** Of reads, in cells of whole collections. */
+  readonly trips: Uint32Array | undefined;
   readonly hot: Map<string, number>;
 }
 
@@ -89,9 +94,11 @@ export function createFeatures(options: FeatureOptions): Features {
         step,
         operations: 0,
         writes: 0,
+        crossings: 0,
         conflicts: 0,
         lockWaitMs: 0,
         latency: new Uint32Array(latencyBins),
+        trips: bucket < 0 ? new Uint32Array(latencyBins) : undefined,
         hot: new Map(),
       };
       cells.set(key, cell);
@@ -113,7 +120,9 @@ export function createFeatures(options: FeatureOptions): Features {
       counters.refused += 1;
       return;
     }
-    const region = options.regionOf(operation);
+    const served = options.regionOf(operation);
+    const region = options.originOf(operation) || served;
+    const isCrossing = served !== '' && served !== region;
     const objectKey = operation.facts?.objectKey ?? '';
     const whole = cellOf(collection, -1, region, step);
     const part = objectKey === '' ? undefined : cellOf(collection, bucketOfKey(objectKey, buckets), region, step);
@@ -122,8 +131,8 @@ export function createFeatures(options: FeatureOptions): Features {
       return;
     }
     counters.folded += 1;
-    add(whole, operation, objectKey);
-    if (part !== undefined) add(part, operation, objectKey);
+    add(whole, operation, objectKey, isCrossing);
+    if (part !== undefined) add(part, operation, objectKey, isCrossing);
   };
 
   return {
@@ -146,15 +155,17 @@ export function createFeatures(options: FeatureOptions): Features {
   };
 }
 
-function add(cell: Cell, operation: Operation, objectKey: string): void {
+function add(cell: Cell, operation: Operation, objectKey: string, isCrossing: boolean): void {
   const tookUs = Math.max(0, operation.endUs - operation.startUs);
   cell.operations += 1;
   if (operation.kind !== 'read') cell.writes += 1;
+  if (isCrossing) cell.crossings += 1;
   if (conflictStates.has(operation.sqlState)) cell.conflicts += 1;
   // Traces do not say how long a lock was waited for; the time of a statement that ended in a lock error, or took a lock, bounds it.
   if (lockWaitStates.has(operation.sqlState) || operation.statement?.isLocking === true) cell.lockWaitMs += tookUs / 1000;
   const bin = Math.max(0, Math.min(latencyBins - 1, Math.floor(Math.log(Math.max(tookUs, firstBinUs) / firstBinUs) / binBase)));
   cell.latency[bin] = (cell.latency[bin] ?? 0) + 1;
+  if (cell.trips !== undefined && operation.kind === 'read' && !operation.failed) cell.trips[bin] = (cell.trips[bin] ?? 0) + 1;
   if (objectKey === '') return;
   const seen = cell.hot.get(objectKey);
   if (seen !== undefined) cell.hot.set(objectKey, seen + 1);
@@ -176,9 +187,12 @@ function pushPoints(cell: Cell, stepMs: number, points: FeaturePoint[]): void {
   };
   push('operations', cell.operations / seconds);
   push('writes', cell.writes / seconds);
+  if (cell.crossings > 0) push('crossings', cell.crossings / seconds);
   if (cell.conflicts > 0) push('conflicts', cell.conflicts / seconds);
   if (cell.lockWaitMs > 0) push('lock-wait-ms', cell.lockWaitMs / seconds);
   push('latency-p95-ms', latencyQuantileMs(cell.latency, cell.operations, 0.95));
+  const reads = cell.trips?.reduce((sum, count) => sum + count, 0) ?? 0;
+  if (cell.trips !== undefined && reads > 0) push('read-trip-ms', latencyQuantileMs(cell.trips, reads, 0.1));
   let hottest = 0;
   for (const count of cell.hot.values()) hottest = Math.max(hottest, count);
   if (cell.hot.size > 0) push('hottest-key-share', hottest / cell.operations);

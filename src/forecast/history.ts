@@ -22,7 +22,7 @@ export interface History {
 
 /** A step without operations has no latency and no hottest key; it has a rate, and that is 0. */
 const isRate = (metric: SeriesId['metric']): boolean =>
-  metric !== 'latency-p95-ms' && metric !== 'hottest-key-share' && metric !== 'replication-lag-ms';
+  metric !== 'latency-p95-ms' && metric !== 'hottest-key-share' && metric !== 'read-trip-ms' && metric !== 'replication-lag-ms';
 
 interface Ring {
   readonly series: SeriesId;

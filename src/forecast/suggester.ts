@@ -13,6 +13,8 @@ export interface BucketHistory {
   readonly writes: readonly number[];
   /** Share of the bucket's hottest key in its operations, 0 where unknown. */
   readonly hottestKeyShare: readonly number[];
+  /** Operations a second that were served in another region than the bucket's own. */
+  readonly crossings: readonly number[];
 }
 
 /** The slots of one node of the cluster that holds the collection. */
@@ -41,6 +43,8 @@ export interface Subject {
   /** Of the whole collection, all regions. */
   readonly latencyP95Ms: readonly number[];
   readonly conflicts: readonly number[];
+  /** What the quickest tenth of reads took, there and back, of the nearest region; 0 where none was traced. */
+  readonly readTripMs: readonly number[];
   /** Latest forecasts of this collection's series. */
   readonly forecasts: readonly Forecast[];
   /** The target that could carry a change out, with what it says of itself now. */

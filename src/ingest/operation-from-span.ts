@@ -86,6 +86,7 @@ export class OperationReader {
       message: span.message,
       key: span.key,
       language: view.resourceText(languageCode),
+      region: view.resourceText(regionCode),
       rows: span.rows,
       session: view.text(sessionIdCode),
       idempotencyKey: span.idempotencyKey,
@@ -119,6 +120,7 @@ export class OperationReader {
 
 const serviceNameCode = codeOf('service.name');
 const languageCode = codeOf('telemetry.sdk.language');
+const regionCode = codeOf('cloud.region');
 // Celery asks for another run without calling the span failed; what its task did is given up.
 const celeryStateCode = codeOf('celery.state');
 const sessionIdCode = codeOf('session.id');

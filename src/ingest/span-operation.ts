@@ -17,6 +17,7 @@ export interface OperationTemplate {
   readonly target: string;
   readonly statement: Statement | undefined;
   readonly language: string;
+  readonly region: string;
 }
 
 /** What a span says beyond its description; most say nothing and share one of these. */
@@ -170,6 +171,9 @@ export class SpanOperation implements Operation, SpanIds {
   }
   get language(): string {
     return this.template.language;
+  }
+  get region(): string {
+    return this.template.region;
   }
   get links(): Operation['links'] {
     return this.parts.links;

@@ -25,6 +25,7 @@ export interface SpanTemplate extends OperationTemplate {
 export interface ResourceFacts extends FactsHome {
   readonly service: string;
   readonly language: string;
+  readonly region: string;
 }
 
 export const noLinks: SpanParts['links'] = [];
@@ -106,6 +107,7 @@ export class SpanTemplates {
       this.#homes[number] = {
         service: this.#view.resourceText(serviceNameCode) || 'unknown_service',
         language: this.#view.resourceText(languageCode),
+        region: this.#view.resourceText(regionCode),
         ...factsHome(this.#view),
       };
     }
@@ -219,6 +221,7 @@ export class SpanTemplates {
       target: span.target,
       statement: span.statement,
       language: home.language,
+      region: home.region,
       varies: span.varies,
       keyParameters: span.keyParameters,
       parts: { links: noLinks, message: span.message, key: span.key, rows: span.rows, session: '', idempotencyKey: span.idempotencyKey },
@@ -279,6 +282,7 @@ const textsMax = 50_000;
 
 const serviceNameCode = codeOf('service.name');
 const languageCode = codeOf('telemetry.sdk.language');
+const regionCode = codeOf('cloud.region');
 const sessionIdCode = codeOf('session.id');
 const celeryStateCode = codeOf('celery.state');
 const routeCode = codeOf('http.route');

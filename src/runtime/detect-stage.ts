@@ -31,7 +31,7 @@ export interface DetectStageOptions {
   readonly domains: readonly ConsistencyDomain[];
   readonly collections: readonly Collection[];
   /** Absent: no load series are kept. */
-  readonly features?: Omit<FeatureOptions, 'collectionOf' | 'regionOf'>;
+  readonly features?: Omit<FeatureOptions, 'collectionOf' | 'regionOf' | 'originOf'>;
   readonly latenessMs: number;
   /**
    * After a start, time stands still for this long: what exporters could not send while we were away comes in beside what is fresh, and

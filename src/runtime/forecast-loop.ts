@@ -92,7 +92,7 @@ const retrainEveryMs = 86_400_000;
 export function featureOptions(
   collections: readonly Collection[],
   stepMs = defaultStepMs,
-): Omit<FeatureOptions, 'collectionOf' | 'regionOf'> {
+): Omit<FeatureOptions, 'collectionOf' | 'regionOf' | 'originOf'> {
   const maxCells = Math.min(maxOpenCells, maxSeries * 3);
   const buckets = fittingBuckets(wantedBuckets, collections.length, forecastSources(collections).regions.length, lateSteps + 2, maxCells);
   return { stepMs, buckets, lateSteps, maxCells: maxOpenCells };
@@ -228,7 +228,8 @@ function membersOf(
 ): readonly { readonly series: SeriesId; readonly member: Member }[] {
   const found: { series: SeriesId; member: Member }[] = [];
   for (const series of all) {
-    if (series.metric === 'hottest-key-share' || (series.bucket >= 0 && series.metric !== 'operations')) continue;
+    if (series.metric === 'hottest-key-share' || series.metric === 'read-trip-ms' || (series.bucket >= 0 && series.metric !== 'operations'))
+      continue;
     const grid = gridOf(series);
     if (grid !== null) found.push({ series, member: memberOf(seriesName(series), grid) });
   }
@@ -280,6 +281,7 @@ function subjectOf(
       operations: list(series),
       writes: list({ ...series, metric: 'writes' }),
       hottestKeyShare: list({ ...series, metric: 'hottest-key-share' }),
+      crossings: list({ ...series, metric: 'crossings' }),
     }));
   return {
     collection,
@@ -290,6 +292,7 @@ function subjectOf(
     history: rows,
     latencyP95Ms: sum('latency-p95-ms', Math.max),
     conflicts: sum('conflicts', (a, b) => a + b),
+    readTripMs: sum('read-trip-ms', (a, b) => (a > 0 && b > 0 ? Math.min(a, b) : Math.max(a, b))),
     forecasts: forecasts.filter(({ series }) => series.collection === collection.name),
     rng: createRng(`${collection.name}/${Math.floor(nowMs / stepMs)}`),
   };

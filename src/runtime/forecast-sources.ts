@@ -1,16 +1,18 @@
 import type { Collection } from '../domain/collection.ts';
 import type { Operation } from '../domain/operation.ts';
 
-/** Which configured collection an operation touched and which region's replica served it, by what its span says. */
+/** Which configured collection an operation touched, which region's replica served it and which region it came from, by what its span says. */
 export interface ForecastSources {
   readonly collectionOf: (operation: Operation) => string;
   readonly regionOf: (operation: Operation) => string;
+  readonly originOf: (operation: Operation) => string;
   readonly regions: readonly string[];
 }
 
 /**
  * A collection is known by its name or by the table of one of its replicas, with or without schema; a region by the replica id that
- * the span names, else by the server's address, port and database where these belong to one region only.
+ * the span names, else by the server's address, port and database where these belong to one region only. Where an operation comes from
+ * is `cloud.region` of the resource that made the span, where that is a region of the config.
  */
 export function forecastSources(collections: readonly Collection[]): ForecastSources {
   const byName = new Map<string, string>();
@@ -50,6 +52,7 @@ export function forecastSources(collections: readonly Collection[]): ForecastSou
   return {
     regions: [...regions],
     collectionOf,
+    originOf: ({ region = '' }) => (regions.has(region) ? region : ''),
     regionOf: (operation) => {
       const replica = operation.facts?.replicaId ?? '';
       if (replica !== '') {

@@ -44,6 +44,7 @@ describe.each(suggesters)('the suggester $id', (suggester) => {
         operations: short(row.operations),
         writes: short(row.writes),
         hottestKeyShare: short(row.hottestKeyShare),
+        crossings: short(row.crossings),
       })),
       ...(example.standbys === undefined
         ? {}

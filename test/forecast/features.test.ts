@@ -11,6 +11,7 @@ const options: FeatureOptions = {
   maxCells: 1_000,
   collectionOf: (operation) => operation.target,
   regionOf: () => 'eu',
+  originOf: ({ region = '' }) => region,
 };
 
 describe('features', () => {
@@ -32,6 +33,34 @@ describe('features', () => {
     expect(value('hottest-key-share')).toBe(0.6);
     expect(value('latency-p95-ms')).toBeCloseTo(1, 0);
     expect(points.every(({ atMs }) => atMs === 0)).toBe(true);
+  });
+
+  it('count an operation where it comes from, and as crossing where another region served it', () => {
+    const features = createFeatures(options);
+    features.fold([
+      operationAt(100, { key: 'a', region: 'us' }),
+      operationAt(150, { key: 'a', region: 'us', kind: 'write' }),
+      operationAt(200, { key: 'a', region: 'eu' }),
+      operationAt(300, { key: 'a' }),
+    ]);
+    const points = features.drain(3_000);
+    const value = (region: string, bucket: number, metric: string): number | undefined =>
+      points.find(({ series }) => series.metric === metric && series.region === region && series.bucket === bucket)?.value;
+    for (const bucket of [-1, bucketOfKey('a', 16)]) {
+      expect(value('us', bucket, 'operations')).toBe(2);
+      expect(value('us', bucket, 'crossings')).toBe(2);
+      expect(value('eu', bucket, 'operations')).toBe(2);
+      expect(value('eu', bucket, 'crossings')).toBeUndefined();
+    }
+  });
+
+  it('tell how long the quickest reads take there and back, for whole collections', () => {
+    const features = createFeatures(options);
+    features.fold(Array.from({ length: 40 }, (_, i) => operationAt(100 + i, { key: 'a', tookMs: i < 8 ? 4 : 90, kind: 'read' })));
+    features.fold([operationAt(200, { key: 'a', tookMs: 1, kind: 'write' }), operationAt(200, { key: 'a', tookMs: 1, failed: true })]);
+    const trips = features.drain(3_000).filter(({ series }) => series.metric === 'read-trip-ms');
+    expect(trips.map(({ series }) => series.bucket)).toEqual([-1]);
+    expect(Math.abs((trips[0]?.value ?? 0) - 4)).toBeLessThan(0.4);
   });
 
   it('give each step once, after its lateness, and count what comes later', () => {

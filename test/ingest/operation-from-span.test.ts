@@ -27,7 +27,7 @@ function read(attributes: Readonly<Record<string, Value>>, span: object = {}): r
     {
       resourceSpans: [
         {
-          resource: { attributes: attributesOf({ 'service.name': 'shop', 'consistency.replica.id': 'eu' }) },
+          resource: { attributes: attributesOf({ 'service.name': 'shop', 'consistency.replica.id': 'eu', 'cloud.region': 'us' }) },
           scopeSpans: [
             {
               spans: [
@@ -64,7 +64,7 @@ describe('databases', () => {
         'server.address': 'db',
         'server.port': 5432,
       },
-      { kind: 'write', system: 'postgresql', namespace: 'shop', target: 'orders', host: 'db:5432', key: 'x' },
+      { kind: 'write', system: 'postgresql', namespace: 'shop', target: 'orders', host: 'db:5432', key: 'x', region: 'us' },
     ],
     [
       'former names',

@@ -35,6 +35,7 @@ const fields: readonly (keyof Operation)[] = [
   'key',
   'rows',
   'language',
+  'region',
   'session',
   'idempotencyKey',
   'facts',

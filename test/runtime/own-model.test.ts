@@ -93,7 +93,10 @@ async function trainedWeights(thread: ModelThread, start: Checkpoint, members: r
   const watched: ModelThread = {
     ...thread,
     train: async (request) => {
-      const made = await thread.train({ ...request, options: { epochs: 1, batch: 256, learningRate: 1e-3, weightDecay: 0, inputNoise: 0 } });
+      const made = await thread.train({
+        ...request,
+        options: { epochs: 1, batch: 256, learningRate: 1e-3, weightDecay: 0, inputNoise: 0 },
+      });
       trained.push(made.dataDigest);
       return made;
     },

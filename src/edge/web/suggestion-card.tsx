@@ -23,6 +23,7 @@ const tones = {
   expired: 'neutral',
 } as const satisfies Readonly<Record<StoredSuggestion['state'], string>>;
 
+const share = (value: number): string => `${number(100 * value, 100 * value < 10 ? 2 : 1)} %`;
 const amount = (value: number): string => number(value, Math.abs(value) < 100 ? 1 : 0);
 
 export function isShown(item: StoredSuggestion, nowMs: number): boolean {
@@ -48,6 +49,16 @@ export function SuggestionCard({ item, me }: { readonly item: StoredSuggestion; 
       <div class="suggestion">
         <div>
           <p>{item.because}</p>
+          {item.stale !== undefined && (
+            <p>
+              Stale reads: {share(item.stale.predicted)} predicted right after a commit ({share(item.stale.predictedLow)} to{' '}
+              {share(item.stale.predictedHigh)}), {share(item.stale.predictedWith)} with it; observed in traces of the last day:{' '}
+              {item.stale.observed === null
+                ? 'no read was traced'
+                : `${share(item.stale.observed)} of ${number(item.stale.reads)} reads, whenever they came`}
+              .
+            </p>
+          )}
           <p>
             Replayed: {amount(replay.costWithout)} without, {amount(replay.costWith)} with it ({replay.unit}):{' '}
             <strong>{number(gain, 0)} % less</strong>, surely between {amount(replay.gainLow)} and {amount(replay.gainHigh)}.{' '}

@@ -3,7 +3,7 @@ import { moveCommands } from '../commands.ts';
 import { exampleSubject } from '../example-subject.ts';
 import { isYoung, sayPercent, sayRate, sumOf, sumOfLists } from '../range-load.ts';
 import { curveOf, gainInterval } from '../replay.ts';
-import type { Subject, Suggester } from '../suggester.ts';
+import type { BucketHistory, Subject, Suggester } from '../suggester.ts';
 
 /** The new home must have twice the demand of the old: at equal demand the data would follow every swing. */
 const leastRatio = 2;
@@ -11,8 +11,9 @@ const leastRatio = 2;
 const moveMs = 900_000;
 
 /**
- * Put the leader where the demand is. Counted is every operation that crosses a region because the leader is elsewhere; only regions
- * that the domain's residency allows, and in which a replica stands already, are a home.
+ * Put the leader where the demand is. Counted is every operation that was served in another region than it came from
+ * (`cloud.region` of the service that sent it); only regions that the domain's residency allows, and in which a replica stands
+ * already, are a home. Where services do not say where they are, nothing is known to cross and nothing is suggested.
  */
 export const move: Suggester = {
   id: 'move',
@@ -24,15 +25,9 @@ export const move: Suggester = {
     if (home === undefined) return [];
     const steps = subject.latencyP95Ms.length;
     const regions = [...new Set(subject.history.map(({ region }) => region))].filter((region) => region !== '').toSorted();
-    const demand = new Map(
-      regions.map((region) => [
-        region,
-        sumOfLists(
-          subject.history.filter((row) => row.bucket >= 0 && row.region === region).map(({ operations }) => operations),
-          steps,
-        ),
-      ]),
-    );
+    const listOf = (region: string, pick: (row: BucketHistory) => readonly number[]): readonly number[] =>
+      sumOfLists(subject.history.filter((row) => row.bucket >= 0 && row.region === region).map(pick), steps);
+    const crossingFrom = new Map(regions.map((region) => [region, listOf(region, ({ crossings }) => crossings)]));
     const allowed = subject.domain.residency;
     const candidates = regions.filter(
       (region) =>
@@ -40,13 +35,18 @@ export const move: Suggester = {
         (allowed.length === 0 || allowed.includes(region)) &&
         subject.collection.replicas.some((replica) => replica.region === region && replica.role !== 'cache'),
     );
-    const [best] = candidates.toSorted((a, b) => sumOf(demand.get(b) ?? []) - sumOf(demand.get(a) ?? []));
-    const here = demand.get(home) ?? Array.from({ length: steps }, () => 0);
-    const there = best === undefined ? undefined : demand.get(best);
-    if (best === undefined || there === undefined || sumOf(there) < leastRatio * sumOf(here)) return [];
-    const all = sumOfLists([...demand.values()], steps);
-    const crossing = all.map((value, i) => value - (here[i] ?? 0));
-    const afterwards = all.map((value, i) => value - (there[i] ?? 0));
+    const [best] = candidates.toSorted((a, b) => sumOf(crossingFrom.get(b) ?? []) - sumOf(crossingFrom.get(a) ?? []));
+    const there = best === undefined ? undefined : crossingFrom.get(best);
+    // What is served at home now would cross afterwards.
+    const stays = crossingFrom.get(home) ?? [];
+    const here = listOf(home, ({ operations }) => operations).map((value, i) => value - (stays[i] ?? 0));
+    if (best === undefined || there === undefined || sumOf(there) === 0 || sumOf(there) < leastRatio * sumOf(here)) return [];
+    const all = sumOfLists(
+      regions.map((region) => listOf(region, ({ operations }) => operations)),
+      steps,
+    );
+    const crossing = sumOfLists([...crossingFrom.values()], steps);
+    const afterwards = crossing.map((value, i) => value - (there[i] ?? 0) + (here[i] ?? 0));
     const price = (sumOf(crossing) / Math.max(1, steps)) * (moveMs / subject.stepMs);
     const interval = gainInterval(
       crossing.map((value, i) => value - (afterwards[i] ?? 0)),
@@ -63,7 +63,7 @@ export const move: Suggester = {
         kind: 'move',
         domain: subject.domain.name,
         collection: subject.collection.name,
-        says: `Move the leader of ${subject.collection.name} from ${home} to ${best}: ${sayPercent(sumOf(there), sumOf(all))} of its operations come from there, ${sayPercent(sumOf(here), sumOf(all))} from ${home}.`,
+        says: `Move the leader of ${subject.collection.name} from ${home} to ${best}: ${sayPercent(sumOf(there), sumOf(all))} of its operations come from there across regions, ${sayPercent(sumOf(here), sumOf(all))} are at home in ${home}.`,
         because: `Over ${steps} recorded steps ${sayRate(sumOf(crossing) / Math.max(1, steps))} crossed regions; with the leader in ${best} it would have been ${sayRate(sumOf(afterwards) / Math.max(1, steps))}. The residency of ${subject.domain.name} allows ${best}, and a replica stands there already.`,
         replay: {
           unit: 'operations across regions',
@@ -113,7 +113,12 @@ function abroad(residency: readonly string[]): Subject {
     collection: { ...subject.collection, replicas: [replica('eu', 'leader'), replica('us', 'follower')] },
     history: subject.history.flatMap((row) => [
       { ...row, operations: row.operations.map((value) => 0.25 * value) },
-      { ...row, region: 'us', operations: row.operations.map((value) => 0.75 * value) },
+      {
+        ...row,
+        region: 'us',
+        operations: row.operations.map((value) => 0.75 * value),
+        crossings: row.operations.map((value) => 0.75 * value),
+      },
     ]),
   };
 }

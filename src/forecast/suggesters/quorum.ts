@@ -28,7 +28,9 @@ export const quorum: Suggester = {
     if (standbys === undefined || standbys.lags.length === 0 || isYoung(subject)) return [];
     const { target, waitsFor, lags } = standbys;
     if (Math.min(...lags.map(({ replayMs }) => replayMs.length)) < leastMoments) return [];
-    const odds = standbyOdds(lags, { afterMs: [0], waitsForReplay: true, spell }, subject.rng.fork('odds'));
+    // A read is on its way to a standby for half a round trip, as traced: it finds what has arrived by then.
+    const readLegMs = readLegOf(subject.readTripMs);
+    const odds = standbyOdds(lags, { afterMs: [readLegMs], waitsForReplay: true, spell }, subject.rng.fork('odds'));
     const breaks = (one: StandbyOdds): readonly string[] => [
       ...(target.freshShare !== null && one.freshLow < target.freshShare
         ? [`only ${percent(one.freshLow)} of reads are surely fresh, ${percent(target.freshShare)} are promised`]
@@ -57,6 +59,7 @@ export const quorum: Suggester = {
     );
     if (!(interval.low > 0)) return [];
     const names = lags.map((lag) => lag.standby);
+    const seen = observedOf(standbys.staleReads, subject);
     const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
     const moments = costNow.length;
     return [
@@ -66,7 +69,15 @@ export const quorum: Suggester = {
         domain: domain.name,
         collection: subject.collection.name,
         says: `Let commits on ${target.name} wait for ${best.waitsFor} of ${lags.length} standbys instead of ${waitsFor}: ${broken.length > 0 ? `now ${broken.join(', and ')}` : `they would wait ${best.commitMeanMs.toFixed(1)} ms instead of ${now.commitMeanMs.toFixed(1)} ms, and every promise is kept`}.`,
-        because: `Replayed over ${moments} measured moments, ${percent(best.fresh[0] ?? 0)} of reads right after a commit are fresh with it (${percent(best.freshLow)} to ${percent(best.freshHigh)}), ${percent(now.fresh[0] ?? 0)} as it is${seenStale(standbys.staleReads, subject)}. A commit would wait ${best.commitMeanMs.toFixed(1)} ms on average and ${best.commitP99Ms.toFixed(1)} ms in the slowest of a hundred.`,
+        because: `Replayed over ${moments} measured moments, ${percent(best.fresh[0] ?? 0)} of reads sent right after a commit are fresh with it (${percent(best.freshLow)} to ${percent(best.freshHigh)}), ${percent(now.fresh[0] ?? 0)} as it is${sayObserved(now, seen)}. A commit would wait ${best.commitMeanMs.toFixed(1)} ms on average and ${best.commitP99Ms.toFixed(1)} ms in the slowest of a hundred.`,
+        stale: {
+          predicted: 1 - (now.fresh[0] ?? 0),
+          predictedLow: 1 - now.freshHigh,
+          predictedHigh: 1 - now.freshLow,
+          predictedWith: 1 - (best.fresh[0] ?? 0),
+          observed: seen?.share ?? null,
+          reads: seen?.reads ?? 0,
+        },
         replay: {
           unit: broken.length > 0 ? `ms a commit, and ${brokenMs} ms where a promise is broken` : 'ms a commit',
           costWithout: mean(costNow),
@@ -97,16 +108,35 @@ export const quorum: Suggester = {
   },
 };
 
-/** Measured truth beside the prediction: what traces proved, of all reads that were traced. */
-function seenStale(staleReads: number | undefined, subject: Subject): string {
-  if (staleReads === undefined) return '';
+/** Milliseconds that the question is on its way, at least: half of what the quickest reads took, there and back; 0 where none was traced. */
+function readLegOf(trips: readonly number[]): number {
+  const known = trips.filter((ms) => ms > 0).toSorted((a, b) => a - b);
+  return (known[Math.floor(0.05 * known.length)] ?? 0) / 2;
+}
+
+interface Observed {
+  readonly staleReads: number;
+  readonly reads: number;
+  /** Null where no read was traced. */
+  readonly share: number | null;
+}
+
+/** Measured truth beside the prediction: what traces of the last day proved, of all reads that were traced. Null: nobody looked. */
+function observedOf(staleReads: number | undefined, subject: Subject): Observed | null {
+  if (staleReads === undefined) return null;
   const day = Math.max(1, Math.round(86_400_000 / subject.stepMs));
   const perStep = subject.history.map((row) =>
     row.operations.slice(-day).reduce((sum, value, i) => sum + value - (row.writes.slice(-day)[i] ?? 0), 0),
   );
-  const reads = perStep.reduce((sum, value) => sum + value, 0) * (subject.stepMs / 1_000);
-  const share = reads > 0 ? `, ${Number(((100 * staleReads) / reads).toPrecision(2))} % of all reads` : '';
-  return ` (proven in traces of the last day: ${staleReads} stale ${staleReads === 1 ? 'read' : 'reads'}${share})`;
+  const reads = Math.round(perStep.reduce((sum, value) => sum + value, 0) * (subject.stepMs / 1_000));
+  return { staleReads, reads, share: reads > 0 ? Math.min(1, staleReads / reads) : null };
+}
+
+/** Right after a commit is the worst moment to read: of all reads, at whatever time, fewer are stale. */
+function sayObserved(now: StandbyOdds, seen: Observed | null): string {
+  if (seen === null) return '';
+  const share = seen.share === null ? '' : `, ${Number((100 * seen.share).toPrecision(2))} % of all reads`;
+  return ` (stale as predicted there: ${percent(1 - (now.fresh[0] ?? 0))}; proven in traces of the last day: ${seen.staleReads} stale ${seen.staleReads === 1 ? 'read' : 'reads'}${share})`;
 }
 
 const percent = (share: number): string => `${Number((100 * share).toFixed(1))} %`;

@@ -141,7 +141,8 @@ async function packSeriesPoints(tx: Queryable, stepMs: number, beforeMs: number,
          select at_ms / $3::bigint as cell, count(distinct at_ms) as steps from series_points where step_ms = $1 and at_ms < $2 group by 1)
        insert into series_points (collection, bucket, region, metric, step_ms, at_ms, value)
        select p.collection, p.bucket, p.region, p.metric, $3::bigint, p.at_ms / $3::bigint * $3::bigint,
-              case when p.metric in ('latency-p95-ms', 'hottest-key-share') then max(p.value) else sum(p.value) / max(w.steps) end
+              case when p.metric in ('latency-p95-ms', 'hottest-key-share') then max(p.value)
+                   when p.metric = 'read-trip-ms' then min(p.value) else sum(p.value) / max(w.steps) end
          from series_points p join watched w on w.cell = p.at_ms / $3::bigint
         where p.step_ms = $1 and p.at_ms < $2
         group by p.collection, p.bucket, p.region, p.metric, p.at_ms / $3::bigint

@@ -27,6 +27,7 @@ export function timeTenThousandSeries(): Figures {
     maxCells: 60_000,
     collectionOf: ({ target }) => target,
     regionOf: () => 'eu',
+    originOf: () => '',
   });
   const startMs = 1_000 * stepMs;
   const batch = Array.from({ length: operations }, (_, i) =>
