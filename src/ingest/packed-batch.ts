@@ -9,10 +9,13 @@ import type { AttributeColumns, EventKind, SpanBatch } from './span-batch.ts';
  * starts of the attributes, values; 1 byte: ids, kinds, codes. What a batch does not have (status messages, events, links) takes nothing.
  * An attribute's value takes 4 bytes, or stands in the wide values where it is no such integer.
  *
- * Strings do not travel with it: their numbers mean a table that both sides hold, see {@link StringTables}.
+ * Strings do not travel with it: their numbers mean a table that both sides hold, see `StringTables`.
  */
 export interface PackedBatch {
-  readonly buffer: ArrayBuffer;
+  /** Its columns are the `bytes` from `offset` on. */
+  readonly buffer: ArrayBufferLike;
+  readonly offset: number;
+  readonly bytes: number;
   readonly rows: number;
   readonly isLog: boolean;
   readonly attributes: number;
@@ -56,12 +59,20 @@ interface Regions {
   readonly bytes: number;
 }
 
-type Counts = Omit<PackedBatch, 'buffer' | 'isLog'>;
+type Counts = Omit<PackedBatch, 'buffer' | 'offset' | 'bytes' | 'isLog'>;
 
-function regionsOf(counts: Counts, buffer: ArrayBuffer): Regions {
+/** A piece of memory, at a multiple of eight bytes. */
+export interface Place {
+  readonly buffer: ArrayBufferLike;
+  readonly offset: number;
+}
+
+const ownBuffer = (bytes: number): Place => ({ buffer: new ArrayBuffer(bytes), offset: 0 });
+
+function regionsOf(counts: Counts, { buffer, offset }: Place): Regions {
   const { rows } = counts;
   const values = counts.attributes + counts.resourceAttributes + counts.eventAttributes;
-  let at = 0;
+  let at = offset;
   const doubles = (length: number): Float64Array => {
     const region = new Float64Array(buffer, at, length);
     at += length * 8;
@@ -127,7 +138,10 @@ function bytesOf(counts: Counts): number {
 }
 
 /** A copy of the batch, packed; undefined where it has no row. The batch may be used again. */
-export function packBatch(batch: SpanBatch): PackedBatch | undefined {
+export function packBatch(batch: SpanBatch): PackedBatch | undefined;
+/** `placeOf` gives the memory; where it has none, the answer is undefined too. */
+export function packBatch(batch: SpanBatch, placeOf: (bytes: number) => Place | undefined): PackedBatch | undefined;
+export function packBatch(batch: SpanBatch, placeOf: (bytes: number) => Place | undefined = ownBuffer): PackedBatch | undefined {
   const rows = batch.count;
   if (rows === 0) return undefined;
   let longest = 0;
@@ -150,8 +164,10 @@ export function packBatch(batch: SpanBatch): PackedBatch | undefined {
     hasLongDurations: longest >= longDurationUs,
     hasStatusMessages: messages !== 0,
   };
-  const buffer = new ArrayBuffer(bytesOf(counts));
-  const to = regionsOf(counts, buffer);
+  const bytes = bytesOf(counts);
+  const place = placeOf(bytes);
+  if (place === undefined) return undefined;
+  const to = regionsOf(counts, place);
   to.startUs.set(batch.startUs.subarray(0, rows));
   for (let row = 0; row < rows; row += 1) {
     const startUs = batch.startUs[row] as number;
@@ -175,6 +191,7 @@ export function packBatch(batch: SpanBatch): PackedBatch | undefined {
     to.linkIds.set(batch.linkIds.subarray(0, counts.links * 24));
   }
   // Rows come resource by resource: how many rows each has says it all.
+  to.resourceRows.fill(0);
   for (let row = 0; row < rows; row += 1) {
     const resource = batch.resource[row] as number;
     if (resource >= 0) to.resourceRows[resource] = (to.resourceRows[resource] as number) + 1;
@@ -185,7 +202,7 @@ export function packBatch(batch: SpanBatch): PackedBatch | undefined {
   let wide = packValues(batch.attributes, to, 0, 0);
   wide = packValues(batch.resourceAttributes, to, counts.attributes, wide);
   packValues(batch.eventAttributes, to, counts.attributes + counts.resourceAttributes, wide);
-  return { ...counts, buffer, isLog: batch.isLog };
+  return { ...counts, buffer: place.buffer, offset: place.offset, bytes, isLog: batch.isLog };
 }
 
 const isNarrow = (value: number): boolean => (value | 0) === value && !Object.is(value, -0);
@@ -213,10 +230,16 @@ function packValues(columns: AttributeColumns, to: Regions, offset: number, wide
   return wide;
 }
 
+/** The same batch in other memory, of at least its size. */
+export function movePacked(packed: PackedBatch, { buffer, offset }: Place): PackedBatch {
+  new Uint8Array(buffer, offset, packed.bytes).set(new Uint8Array(packed.buffer, packed.offset, packed.bytes));
+  return { ...packed, buffer, offset };
+}
+
 /** The batch again, into `batch`. `strings`: the table that it was decoded with. */
 export function unpackBatch(packed: PackedBatch, strings: readonly string[], batch: SpanBatch): void {
   const { rows } = packed;
-  const from = regionsOf(packed, packed.buffer);
+  const from = regionsOf(packed, packed);
   batch.reset(strings);
   batch.isLog = packed.isLog;
   batch.holdRows(rows);
@@ -284,7 +307,7 @@ export interface Kept {
  * {@link SpanBatch}.
  */
 export function dropRows(packed: PackedBatch, isWanted: (ids: Uint8Array, row: number, endUs: number) => boolean): Kept {
-  const regions = regionsOf(packed, packed.buffer);
+  const regions = regionsOf(packed, packed);
   let rows = 0;
   let minEndUs = Number.POSITIVE_INFINITY;
   let maxEndUs = Number.NEGATIVE_INFINITY;
@@ -302,60 +325,3 @@ export function dropRows(packed: PackedBatch, isWanted: (ids: Uint8Array, row: n
   }
   return { rows, minEndUs, maxEndUs };
 }
-
-/** What a {@link StringTables} sends so that its twin can read the batches of a table. */
-export interface StringsAdded {
-  readonly table: number;
-  /** Number of the first of `strings`. */
-  readonly from: number;
-  readonly strings: readonly string[];
-}
-
-/**
- * Tables of strings that two threads hold alike. A decoder appends to its table until it starts a new one, so only what is new travels;
- * the twin lets go of a table once no batch of it waits and the sender has gone on to others.
- */
-export class StringTables {
-  readonly #sent = new Map<readonly string[], { readonly table: number; count: number }>();
-  #next = 1;
-
-  /** What is new in the table of `strings` since the last call for it. */
-  added(strings: readonly string[]): StringsAdded {
-    let known = this.#sent.get(strings);
-    if (known === undefined) {
-      known = { table: this.#next, count: 0 };
-      this.#next += 1;
-      // Decoders hold one table each; an older one that comes again is sent whole, under a new number.
-      for (const oldest of this.#sent.keys()) {
-        if (this.#sent.size < mostTables) break;
-        this.#sent.delete(oldest);
-      }
-      this.#sent.set(strings, known);
-    }
-    const from = known.count;
-    known.count = strings.length;
-    return { table: known.table, from, strings: strings.slice(from) };
-  }
-}
-
-/** The receiving twin. */
-export class StringTablesTwin {
-  readonly #tables = new Map<number, string[]>();
-
-  take(added: StringsAdded): readonly string[] {
-    let strings = this.#tables.get(added.table);
-    if (strings === undefined) {
-      strings = [];
-      for (const oldest of this.#tables.keys()) {
-        if (this.#tables.size < mostTables) break;
-        this.#tables.delete(oldest);
-      }
-      this.#tables.set(added.table, strings);
-    }
-    for (const text of added.strings) strings.push(text);
-    return strings;
-  }
-}
-
-/** A table for each decoder and some that they have just left. Both sides forget in the same order. */
-const mostTables = 6;

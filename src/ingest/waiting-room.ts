@@ -1,4 +1,5 @@
-import { isDroppedRow, type Kept, type PackedBatch, unpackBatch } from './packed-batch.ts';
+import { DueMemory, type Held as HeldMemory } from './due-memory.ts';
+import { isDroppedRow, type Kept, movePacked, type PackedBatch, unpackBatch } from './packed-batch.ts';
 import { SpanBatch } from './span-batch.ts';
 
 /**
@@ -21,6 +22,7 @@ export class WaitingRoom {
   /** In order of arrival, to know which sequence is still in here. */
   readonly #arrivals: Ticket[] = [];
   #firstArrival = 0;
+  readonly #memory = new DueMemory(shortestStepUs);
   readonly #batch = new SpanBatch();
   #rowNumbers: Int32Array = new Int32Array(1024);
 
@@ -28,22 +30,24 @@ export class WaitingRoom {
     this.#mostBytes = mostBytes;
   }
 
-  /** `kept`: what `dropRows` left of the batch; a batch of which nothing is left has no business here. */
+  /** Keeps a copy. `kept`: what `dropRows` left of the batch; a batch of which nothing is left has no business here. */
   add(sequence: number, packed: PackedBatch, strings: readonly string[], kept: Kept): void {
     if (kept.rows === 0) return;
     const spreadUs = kept.maxEndUs - kept.minEndUs;
     const ticket: Ticket = { sequence, isGone: false };
     this.#arrivals.push(ticket);
+    const memory = this.#memory.take(kept.maxEndUs, packed.bytes);
     this.#push({
       ticket,
-      packed,
+      packed: movePacked(packed, memory),
+      memory,
       strings,
       stepUs: Math.max(shortestStepUs, spreadUs / mostSteps),
       dueUs: kept.minEndUs,
       maxEndUs: kept.maxEndUs,
       releasedUs: Number.NEGATIVE_INFINITY,
     });
-    this.bytes += packed.buffer.byteLength + heldOverheadBytes;
+    this.bytes += packed.bytes + heldOverheadBytes;
     this.rows += packed.rows;
   }
 
@@ -91,8 +95,9 @@ export class WaitingRoom {
     this.#pop();
     if (isLast) {
       held.ticket.isGone = true;
-      this.bytes -= packed.buffer.byteLength + heldOverheadBytes;
+      this.bytes -= packed.bytes + heldOverheadBytes;
       this.rows -= packed.rows;
+      this.#memory.giveBack(held.memory);
     } else {
       held.releasedUs = untilUs;
       held.dueUs = untilUs;
@@ -150,6 +155,7 @@ interface Ticket {
 interface Held {
   readonly ticket: Ticket;
   readonly packed: PackedBatch;
+  readonly memory: HeldMemory;
   readonly strings: readonly string[];
   readonly stepUs: number;
   readonly maxEndUs: number;

@@ -14,15 +14,17 @@ import { createSpanDedupe } from '../ingest/dedupe.ts';
 import { FactRows } from '../ingest/fact-rows.ts';
 import { type HeldBatch, HeldBatches } from '../ingest/held-batches.ts';
 import { OperationReader } from '../ingest/operation-from-span.ts';
-import { dropRows, isDroppedRow, type PackedBatch, type StringsAdded, StringTablesTwin, unpackBatch } from '../ingest/packed-batch.ts';
+import { dropRows, isDroppedRow, type PackedBatch, unpackBatch } from '../ingest/packed-batch.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
 import { isPlainRow, SpanReader } from '../ingest/span-reader.ts';
 import { TraceReader } from '../ingest/trace-reader.ts';
+import { type StringsAdded, StringTablesTwin } from '../ingest/string-tables.ts';
 import { TraceShelf } from '../ingest/trace-shelf.ts';
 import { isConsistencyCode } from '../ingest/wanted-attributes.ts';
 import { WaitingRoom } from '../ingest/waiting-room.ts';
 import type { StoredWrite } from '../io/store/write-evidence.ts';
 import { forecastSources } from './forecast-sources.ts';
+import { giveBack } from './shared-slabs.ts';
 import { writeOf } from './write-of-operation.ts';
 
 /** Everything that the stage needs to know; plain values, so that it can be handed to a thread. */
@@ -161,6 +163,7 @@ export class DetectStage {
     }
     if (!this.#concerned.isEmpty && kept.rows > 0) this.#keepConcerned(packed, strings);
     this.#room.add(sent.sequence, packed, strings, kept);
+    giveBack(packed);
     this.#taken = sent.sequence + 1;
   }
 

@@ -1,14 +1,18 @@
 import { Worker } from 'node:worker_threads';
 import { Failure } from '../base/failure.ts';
 import type { FeaturePoint } from '../forecast/features.ts';
-import { type PackedBatch, StringTables } from '../ingest/packed-batch.ts';
+import type { PackedBatch } from '../ingest/packed-batch.ts';
+import { StringTables } from '../ingest/string-tables.ts';
 import type { DetectCounts, DetectReport, DetectStageOptions, SentBatch } from './detect-stage.ts';
 import type { DetectAnswer, DetectRequest } from './detect-worker.ts';
 
 export interface DetectThread {
   /** Bytes handed over and not taken yet. */
   readonly bytesInFlight: number;
-  /** `packed.buffer` is detached. Everything is sent in this order at the end of the turn. */
+  /**
+   * Everything is sent in this order at the end of the turn. A batch in a shared slab is given back once it is taken; the buffer of
+   * another is detached.
+   */
   send(sequence: number, packed: PackedBatch, strings: readonly string[]): void;
   /** Resolves once all that was sent before is taken and no work is due; its reports have come by then. */
   sync(): Promise<void>;
@@ -25,8 +29,8 @@ export interface DetectThreadOptions {
 }
 
 /**
- * The detectors' own thread: however long they think, whoever receives and acknowledges spans is not kept waiting. Buffers are
- * transferred, strings travel once.
+ * The detectors' own thread: however long they think, whoever receives and acknowledges spans is not kept waiting. Columns
+ * lie in memory that both threads see, strings travel once.
  */
 export function openDetectThread(options: DetectThreadOptions): DetectThread {
   const worker = new Worker(new URL('./detect-worker.ts', import.meta.url), {
@@ -88,7 +92,7 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
     outbox = [];
     post(
       { is: 'batches', batches },
-      batches.map((batch) => batch.packed.buffer),
+      batches.flatMap(({ packed: { buffer } }) => (buffer instanceof ArrayBuffer ? [buffer] : [])),
     );
   };
   const ask = (request: (id: number) => DetectRequest): Promise<readonly FeaturePoint[]> => {
@@ -107,8 +111,8 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
       return bytesInFlight;
     },
     send: (sequence, packed, strings) => {
-      flying.push({ sequence, bytes: packed.buffer.byteLength });
-      bytesInFlight += packed.buffer.byteLength;
+      flying.push({ sequence, bytes: packed.bytes });
+      bytesInFlight += packed.bytes;
       if (outbox.length === 0) setImmediate(flush);
       outbox.push({ sequence, packed, strings: tables.added(strings) });
     },

@@ -7,7 +7,7 @@ import { LogsDecoder } from '../ingest/decode-otlp-logs.ts';
 import { MetricsDecoder } from '../ingest/decode-otlp-metrics.ts';
 import { type Decoded, ProtobufDecoder } from '../ingest/decode-otlp-protobuf.ts';
 import { type LogKey, LogKeys } from '../ingest/log-keys.ts';
-import { type PackedBatch, packBatch } from '../ingest/packed-batch.ts';
+import { type PackedBatch, packBatch, type Place } from '../ingest/packed-batch.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
 import type { Appended, Journal, JournalRecord } from '../io/journal/journal.ts';
 import { openOtlpGrpc } from '../io/otlp/grpc.ts';
@@ -17,6 +17,7 @@ import type { BatchConsumer } from './batch-consumer.ts';
 import { createIngestCounters, type IngestCounters } from './ingest-loop-counters.ts';
 import { createInlineConsumer } from './inline-consumer.ts';
 import { Retention } from './retention.ts';
+import { giveBack, SharedSlabs } from './shared-slabs.ts';
 
 export interface IngestOptions {
   readonly host: string;
@@ -91,9 +92,10 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     logs: new LogsDecoder(logKeys),
     metrics: new MetricsDecoder(),
   };
-  const spare: SpanBatch[] = [];
+  /** Filled and packed within one turn of the event loop, so one is enough. */
+  const batch = new SpanBatch();
+  const slabs = new SharedSlabs(mostSlabBytes);
   const waiting = new Map<number, Held>();
-  let waitingBytes = 0;
   /** The next sequence that the consumer gets. */
   let turn = journal.first;
   let durable = journal.next;
@@ -102,7 +104,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   let wake: (() => void) | undefined;
   let idlers: { readonly until: number; readonly done: () => void }[] = [];
 
-  const decode = (signal: JournalRecord['signal'], encoding: JournalRecord['encoding'], body: Buffer, batch: SpanBatch): Decoded => {
+  const decode = (signal: JournalRecord['signal'], encoding: JournalRecord['encoding'], body: Buffer): Decoded => {
     if (encoding === 'json') return decoders.json.decodeBytes(body, batch, signal);
     switch (signal) {
       case 'traces':
@@ -112,10 +114,6 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
       case 'metrics':
         return decoders.metrics.decode(body, batch);
     }
-  };
-
-  const giveBack = (batch: SpanBatch): void => {
-    if (spare.length < mostSpareBatches && batch.heldBytes < largestSpareBytes) spare.push(batch);
   };
 
   /** A disk that takes nothing is not asked for every request: the exporter is told to wait, whoever runs us is told once a while. */
@@ -133,67 +131,48 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
 
   const onPayload = async (payload: Payload): Promise<Receipt> => {
     if (isClosing) return { is: 'busy', message: 'shutting down', retryAfterS: 5 };
-    const batch = spare.pop() ?? new SpanBatch();
-    const decoded = decode(payload.signal, payload.encoding, payload.body, batch);
-    if (decoded.is === 'malformed') {
-      giveBack(batch);
-      return { is: 'malformed', message: decoded.what };
-    }
+    const decoded = decode(payload.signal, payload.encoding, payload.body);
+    if (decoded.is === 'malformed') return { is: 'malformed', message: decoded.what };
     counters.received(payload, batch.count);
     const { rejected, message } = complaintsOf(batch, payload, decoders.json);
     for (const [reason, count] of batch.rejected) counters.rejectSpans(reason, count);
-    if (batch.count === 0 && batch.measurements.length === 0) {
-      // Nothing to keep: an empty request, one of which everything was rejected, or one that says nothing about state.
-      giveBack(batch);
-      return { is: 'accepted', rejected, message };
-    }
+    // Nothing to keep: an empty request, one of which everything was rejected, or one that says nothing about state.
+    if (batch.count === 0 && batch.measurements.length === 0) return { is: 'accepted', rejected, message };
     counters.measured(batch.measurements.length);
+    const spans = batch.count;
+    const held = holdOf(batch, (bytes) => slabs.take(bytes));
     const appended = await append(payload);
-    if (appended.is === 'failed') {
-      giveBack(batch);
-      return { is: 'busy', message: 'the journal cannot be written', retryAfterS: 5 };
+    if (appended.is !== 'durable') {
+      if (held?.packed !== undefined) giveBack(held.packed);
+      const why = appended.is === 'failed' ? 'cannot be written' : `is full (${journal.maxBytes} bytes wait to be processed)`;
+      return { is: 'busy', message: `the journal ${why}`, retryAfterS: 5 };
     }
-    if (appended.is === 'full') {
-      giveBack(batch);
-      return { is: 'busy', message: `the journal is full (${journal.maxBytes} bytes wait to be processed)`, retryAfterS: 5 };
-    }
-    counters.accept(payload, batch.count);
-    if (waitingBytes < mostWaitingBytes) {
-      const held = holdOf(batch);
-      waiting.set(appended.sequence, held);
-      waitingBytes += held.packed?.buffer.byteLength ?? 0;
-    }
-    giveBack(batch);
+    counters.accept(payload, spans);
+    if (held !== undefined) waiting.set(appended.sequence, held);
     durable = Math.max(durable, appended.sequence + 1);
     wake?.();
     return { is: 'accepted', rejected, message };
   };
 
   const decodeAgain = (sequence: number): Held | undefined => {
-    const batch = spare.pop() ?? new SpanBatch();
     try {
       const record = journal.read(sequence);
       if (record === undefined) return undefined;
       const body = record.compression === 'gzip' ? gunzipSync(record.bytes, { maxOutputLength: largest }) : record.bytes;
-      const decoded = decode(record.signal, record.encoding, body, batch);
+      const decoded = decode(record.signal, record.encoding, body);
       if (decoded.is === 'malformed') throw new Error(decoded.what);
       counters.redecoded(batch.count);
-      return holdOf(batch);
+      return holdOf(batch, (bytes) => slabs.take(bytes) ?? { buffer: new ArrayBuffer(bytes), offset: 0 });
     } catch (error) {
       // It was decoded once before it was acknowledged, so only a damaged disk comes here; the rest of the journal is still good.
       options.onFailure(new Error(`journal record ${sequence} cannot be read and is skipped`, { cause: error }));
       return undefined;
-    } finally {
-      giveBack(batch);
     }
   };
 
   const handOver = (): void => {
     const held = waiting.get(turn);
-    if (held !== undefined) {
-      waiting.delete(turn);
-      waitingBytes -= held.packed?.buffer.byteLength ?? 0;
-    }
+    if (held !== undefined) waiting.delete(turn);
     const next = held ?? decodeAgain(turn);
     counters.processed(next?.packed?.rows ?? 0);
     consumer.take(turn, next?.packed, next?.strings ?? []);
@@ -202,7 +181,8 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   };
 
   consumer.onLost(() => {
-    // What the consumer held is gone with it; everything that is not settled comes from the journal again.
+    // What the consumer held is gone with it, and is not given back; everything that is not settled comes from the journal again.
+    slabs.abandon();
     turn = Math.max(journal.first, Math.min(turn, consumer.settled));
     wake?.();
   });
@@ -320,10 +300,8 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
 const defaultReplayWindowMs = 120_000;
 const checkpointEveryMs = 500;
 const journalRestMs = 1_000;
-/** Decoded payloads that wait for their turn; past it they are decoded again from the journal. */
-const mostWaitingBytes = 32 * 1024 * 1024;
-const mostSpareBatches = 16;
-const largestSpareBytes = 2 * 1024 * 1024;
+/** Decoded payloads that wait for their turn or travel; past it they are decoded again from the journal. */
+const mostSlabBytes = 48 * 1024 * 1024;
 
 /** A decoded payload, as small as it can wait. */
 interface Held {
@@ -332,7 +310,12 @@ interface Held {
   readonly measurements: readonly Measurement[];
 }
 
-const holdOf = (batch: SpanBatch): Held => ({ packed: packBatch(batch), strings: batch.strings, measurements: batch.measurements });
+/** Undefined where there is no room for it. */
+function holdOf(batch: SpanBatch, placeOf: (bytes: number) => Place | undefined): Held | undefined {
+  const packed = packBatch(batch, placeOf);
+  if (packed === undefined && batch.count > 0) return undefined;
+  return { packed, strings: batch.strings, measurements: batch.measurements };
+}
 
 /** What a partial success says: spans that could not be taken, or a shape that nobody reads. */
 function complaintsOf(batch: SpanBatch, payload: Payload, json: JsonDecoder): { readonly rejected: number; readonly message: string } {

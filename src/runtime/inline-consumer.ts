@@ -4,6 +4,7 @@ import { OperationReader } from '../ingest/operation-from-span.ts';
 import { dropRows, isDroppedRow, type PackedBatch, unpackBatch } from '../ingest/packed-batch.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
 import type { BatchConsumer } from './batch-consumer.ts';
+import { giveBack } from './shared-slabs.ts';
 
 export interface InlineConsumerOptions {
   /** Takes operations in the order in which their payloads were acknowledged; awaited, never called concurrently. */
@@ -43,6 +44,7 @@ export function createInlineConsumer(options: InlineConsumerOptions): BatchConsu
   const readNew = (packed: PackedBatch, strings: readonly string[]): readonly Operation[] => {
     dropRows(packed, (ids, row) => packed.isLog || dedupe.isNew(ids, row * 32));
     unpackBatch(packed, strings, batch);
+    giveBack(packed);
     const rows = Int32Array.from({ length: batch.count }, (_, row) => row).filter((row) => !isDroppedRow(batch, row));
     return reader.readRows(batch, rows, rows.length);
   };

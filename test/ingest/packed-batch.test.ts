@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
-import { dropRows, isDroppedRow, packBatch, StringTables, StringTablesTwin, unpackBatch } from '../../src/ingest/packed-batch.ts';
+import { dropRows, isDroppedRow, packBatch, unpackBatch } from '../../src/ingest/packed-batch.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
+import { StringTables, StringTablesTwin } from '../../src/ingest/string-tables.ts';
 import { createLoad } from '../bench/ingest-load.ts';
 import { spansOf } from './batch-as-spans.ts';
 import { traceRequest } from './otlp-arbitrary.ts';

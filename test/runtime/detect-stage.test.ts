@@ -5,8 +5,9 @@ import { createDetection } from '../../src/detect/run.ts';
 import type { Anomaly } from '../../src/domain/anomaly.ts';
 import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
 import { OperationReader } from '../../src/ingest/operation-from-span.ts';
-import { packBatch, StringTables } from '../../src/ingest/packed-batch.ts';
+import { packBatch } from '../../src/ingest/packed-batch.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
+import { StringTables } from '../../src/ingest/string-tables.ts';
 import { DetectStage } from '../../src/runtime/detect-stage.ts';
 import { encodeTraces } from '../ingest/otlp-proto.ts';
 
