@@ -1,4 +1,4 @@
-import type { Place } from './packed-batch.ts';
+import type { Place } from './packed-regions.ts';
 
 /**
  * Memory for what leaves at about the same time: things of one slot of time lie side by side in chunks, so that a chunk is empty as a whole

@@ -1,13 +1,15 @@
+import { bytesOf, type Counts, type Place, type Regions, regionsOf } from './packed-regions.ts';
 import type { AttributeColumns, EventKind, SpanBatch } from './span-batch.ts';
 
 /**
- * The columns of a batch in one buffer, as small as they wait and travel: some 100 bytes a span of ordinary instrumentation, where an
+ * The columns of a batch in one buffer, as small as they wait and travel: some 80 bytes a span of ordinary instrumentation, where an
  * operation object takes 600 to 1,000. Spans wait for as long as late ones may still come (ten seconds by default), so this decides how
  * much a receiver holds; and one buffer changes threads without a copy.
  *
- * Regions in order of their alignment: 8 bytes: start, wide values, event times; 4 bytes: duration (8 where one is an hour or more), name,
- * starts of the attributes, values; 1 byte: ids, kinds, codes. What a batch does not have (status messages, events, links) takes nothing.
- * An attribute's value takes 4 bytes, or stands in the wide values where it is no such integer.
+ * Regions in order of their alignment: wide values and event times (8 bytes), times (4), numbers of strings and values (2), the rest (1).
+ * What a batch does not have (status messages, events, links) takes nothing. An attribute's value takes 2 bytes, or stands in the wide
+ * values where it does not fit. Batches that are unlike others take more: times of 8 bytes where they span an hour, numbers of 4 bytes
+ * where there are more than 65,536 of something, starts of the attributes where a span has more than 255.
  *
  * Strings do not travel with it: their numbers mean a table that both sides hold, see `StringTables`.
  */
@@ -25,117 +27,22 @@ export interface PackedBatch {
   readonly eventAttributes: number;
   readonly links: number;
   readonly wide: number;
-  readonly hasLongDurations: boolean;
+  /** What start times count from; 0 where they take 8 bytes. */
+  readonly baseUs: number;
+  readonly hasLongTimes: boolean;
+  readonly hasLongNumbers: boolean;
+  readonly hasManyAttributes: boolean;
   readonly hasStatusMessages: boolean;
 }
 
 /** Marks a row of which nobody wants an operation: a duplicate, or a span from the future. No OTLP kind reaches it. */
 const dropped = 255;
 const isWide = 0x80;
-const longDurationUs = 0xffff_ffff;
-
-interface Regions {
-  readonly startUs: Float64Array;
-  readonly endUs: Float64Array;
-  readonly wide: Float64Array;
-  readonly eventUs: Float64Array;
-  readonly durationUs: Uint32Array;
-  readonly name: Int32Array;
-  readonly statusMessage: Int32Array;
-  readonly attributeStart: Int32Array;
-  readonly eventStart: Int32Array;
-  readonly linkStart: Int32Array;
-  readonly resourceRows: Int32Array;
-  readonly resourceAttributeStart: Int32Array;
-  readonly eventAttributeStart: Int32Array;
-  readonly values: Int32Array;
-  readonly ids: Uint8Array;
-  readonly kind: Uint8Array;
-  readonly status: Uint8Array;
-  readonly codes: Uint8Array;
-  readonly kinds: Uint8Array;
-  readonly eventKind: Uint8Array;
-  readonly linkIds: Uint8Array;
-  readonly bytes: number;
-}
-
-type Counts = Omit<PackedBatch, 'buffer' | 'offset' | 'bytes' | 'isLog'>;
-
-/** A piece of memory, at a multiple of eight bytes. */
-export interface Place {
-  readonly buffer: ArrayBufferLike;
-  readonly offset: number;
-}
+const longestTimeUs = 0xffff_ffff;
+const largestNumber = 0xffff;
+const mostAttributes = 255;
 
 const ownBuffer = (bytes: number): Place => ({ buffer: new ArrayBuffer(bytes), offset: 0 });
-
-function regionsOf(counts: Counts, { buffer, offset }: Place): Regions {
-  const { rows } = counts;
-  const values = counts.attributes + counts.resourceAttributes + counts.eventAttributes;
-  let at = offset;
-  const doubles = (length: number): Float64Array => {
-    const region = new Float64Array(buffer, at, length);
-    at += length * 8;
-    return region;
-  };
-  const words = (length: number): Int32Array => {
-    const region = new Int32Array(buffer, at, length);
-    at += length * 4;
-    return region;
-  };
-  const bytes = (length: number): Uint8Array => {
-    const region = new Uint8Array(buffer, at, length);
-    at += length;
-    return region;
-  };
-  const startUs = doubles(rows);
-  const endUs = doubles(counts.hasLongDurations ? rows : 0);
-  const wide = doubles(counts.wide);
-  const eventUs = doubles(counts.events);
-  const durations = words(counts.hasLongDurations ? 0 : rows);
-  return {
-    startUs,
-    endUs,
-    wide,
-    eventUs,
-    durationUs: new Uint32Array(buffer, durations.byteOffset, durations.length),
-    name: words(rows),
-    statusMessage: words(counts.hasStatusMessages ? rows : 0),
-    attributeStart: words(rows + 1),
-    eventStart: words(counts.events === 0 ? 0 : rows + 1),
-    linkStart: words(counts.links === 0 ? 0 : rows + 1),
-    resourceRows: words(counts.resources),
-    resourceAttributeStart: words(counts.resources + 1),
-    eventAttributeStart: words(counts.events === 0 ? 0 : counts.events + 1),
-    values: words(values),
-    ids: bytes(rows * 32),
-    kind: bytes(rows),
-    status: bytes(rows),
-    codes: bytes(values),
-    kinds: bytes(values),
-    eventKind: bytes(counts.events),
-    linkIds: bytes(counts.links * 24),
-    bytes: at,
-  };
-}
-
-/** How many bytes the regions take: the same sum as in {@link regionsOf}, without making them. */
-function bytesOf(counts: Counts): number {
-  const { rows } = counts;
-  const values = counts.attributes + counts.resourceAttributes + counts.eventAttributes;
-  const eights = rows + (counts.hasLongDurations ? rows : 0) + counts.wide + counts.events;
-  const fours =
-    (counts.hasLongDurations ? 0 : rows) +
-    rows +
-    (counts.hasStatusMessages ? rows : 0) +
-    (rows + 1) +
-    (counts.events === 0 ? 0 : rows + 1 + counts.events + 1) +
-    (counts.links === 0 ? 0 : rows + 1) +
-    counts.resources +
-    (counts.resources + 1) +
-    values;
-  return eights * 8 + fours * 4 + rows * 34 + values * 2 + counts.events + counts.links * 24;
-}
 
 /** A copy of the batch, packed; undefined where it has no row. The batch may be used again. */
 export function packBatch(batch: SpanBatch): PackedBatch | undefined;
@@ -146,12 +53,25 @@ export function packBatch(batch: SpanBatch, placeOf: (bytes: number) => Place | 
   if (rows === 0) return undefined;
   let longest = 0;
   let messages = 0;
+  let largest = 0;
+  let most = 0;
+  let baseUs = Number.POSITIVE_INFINITY;
+  let lastUs = Number.NEGATIVE_INFINITY;
   for (let row = 0; row < rows; row += 1) {
     const startUs = batch.startUs[row] as number;
-    const endUs = Math.max(batch.endUs[row] as number, startUs);
-    if (endUs - startUs > longest) longest = endUs - startUs;
-    messages |= batch.statusMessage[row] as number;
+    const durationUs = (batch.endUs[row] as number) - startUs;
+    const message = batch.statusMessage[row] as number;
+    const attributes = (batch.attributeStart[row + 1] as number) - (batch.attributeStart[row] as number);
+    if (durationUs > longest) longest = durationUs;
+    if (startUs < baseUs) baseUs = startUs;
+    if (startUs > lastUs) lastUs = startUs;
+    if (attributes > most) most = attributes;
+    largest |= message | (batch.name[row] as number);
+    messages |= message;
   }
+  const wide = wideOf(batch.attributes) + wideOf(batch.resourceAttributes) + wideOf(batch.eventAttributes);
+  // Past the whole numbers of a double a time is not its base and an offset.
+  const hasLongTimes = longest > longestTimeUs || lastUs - baseUs > longestTimeUs || lastUs > Number.MAX_SAFE_INTEGER;
   const counts: Counts = {
     rows,
     attributes: batch.attributes.count,
@@ -160,26 +80,35 @@ export function packBatch(batch: SpanBatch, placeOf: (bytes: number) => Place | 
     events: batch.eventCount,
     eventAttributes: batch.eventAttributes.count,
     links: batch.linkCount,
-    wide: wideOf(batch.attributes) + wideOf(batch.resourceAttributes) + wideOf(batch.eventAttributes),
-    hasLongDurations: longest >= longDurationUs,
+    wide,
+    baseUs: hasLongTimes ? 0 : baseUs,
+    hasLongTimes,
+    hasLongNumbers: wide > largestNumber || largest > largestNumber,
+    hasManyAttributes: most > mostAttributes,
     hasStatusMessages: messages !== 0,
   };
   const bytes = bytesOf(counts);
   const place = placeOf(bytes);
   if (place === undefined) return undefined;
   const to = regionsOf(counts, place);
-  to.startUs.set(batch.startUs.subarray(0, rows));
   for (let row = 0; row < rows; row += 1) {
     const startUs = batch.startUs[row] as number;
     const endUs = Math.max(batch.endUs[row] as number, startUs);
-    if (counts.hasLongDurations) to.endUs[row] = endUs;
-    else to.durationUs[row] = endUs - startUs;
+    if (hasLongTimes) {
+      to.startUs[row] = startUs;
+      to.endUs[row] = endUs;
+    } else {
+      to.offsetUs[row] = startUs - baseUs;
+      to.durationUs[row] = endUs - startUs;
+    }
+    if (!counts.hasManyAttributes)
+      to.attributeCount[row] = (batch.attributeStart[row + 1] as number) - (batch.attributeStart[row] as number);
     const kind = batch.kind[row] as number;
     to.kind[row] = kind === dropped ? 0 : kind;
   }
   to.name.set(batch.name.subarray(0, rows));
   if (counts.hasStatusMessages) to.statusMessage.set(batch.statusMessage.subarray(0, rows));
-  to.attributeStart.set(batch.attributeStart.subarray(0, rows + 1));
+  if (counts.hasManyAttributes) to.attributeStart.set(batch.attributeStart.subarray(0, rows + 1));
   if (counts.events > 0) {
     to.eventStart.set(batch.eventStart.subarray(0, rows + 1));
     to.eventAttributeStart.set(batch.eventAttributeStart.subarray(0, counts.events + 1));
@@ -199,13 +128,14 @@ export function packBatch(batch: SpanBatch, placeOf: (bytes: number) => Place | 
   to.resourceAttributeStart.set(batch.resourceAttributeStart.subarray(0, counts.resources + 1));
   to.ids.set(batch.ids.subarray(0, rows * 32));
   to.status.set(batch.status.subarray(0, rows));
-  let wide = packValues(batch.attributes, to, 0, 0);
-  wide = packValues(batch.resourceAttributes, to, counts.attributes, wide);
-  packValues(batch.eventAttributes, to, counts.attributes + counts.resourceAttributes, wide);
+  let wideAt = packValues(batch.attributes, to, 0, 0);
+  wideAt = packValues(batch.resourceAttributes, to, counts.attributes, wideAt);
+  packValues(batch.eventAttributes, to, counts.attributes + counts.resourceAttributes, wideAt);
   return { ...counts, buffer: place.buffer, offset: place.offset, bytes, isLog: batch.isLog };
 }
 
-const isNarrow = (value: number): boolean => (value | 0) === value && !Object.is(value, -0);
+/** Whether a value fits its two bytes; -0 is no whole number. */
+const isNarrow = (value: number): boolean => (value & largestNumber) === value && (value !== 0 || 1 / value > 0);
 
 function wideOf(columns: AttributeColumns): number {
   let wide = 0;
@@ -243,13 +173,28 @@ export function unpackBatch(packed: PackedBatch, strings: readonly string[], bat
   batch.reset(strings);
   batch.isLog = packed.isLog;
   batch.holdRows(rows);
-  batch.startUs.set(from.startUs);
-  if (packed.hasLongDurations) batch.endUs.set(from.endUs);
-  else for (let row = 0; row < rows; row += 1) batch.endUs[row] = (from.startUs[row] as number) + (from.durationUs[row] as number);
+  if (packed.hasLongTimes) {
+    batch.startUs.set(from.startUs);
+    batch.endUs.set(from.endUs);
+  } else {
+    for (let row = 0; row < rows; row += 1) {
+      const startUs = packed.baseUs + (from.offsetUs[row] as number);
+      batch.startUs[row] = startUs;
+      batch.endUs[row] = startUs + (from.durationUs[row] as number);
+    }
+  }
   batch.name.set(from.name);
   if (packed.hasStatusMessages) batch.statusMessage.set(from.statusMessage);
   else batch.statusMessage.fill(0, 0, rows);
-  batch.attributeStart.set(from.attributeStart);
+  if (packed.hasManyAttributes) batch.attributeStart.set(from.attributeStart);
+  else {
+    let start = 0;
+    batch.attributeStart[0] = 0;
+    for (let row = 0; row < rows; row += 1) {
+      start += from.attributeCount[row] as number;
+      batch.attributeStart[row + 1] = start;
+    }
+  }
   batch.kind.set(from.kind);
   batch.status.set(from.status);
   batch.ids.set(from.ids);
@@ -312,9 +257,9 @@ export function dropRows(packed: PackedBatch, isWanted: (ids: Uint8Array, row: n
   let minEndUs = Number.POSITIVE_INFINITY;
   let maxEndUs = Number.NEGATIVE_INFINITY;
   for (let row = 0; row < packed.rows; row += 1) {
-    const endUs = packed.hasLongDurations
+    const endUs = packed.hasLongTimes
       ? (regions.endUs[row] as number)
-      : (regions.startUs[row] as number) + (regions.durationUs[row] as number);
+      : packed.baseUs + (regions.offsetUs[row] as number) + (regions.durationUs[row] as number);
     if (!isWanted(regions.ids, row, endUs)) {
       regions.kind[row] = dropped;
       continue;

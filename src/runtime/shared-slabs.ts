@@ -1,4 +1,4 @@
-import type { Place } from '../ingest/packed-batch.ts';
+import type { Place } from '../ingest/packed-regions.ts';
 
 /**
  * Memory in which packed batches change threads: a few shared slabs that are filled one after the other and used again once everything in

@@ -95,7 +95,7 @@ test('knows the first sequence of which something waits, whatever left before it
 });
 
 test('says when it holds more than it should', () => {
-  const room = new WaitingRoom(2000);
+  const room = new WaitingRoom(1500);
   const packed = packBatch(batchOf(Array.from({ length: 30 }, (_, i) => i * second)));
   if (packed === undefined) throw new Error('there are rows');
   room.add(

@@ -1,5 +1,3 @@
-import { YoungCollection } from './young-collection.ts';
-
 /**
  * Memory for bodies that came in several chunks. Half a megabyte for each request would make V8 collect everything every few requests,
  * because it counts such memory towards its limits; so it is used again once a payload is answered and nobody looks at it any more.
@@ -7,12 +5,10 @@ import { YoungCollection } from './young-collection.ts';
 export class BodyBuffers {
   readonly #free = new Map<number, Buffer[]>();
   readonly #own = new WeakSet<ArrayBufferLike>();
-  readonly #young = new YoungCollection();
   #freeBytes = 0;
 
   /** The chunks as one buffer. */
   gather(chunks: readonly Buffer[], length: number): Buffer {
-    this.#young.received(length);
     if (chunks.length === 1) return chunks[0] as Buffer;
     if (length < smallestBytes || length > largestBytes) return Buffer.concat(chunks, length);
     const bytes = this.#take(2 ** Math.ceil(Math.log2(length))).subarray(0, length);

@@ -17,6 +17,7 @@ import {
   type Signal,
   slowestBodyMs,
 } from './payload.ts';
+import { countYoungBytes } from './young-collection.ts';
 
 export interface OtlpHttpOptions extends ReceiverOptions {
   /** Origins of pages that may post from a browser; none by default, and then no answer has a CORS header. */
@@ -228,7 +229,11 @@ function readBody(request: IncomingMessage, largest: number, onLength: (length: 
       onLength(length);
       chunks.push(chunk);
     });
-    request.on('end', () => length <= largest && resolve(bodies.gather(chunks, length)));
+    request.on('end', () => {
+      if (length > largest) return;
+      resolve(bodies.gather(chunks, length));
+      countYoungBytes(length);
+    });
     request.on('close', () => resolve('gone'));
     request.on('error', () => resolve('gone'));
   });

@@ -1,0 +1,114 @@
+import type { PackedBatch } from './packed-batch.ts';
+
+type Numbers = Uint16Array | Int32Array;
+
+export interface Regions {
+  /** 8 bytes each where times are long: start and end. */
+  readonly startUs: Float64Array;
+  readonly endUs: Float64Array;
+  readonly wide: Float64Array;
+  readonly eventUs: Float64Array;
+  /** From the base, and from the start. */
+  readonly offsetUs: Uint32Array;
+  readonly durationUs: Uint32Array;
+  readonly attributeStart: Int32Array;
+  readonly eventStart: Int32Array;
+  readonly linkStart: Int32Array;
+  readonly resourceRows: Int32Array;
+  readonly resourceAttributeStart: Int32Array;
+  readonly eventAttributeStart: Int32Array;
+  readonly name: Numbers;
+  readonly statusMessage: Numbers;
+  readonly values: Numbers;
+  readonly ids: Uint8Array;
+  readonly attributeCount: Uint8Array;
+  readonly kind: Uint8Array;
+  readonly status: Uint8Array;
+  readonly codes: Uint8Array;
+  readonly kinds: Uint8Array;
+  readonly eventKind: Uint8Array;
+  readonly linkIds: Uint8Array;
+}
+
+/** How many there are of what, and how large: it says where everything lies. */
+export type Counts = Omit<PackedBatch, 'buffer' | 'offset' | 'bytes' | 'isLog'>;
+
+/** A piece of memory, at a multiple of eight bytes. */
+export interface Place {
+  readonly buffer: ArrayBufferLike;
+  readonly offset: number;
+}
+
+export function regionsOf(counts: Counts, { buffer, offset }: Place): Regions {
+  const { rows } = counts;
+  const values = counts.attributes + counts.resourceAttributes + counts.eventAttributes;
+  let at = offset;
+  const doubles = (length: number): Float64Array => {
+    const region = new Float64Array(buffer, at, length);
+    at += length * 8;
+    return region;
+  };
+  const words = (length: number): Int32Array => {
+    const region = new Int32Array(buffer, at, length);
+    at += length * 4;
+    return region;
+  };
+  const times = (length: number): Uint32Array => {
+    const region = new Uint32Array(buffer, at, length);
+    at += length * 4;
+    return region;
+  };
+  const numbers = (length: number): Numbers => {
+    if (counts.hasLongNumbers) return words(length);
+    const region = new Uint16Array(buffer, at, length);
+    at += length * 2;
+    return region;
+  };
+  const bytes = (length: number): Uint8Array => {
+    const region = new Uint8Array(buffer, at, length);
+    at += length;
+    return region;
+  };
+  return {
+    startUs: doubles(counts.hasLongTimes ? rows : 0),
+    endUs: doubles(counts.hasLongTimes ? rows : 0),
+    wide: doubles(counts.wide),
+    eventUs: doubles(counts.events),
+    offsetUs: times(counts.hasLongTimes ? 0 : rows),
+    durationUs: times(counts.hasLongTimes ? 0 : rows),
+    attributeStart: words(counts.hasManyAttributes ? rows + 1 : 0),
+    eventStart: words(counts.events === 0 ? 0 : rows + 1),
+    linkStart: words(counts.links === 0 ? 0 : rows + 1),
+    resourceRows: words(counts.resources),
+    resourceAttributeStart: words(counts.resources + 1),
+    eventAttributeStart: words(counts.events === 0 ? 0 : counts.events + 1),
+    name: numbers(rows),
+    statusMessage: numbers(counts.hasStatusMessages ? rows : 0),
+    values: numbers(values),
+    ids: bytes(rows * 32),
+    attributeCount: bytes(counts.hasManyAttributes ? 0 : rows),
+    kind: bytes(rows),
+    status: bytes(rows),
+    codes: bytes(values),
+    kinds: bytes(values),
+    eventKind: bytes(counts.events),
+    linkIds: bytes(counts.links * 24),
+  };
+}
+
+/** How many bytes the regions take: the same sum as in {@link regionsOf}, without making them. */
+export function bytesOf(counts: Counts): number {
+  const { rows } = counts;
+  const values = counts.attributes + counts.resourceAttributes + counts.eventAttributes;
+  const eights = (counts.hasLongTimes ? 2 * rows : 0) + counts.wide + counts.events;
+  const numbers = rows + (counts.hasStatusMessages ? rows : 0) + values;
+  const fours =
+    (counts.hasLongTimes ? 0 : 2 * rows) +
+    (counts.hasManyAttributes ? rows + 1 : 0) +
+    (counts.events === 0 ? 0 : rows + 1 + counts.events + 1) +
+    (counts.links === 0 ? 0 : rows + 1) +
+    counts.resources +
+    (counts.resources + 1);
+  const ones = rows * (counts.hasManyAttributes ? 34 : 35) + values * 2 + counts.events + counts.links * 24;
+  return eights * 8 + fours * 4 + numbers * (counts.hasLongNumbers ? 4 : 2) + ones;
+}
