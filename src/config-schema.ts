@@ -100,6 +100,28 @@ const collectionSchema = z.strictObject({
     .max(7 * dayMs)
     .default(60_000)
     .describe('Time between scheduled comparisons, milliseconds; each is moved by up to a tenth, so that collections take turns.'),
+  throttle: z
+    .strictObject({
+      maxLagMs: z
+        .int()
+        .min(0)
+        .max(dayMs)
+        .default(10_000)
+        .describe('A comparison pauses between two chunks while replication of a store is further behind than this, milliseconds.'),
+      maxStatements: z
+        .int()
+        .min(0)
+        .max(100_000)
+        .default(25)
+        .describe('It pauses while a server runs more statements of others than this at a time.'),
+      maxPauseMs: z
+        .int()
+        .min(0)
+        .max(dayMs)
+        .default(60_000)
+        .describe('Longest pause before a chunk, milliseconds; then it goes on with one half as large. 0: no pauses.'),
+    })
+    .prefault({}),
   changes: z
     .enum(['auto', 'durable', 'off'])
     .default('auto')

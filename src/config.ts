@@ -175,6 +175,7 @@ function toConfig(file: ConfigFile, path: string, warnings: readonly string[]): 
         ...(entry.strategyOptions === undefined ? {} : { strategyOptions: entry.strategyOptions }),
         replicas: Object.entries(entry.replicas).map(([replica, it]) => toReplica(replica, it, id)),
         scanEveryMs: entry.scanEveryMs,
+        throttle: entry.throttle,
         ...(entry.changes === 'off'
           ? {}
           : { changes: { maxRetainedBytes: file.changes.maxRetainedMb * 2 ** 20, isDurable: entry.changes === 'durable' } }),

@@ -24,6 +24,16 @@ export interface Replica {
   readonly columnNames: Readonly<Record<string, string>>;
 }
 
+/** What a comparison waits for before each of its chunks, and how long. */
+export interface Throttle {
+  /** Replication that is further behind than this, milliseconds. */
+  readonly maxLagMs: number;
+  /** More statements of others than this at a time on one server. */
+  readonly maxStatements: number;
+  /** After this long it goes on all the same, with a chunk half as large. 0: it never waits. */
+  readonly maxPauseMs: number;
+}
+
 /** One logical data set with copies: a table, a key space. */
 export interface Collection {
   readonly name: string;
@@ -50,6 +60,8 @@ export interface Collection {
     /** Keep what a store keeps for us across restarts even where the store sets it no limit. */
     readonly isDurable: boolean;
   };
+  /** When a comparison gives way to what its stores have to do; absent: the same bounds that a configuration without any has. */
+  readonly throttle?: Throttle;
   /** Time between scheduled comparisons. */
   readonly scanEveryMs: number;
 }

@@ -1,11 +1,13 @@
 /**
  * A comparison in chunks of key ranges: each takes about `TARGET_MS`, so that a statement stays below the server's time limit, snapshots
  * stay short, progress can be told, and what was done is not lost when the comparison is. Small tables, and stores whose keys no index
- * gives in order, are one chunk. Between chunks servers that are busy with others are left alone for a while.
+ * gives in order, are one chunk. Before each chunk servers that are busy with others, or whose replication is behind, are left alone
+ * for a while: no snapshot is open then. Who stays busy gets smaller chunks.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import { Failure } from '../base/failure.ts';
+import type { Throttle } from '../domain/collection.ts';
 import type { KeyRange } from '../domain/key-range.ts';
 import type { Key, Shape } from '../domain/row.ts';
 import type { ReplicaConnection } from '../io/replicas/replica.ts';
@@ -16,6 +18,9 @@ export interface ChunkOptions {
   readonly range: KeyRange;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  readonly throttle?: Throttle;
+  /** Called while it waits, with what for, in half a sentence. */
+  readonly onPause?: (says: string) => void;
 }
 
 export interface Chunk {
@@ -31,15 +36,17 @@ const FIRST_CHUNK_ROWS = 1_000_000;
 /** Below this a time limit is not a matter of size. */
 const LEAST_CHUNK_ROWS = 10_000;
 const MOST_CHUNK_ROWS = 64_000_000;
-/** As other tools have it: a server that runs more statements than this at a time is given a rest. */
-const BUSY_STATEMENTS = 25;
-const REST_MS = 1_000;
-const LONGEST_REST_MS = 60_000;
+/** As other tools have it. */
+const DEFAULT_THROTTLE: Throttle = { maxLagMs: 10_000, maxStatements: 25, maxPauseMs: 60_000 };
+/** Between two questions to a server that is given a rest. */
+const ASK_MS = 500;
 
 export class ChunkWalk {
   readonly #options: ChunkOptions;
   readonly #guide: ReplicaConnection | undefined;
   #rows: number;
+  /** What a time limit has ended is not tried again. */
+  #most = MOST_CHUNK_ROWS;
   #after: Key | null;
   #current: { readonly chunk: Chunk; readonly startedMs: number } | undefined;
   #isOver = false;
@@ -65,23 +72,34 @@ export class ChunkWalk {
 
   /** The next chunk; undefined after the last. */
   async next(): Promise<Chunk | undefined> {
-    const { clock, signal, shape, range, stores } = this.#options;
+    const { clock, range } = this.#options;
     const last = this.#current;
     if (last !== undefined) {
       const tookMs = Math.max(1, clock.monotonicMs() - last.startedMs);
       const wanted = Number.isFinite(this.#rows) ? this.#rows * Math.min(4, TARGET_MS / tookMs) : this.#rows;
-      this.#rows = Number.isFinite(wanted) ? Math.round(Math.min(MOST_CHUNK_ROWS, Math.max(LEAST_CHUNK_ROWS, wanted))) : wanted;
+      this.#rows = Number.isFinite(wanted) ? Math.round(Math.min(this.#most, Math.max(LEAST_CHUNK_ROWS, wanted))) : wanted;
       this.#after = last.chunk.range.upTo;
       if (this.#isOver) return undefined;
-      for (const store of stores) await rest(store, clock, signal);
     }
-    const bound = Number.isFinite(this.#rows)
-      ? await this.#guide?.boundary?.(shape, { ...range, after: this.#after }, this.#rows, signal)
-      : undefined;
+    if (!(await rested(this.#options)) && Number.isFinite(this.#rows)) this.#rows = Math.max(LEAST_CHUNK_ROWS, Math.round(this.#rows / 2));
+    const bound = await this.#bound();
     this.#isOver = bound === undefined;
     const chunk = { range: { after: this.#after, upTo: bound ?? range.upTo }, rows: this.#rows };
     this.#current = { chunk, startedMs: clock.monotonicMs() };
     return chunk;
+  }
+
+  /** Finding the bound walks over all keys before it: it can take too long as well. */
+  async #bound(): Promise<Key | undefined> {
+    const { shape, range, signal } = this.#options;
+    while (Number.isFinite(this.#rows)) {
+      try {
+        return await this.#guide?.boundary?.(shape, { ...range, after: this.#after }, this.#rows, signal);
+      } catch (error) {
+        if (!(await this.shrink(error))) throw error;
+      }
+    }
+    return undefined;
   }
 
   /** After a failure of the chunk: true where a smaller one is worth trying, which the next call of `next` gives. */
@@ -91,16 +109,31 @@ export class ChunkWalk {
     const half = Math.floor(Math.max(known, LEAST_CHUNK_ROWS * 2) / 4);
     if (half < LEAST_CHUNK_ROWS || this.#rows <= LEAST_CHUNK_ROWS) return false;
     this.#rows = half;
+    this.#most = half;
     this.#current = undefined;
     return true;
   }
 }
 
-async function rest(store: ReplicaConnection, clock: Clock, signal: AbortSignal): Promise<void> {
-  const untilMs = clock.monotonicMs() + LONGEST_REST_MS;
-  while (clock.monotonicMs() < untilMs) {
-    const running = await store.runningStatements?.(signal);
-    if (running === undefined || running <= BUSY_STATEMENTS) return;
-    await sleep(REST_MS, undefined, { signal });
+/** Waits until all stores have time for us; false where one of them had none for as long as we wait. */
+async function rested({ stores, clock, signal, throttle = DEFAULT_THROTTLE, onPause }: ChunkOptions): Promise<boolean> {
+  const untilMs = clock.monotonicMs() + throttle.maxPauseMs;
+  if (throttle.maxPauseMs === 0) return true;
+  for (;;) {
+    const reasons = await Promise.all(stores.map((store) => whyBusy(store, throttle, signal)));
+    const because = reasons.find((reason) => reason !== undefined);
+    if (because === undefined) return true;
+    if (clock.monotonicMs() >= untilMs) return false;
+    onPause?.(because);
+    await sleep(Math.max(1, Math.min(ASK_MS, untilMs - clock.monotonicMs())), undefined, { signal });
   }
+}
+
+async function whyBusy(store: ReplicaConnection, throttle: Throttle, signal: AbortSignal): Promise<string | undefined> {
+  const pressure = await store.pressure?.(signal);
+  if (pressure === undefined) return undefined;
+  if (pressure.statements > throttle.maxStatements) return `${store.replica.id} runs ${pressure.statements} statements of others`;
+  if (pressure.lagMs !== undefined && pressure.lagMs > throttle.maxLagMs)
+    return `replication of ${store.replica.id} is ${Math.round(pressure.lagMs / 1_000)} s behind`;
+  return undefined;
 }

@@ -4,7 +4,7 @@
  * at which they were seen. Values travel only for keys that differ.
  */
 import type { Clock } from '../base/clock.ts';
-import type { Collection } from '../domain/collection.ts';
+import type { Collection, Throttle } from '../domain/collection.ts';
 import type { Divergence } from '../domain/divergence.ts';
 import { everyKey, type KeyRange } from '../domain/key-range.ts';
 import { type Key, keyText, type Shape } from '../domain/row.ts';
@@ -38,13 +38,15 @@ export interface CompareSummary {
 }
 
 export interface CompareProgress {
-  readonly phase: 'digests' | 'keys' | 'rows' | 'confirm';
+  readonly phase: 'pause' | 'digests' | 'keys' | 'rows' | 'confirm';
   readonly done: number;
   readonly of: number;
   readonly differing: number;
   /** Rows of the chunks that are done, and of all, by the statistics of the largest store; 0 where there are none. */
   readonly rowsDone: number;
   readonly rowsOf: number;
+  /** What a pause is for. */
+  readonly says?: string;
 }
 
 /** How far a comparison has come: all keys up to `after` have been compared, and what differed there has been yielded. */
@@ -94,8 +96,8 @@ export async function* compareReplicas(options: CompareOptions): AsyncGenerator<
   const chunks = { rowsDone: 0, rowsOf: 0 };
   if (options.onProgress !== undefined || options.onCheckpoint !== undefined)
     chunks.rowsOf = Math.max(0, ...(await Promise.all(stores.map(async (store) => (await store.estimatedRows?.(signal)) ?? 0))));
-  const progress = (phase: CompareProgress['phase'], done: number, of: number): void =>
-    options.onProgress?.({ phase, done, of, differing: tally.suspected, ...chunks });
+  const progress: Progress = (phase, done, of, says) =>
+    options.onProgress?.({ phase, done, of, differing: tally.suspected, ...chunks, ...(says === undefined ? {} : { says }) });
 
   let waiting: Divergence[] = [];
   let seenSinceMs = startedMonotonicMs;
@@ -118,7 +120,7 @@ export async function* compareReplicas(options: CompareOptions): AsyncGenerator<
   const range = options.range ?? everyKey;
   const comparing: Comparing = { shape, clock, signal, tally, progress };
   const found = [
-    differingInChunks(comparing, stores, range, options.singleChunkRows),
+    differingInChunks(comparing, stores, range, collection.throttle, options.singleChunkRows),
     ...caches.map((cache) => cachedKeys(comparing, cache, stores, range)),
   ];
   // A key can differ among the stores and in a cache: it is one divergence.
@@ -164,7 +166,7 @@ export async function* compareReplicas(options: CompareOptions): AsyncGenerator<
   };
 }
 
-type Progress = (phase: CompareProgress['phase'], done: number, of: number) => void;
+type Progress = (phase: CompareProgress['phase'], done: number, of: number, says?: string) => void;
 
 /** A cache may lack rows, so its digests say nothing: it is asked what it has. Caches alone are compared with each other like stores. */
 function byRole(connections: readonly ReplicaConnection[]): {
@@ -221,11 +223,16 @@ async function* differingInChunks(
   comparing: Comparing,
   stores: readonly ReplicaConnection[],
   range: KeyRange,
+  throttle: Throttle | undefined,
   singleChunkRows: number | undefined,
 ): AsyncGenerator<Step> {
   if (stores.length < 2) return;
   const { shape, clock, signal, progress } = comparing;
-  const walk = await ChunkWalk.open({ shape, stores, range, clock, signal }, singleChunkRows);
+  const onPause = (says: string): void => progress('pause', 0, 1, says);
+  const walk = await ChunkWalk.open(
+    { shape, stores, range, clock, signal, onPause, ...(throttle === undefined ? {} : { throttle }) },
+    singleChunkRows,
+  );
   for (let chunk = await walk.next(); chunk !== undefined; chunk = await walk.next()) {
     progress('digests', 0, 1);
     let hasYielded = false;

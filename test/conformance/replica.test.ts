@@ -315,6 +315,15 @@ for (const { name, isAvailable, start } of stores) {
       expect(await replica.hasPassed({ is: 'wall-clock', text: 'x', atMs: Date.now() }, 60_000, signal)).toBe(false);
     });
 
+    test('tells how busy its store is, and how far replication is behind, where it can', async (context) => {
+      if (replica.pressure === undefined) return context.skip('this store does not tell');
+      const { statements, lagMs } = await replica.pressure(signal);
+      expect(statements).toBeGreaterThanOrEqual(0);
+      expect(Number.isInteger(statements)).toBe(true);
+      // Nothing follows these stores.
+      expect(lagMs).toBeUndefined();
+    });
+
     test('an aborted call throws the reason and leaves a usable connection', async () => {
       const aborted = AbortSignal.abort(new Error('stopped by the test'));
       await expect(replica.digest(shape, [everyKey], aborted)).rejects.toThrow('stopped by the test');

@@ -1,28 +1,29 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Clock } from '../../src/base/clock.ts';
 import { Failure } from '../../src/base/failure.ts';
 import { everyKey } from '../../src/domain/key-range.ts';
 import type { Shape } from '../../src/domain/row.ts';
-import type { ReplicaConnection } from '../../src/io/replicas/replica.ts';
+import type { Pressure, ReplicaConnection } from '../../src/io/replicas/replica.ts';
 import { type Chunk, ChunkWalk } from '../../src/runtime/compare-chunks.ts';
 
 const shape: Shape = { key: ['id'], columns: [{ name: 'id', type: 'int', nullable: false }] };
 const signal = AbortSignal.timeout(10_000);
 
 /** Keys 1 to `rows`. */
-function store(rows: number, busy: readonly number[] = []): { readonly connection: ReplicaConnection; asked: number } {
+function store(rows: number, busy: readonly Pressure[] = []): { readonly connection: ReplicaConnection; asked: number } {
   const result = { asked: 0, connection: {} as ReplicaConnection };
   const left = [...busy];
-  const port: Pick<ReplicaConnection, 'boundary' | 'estimatedRows' | 'runningStatements'> = {
+  const port: Pick<ReplicaConnection, 'boundary' | 'estimatedRows' | 'pressure'> & { readonly replica: { readonly id: string } } = {
+    replica: { id: 'us' },
     boundary: (_shape, range, count) => {
       result.asked += 1;
       const at = Number(range.after?.['id'] ?? 0) + count;
       return Promise.resolve(at < rows ? { id: String(at) } : undefined);
     },
     estimatedRows: () => Promise.resolve(rows),
-    runningStatements: () => Promise.resolve(left.shift() ?? 0),
+    pressure: () => Promise.resolve(left.shift() ?? { statements: 0, lagMs: undefined }),
   };
-  return Object.assign(result, { connection: port as ReplicaConnection });
+  return Object.assign(result, { connection: port as unknown as ReplicaConnection });
 }
 
 function clockOf(): Clock & { now: number } {
@@ -99,4 +100,46 @@ test('a store without order is one chunk, whatever its size', async () => {
   const chunks = await ChunkWalk.open({ shape, stores: [store(90_000_000).connection, redis], range: everyKey, clock, signal });
   expect(await chunks.next()).toMatchObject({ range: everyKey });
   expect(await chunks.next()).toBeUndefined();
+});
+
+describe('before a chunk', () => {
+  const busy: Pressure = { statements: 26, lagMs: undefined };
+  const behind: Pressure = { statements: 0, lagMs: 12_000 };
+  const free: Pressure = { statements: 25, lagMs: 10_000 };
+
+  test('a server that runs much of others, and one whose replication is behind, is given a rest, and why is told', async () => {
+    const told: string[] = [];
+    const stores = [store(100, [free, free]).connection, store(100, [behind, busy, free]).connection];
+    const clock = clockOf();
+    const chunks = await ChunkWalk.open({
+      shape,
+      stores,
+      range: everyKey,
+      clock,
+      signal,
+      throttle: { maxLagMs: 10_000, maxStatements: 25, maxPauseMs: 5_000 },
+      onPause: (says) => told.push(says),
+    });
+    expect(await chunks.next()).toMatchObject({ range: everyKey });
+    expect(told).toEqual(['replication of us is 12 s behind', 'us runs 26 statements of others']);
+  });
+
+  test('who stays behind is compared all the same, in chunks that get smaller; without pauses nobody is asked', async () => {
+    const clock = clockOf();
+    const onPause = (): void => void (clock.now += 2_000);
+    const walkWith = async (maxPauseMs: number): Promise<readonly number[]> => {
+      const always = Array.from({ length: 1_000 }, () => behind);
+      const stores = [store(1_000_000, always).connection, store(1_000_000).connection];
+      const throttle = { maxLagMs: 1_000, maxStatements: 25, maxPauseMs };
+      const chunks = await ChunkWalk.open({ shape, stores, range: everyKey, clock, signal, throttle, onPause }, 100_000);
+      const rows: number[] = [];
+      for (let chunk = await chunks.next(); chunk !== undefined && rows.length < 3; chunk = await chunks.next()) {
+        rows.push(chunk.rows);
+        clock.now += 10_000;
+      }
+      return rows;
+    };
+    expect(await walkWith(1)).toEqual([50_000, 25_000, 12_500]);
+    expect(await walkWith(0)).toEqual([100_000, 100_000, 100_000]);
+  });
 });

@@ -63,6 +63,7 @@ function quoted(value: string | null): string {
 }
 
 const doing: Readonly<Record<CompareProgress['phase'], string>> = {
+  pause: 'pausing',
   digests: 'scanning',
   keys: 'comparing keys',
   rows: 'reading the rows that differ',
@@ -77,5 +78,6 @@ export function progressText(progress: CompareProgress, seconds: number, from: n
     progress.rowsOf === 0 ? '' : `, ${n(done)} of about ${n(Math.round(progress.rowsOf))} rows done (${Math.floor(share * 100)} %)`;
   const left =
     progress.rowsDone > 0 && share < 1 ? `, about ${Math.ceil((seconds / progress.rowsDone) * (progress.rowsOf - done))} s left` : '';
-  return `${doing[progress.phase]}${rows}, ${n(progress.differing)} differing so far, ${Math.round(seconds)} s${left}`;
+  const because = progress.says === undefined ? '' : ` because ${progress.says}`;
+  return `${doing[progress.phase]}${because}${rows}, ${n(progress.differing)} differing so far, ${Math.round(seconds)} s${left}`;
 }

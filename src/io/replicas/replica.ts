@@ -72,6 +72,17 @@ export interface SketchScan {
   close(): Promise<void>;
 }
 
+/** What a comparison gives way to. */
+export interface Pressure {
+  /** Statements of others that the server is busy with. */
+  readonly statements: number;
+  /**
+   * How far it is behind what it follows, or its followers are behind it, milliseconds, less what they are meant to be behind; undefined
+   * where it is not told to this user, or where nothing follows.
+   */
+  readonly lagMs: number | undefined;
+}
+
 /** What a connector has moved and looked at since it was opened. */
 export interface ReplicaCounters {
   rowsScanned: number;
@@ -110,8 +121,8 @@ export interface ReplicaConnection {
   readonly boundary?: (shape: Shape, range: KeyRange, rows: number, signal: AbortSignal) => Promise<Key | undefined>;
   /** Rows by the engine's statistics; 0 where it has none. */
   readonly estimatedRows?: (signal: AbortSignal) => Promise<number>;
-  /** Statements of others that the server is busy with. */
-  readonly runningStatements?: (signal: AbortSignal) => Promise<number>;
+  /** What the server has to do beside us; absent where it does not tell. */
+  readonly pressure?: (signal: AbortSignal) => Promise<Pressure>;
   /** The rows of `keys` that exist. */
   readRows(shape: Shape, keys: readonly Key[], signal: AbortSignal): Promise<readonly ReadRow[]>;
   /** The same without values, for a second look: absent where the store computes no digests. */

@@ -10,6 +10,7 @@ import { canonicalPlace } from '../key-word.ts';
 import { applyEffects } from './apply.ts';
 import { needsClient } from './canonical-sql.ts';
 import { describeTable, type Table } from './describe.ts';
+import { readPressure } from './pressure.ts';
 import { digestBuckets, readBoundary, readEntries, readMarks, readRows } from './scan.ts';
 import { keySpan, locateKeys, refine, sketchTable, slicesByKey, summarize } from './sketch.ts';
 import { openSessionPool, type Session } from './session.ts';
@@ -93,11 +94,7 @@ export function openMysqlReplica(collection: Collection, replica: Replica): Repl
     boundary: (shape, range, rows, signal) =>
       pool.use(signal, async (session) => readBoundary(session, await tableOf(session), shape, range, rows)),
     estimatedRows: (signal) => pool.use(signal, async (session) => (await tableOf(session)).estimatedRows),
-    runningStatements: (signal) =>
-      pool.use(signal, async (session) => {
-        const [row] = await session.query(`SHOW GLOBAL STATUS LIKE 'Threads_running'`);
-        return Math.max(0, Number(row?.['Value'] ?? 1) - 1);
-      }),
+    pressure: (signal) => pool.use(signal, readPressure),
     readRows: (shape, keys, signal) =>
       keys.length === 0
         ? Promise.resolve([])

@@ -9,6 +9,7 @@ import type { ReplicaConnection, ReplicaCounters } from '../replica.ts';
 import { applyEffects } from './apply.ts';
 import { describeTable, type Table } from './describe.ts';
 import { hasPassedPosition, readPosition } from './position.ts';
+import { readPressure } from './pressure.ts';
 import { readMarks, readRows } from './read-rows.ts';
 import { hashKeys } from './key-hashes.ts';
 import { digestBuckets, digestRange, readBoundary, readEntries } from './scan.ts';
@@ -107,13 +108,7 @@ export function openPostgresReplica(collection: Collection, replica: Replica): R
     boundary: (shape, range, rows, signal) =>
       pool.use(signal, async (session) => readBoundary(session, await tableOf(session), shape, range, rows)),
     estimatedRows: (signal) => pool.use(signal, async (session) => (await tableOf(session)).estimatedRows),
-    runningStatements: (signal) =>
-      pool.use(signal, async (session) => {
-        const [row] = await session.query(
-          `SELECT count(*)::int AS n FROM pg_stat_activity WHERE state = 'active' AND backend_type = 'client backend' AND pid <> pg_backend_pid()`,
-        );
-        return Number(row?.['n'] ?? 0);
-      }),
+    pressure: (signal) => pool.use(signal, readPressure),
 
     readRows: (shape, keys, signal) =>
       keys.length === 0

@@ -122,6 +122,9 @@ export async function publish(
     return undefined;
   } catch (error) {
     const { collection, replica } = published.watched;
+    // 25006: read-only.
+    if (sqlStateOf(error) === '25006')
+      return `Replica ${replica.id} of ${collection.name} is a standby, where nothing can be made: let the table’s owner run ${statement} on its leader`;
     return `Replica ${replica.id} of ${collection.name} does not let this user publish its table (${sqlStateOf(error)}): let its owner run ${statement}`;
   }
 }
