@@ -19,6 +19,12 @@ export class HashTable {
     return this.#size * 30;
   }
 
+  /** Forgets all keys and keeps the room. */
+  clear(): void {
+    this.#places.fill(emptyRow);
+    this.#size = 0;
+  }
+
   /** The row of a key, or -1. */
   find(low: number, high: number): number {
     const places = this.#places;

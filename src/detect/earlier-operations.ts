@@ -1,15 +1,15 @@
-import { packHex, hexOf } from '../base/hex-words.ts';
 import { Rows } from '../base/rows.ts';
 import type { SpanRef } from '../domain/anomaly.ts';
 import type { Version } from '../domain/operation.ts';
 import type { KeyedStep } from './keyed-step.ts';
+import { idsOf, spanAt, writeIds } from './span-ids.ts';
 
 /** No record. */
 export const noRecord = -1;
 
 const stride = 16;
-const trace = 0;
-const span = 4;
+/** Trace and span, six words. */
+const ids = 0;
 /** Service in the upper half, replica in the lower. */
 const names = 6;
 /** The record that follows this one in its owner's list. */
@@ -39,8 +39,6 @@ export class EarlierOperations {
   /** Versions that `order` does not hold, by record; most records have none. */
   readonly #versions = new Map<number, Version>();
   readonly #hlcs = new Map<number, string>();
-  #lastTrace = '';
-  readonly #lastTraceWords = new Int32Array(4);
 
   get bytes(): number {
     // Texts beside the rows are some 60 bytes with their place in the map.
@@ -64,15 +62,7 @@ export class EarlierOperations {
     const { operation, facts } = step;
     const { words, doubles } = this.#rows;
     const at = row * stride;
-    if (operation.traceId !== this.#lastTrace) {
-      packHex(operation.traceId, this.#lastTraceWords, 0, 4);
-      this.#lastTrace = operation.traceId;
-    }
-    words[at + trace] = this.#lastTraceWords[0] as number;
-    words[at + trace + 1] = this.#lastTraceWords[1] as number;
-    words[at + trace + 2] = this.#lastTraceWords[2] as number;
-    words[at + trace + 3] = this.#lastTraceWords[3] as number;
-    packHex(operation.spanId, words, at + span, 2);
+    writeIds(idsOf(operation), words, at + ids);
     words[at + names] = (this.#nameOf(operation.service) << 16) | this.#nameOf(facts.replicaId);
     words[at + nextWord] = next;
     words[at + flags] = operation.kind === 'delete' ? isDelete : 0;
@@ -169,8 +159,7 @@ export class EarlierOperations {
   }
 
   spanOf(row: number): SpanRef {
-    const { words } = this.#rows;
-    return { traceId: hexOf(words, row * stride + trace, 4), spanId: hexOf(words, row * stride + span, 2) };
+    return spanAt(this.#rows.words, row * stride + ids);
   }
 
   #nameOf(name: string): number {

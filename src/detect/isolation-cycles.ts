@@ -100,7 +100,7 @@ function componentsFrom(tables: IsolationTables, roots: readonly number[], round
 function compareNames(tables: IsolationTables, a: number, b: number): number {
   const [one = '', two = ''] = [tables.name[a], tables.name[b]];
   if (one !== two) return one < two ? -1 : 1;
-  return (tables.traceId[a] ?? '') < (tables.traceId[b] ?? '') ? -1 : 1;
+  return tables.spanOf(a).traceId < tables.spanOf(b).traceId ? -1 : 1;
 }
 
 function cyclesOf(tables: IsolationTables, component: readonly number[]): readonly Cycle[] {

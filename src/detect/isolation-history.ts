@@ -17,6 +17,7 @@ import {
 } from './isolation-tables.ts';
 import { ObjectVersions } from './isolation-versions.ts';
 import { TransactionWindow } from './isolation-window.ts';
+import { idsOf } from './span-ids.ts';
 import { isWriteKind } from './version-order.ts';
 
 /**
@@ -67,7 +68,7 @@ export function createIsolationHistory(): IsolationHistory {
   let doubtful: number[] = [];
   let internal: Aberration[] = [];
 
-  const note = (transaction: number, object: number, version: number, kind: number, spanId: string): number => {
+  const note = (transaction: number, object: number, version: number, kind: number, operation: Operation): number => {
     const row = accesses.take();
     const { words } = accesses;
     const at = row * accessStride;
@@ -82,7 +83,9 @@ export function createIsolationHistory(): IsolationHistory {
     transactions.words[own + t.lastAccess] = row;
     const count = (transactions.words[own + t.accesses] as number) + 1;
     transactions.words[own + t.accesses] = count;
-    tables.accessSpan[row] = spanId === tables.spanId[transaction] ? '' : spanId;
+    const ids = idsOf(operation);
+    words[at + a.span] = ids.spanA;
+    words[at + a.span + 1] = ids.spanB;
     if (count === walkMax) indexOwnWrites(transaction);
     return row;
   };
@@ -136,13 +139,13 @@ export function createIsolationHistory(): IsolationHistory {
       // Replicas that apply a change write its version again; two writers on one replica collide.
       if (facts?.replicaId === tables.writeReplica[version] && versions.words[at + v.rival] === none) {
         versions.words[at + v.rival] = transaction;
-        note(transaction, object, version, rivals, operation.spanId);
+        note(transaction, object, version, rivals, operation);
       }
       return;
     }
     const own = ownWriteOf(transaction, object);
     if (writer === none) {
-      const access = note(transaction, object, version, writes, operation.spanId);
+      const access = note(transaction, object, version, writes, operation);
       const { words, doubles } = versions;
       words[at + v.writer] = transaction;
       words[at + v.writeAccess] = access;
@@ -166,7 +169,7 @@ export function createIsolationHistory(): IsolationHistory {
     const at = version * versionStride;
     const head = versions.words[at + v.firstReader] as number;
     if (head === none || accesses.words[head * accessStride + a.transaction] !== transaction) {
-      const access = note(transaction, object, version, reads, operation.spanId);
+      const access = note(transaction, object, version, reads, operation);
       accesses.words[access * accessStride + a.nextReader] = head;
       if (head !== none) accesses.words[head * accessStride + a.previousReader] = access;
       versions.words[at + v.firstReader] = access;
@@ -178,9 +181,10 @@ export function createIsolationHistory(): IsolationHistory {
     if (own === none || own === version) return;
     const ownAt = own * versionStride;
     const writeAccess = versions.words[ownAt + v.writeAccess] as number;
-    const writeSpan = tables.accessSpan[writeAccess] || tables.spanId[transaction];
+    const ids = idsOf(operation);
+    const spanOfWrite = writeAccess * accessStride + a.span;
     const isAfter =
-      operation.spanId === writeSpan
+      accesses.words[spanOfWrite] === ids.spanA && accesses.words[spanOfWrite + 1] === ids.spanB
         ? operation.index > (versions.words[ownAt + v.writeIndex] as number)
         : operation.startUs >= (versions.doubles[(ownAt + v.writeEndUs) >> 1] as number) + driftUs;
     if (isAfter) internal.push({ is: 'internal', reader: transaction, version, wrote: own, spanId: operation.spanId });
@@ -241,9 +245,8 @@ export function createIsolationHistory(): IsolationHistory {
         const stateAt = writer * transactionStride + t.state;
         const state = transactions.words[stateAt] as number;
         transactions.words[stateAt] = state | isRead;
-        const spanId = tables.accessSpan[access] || (tables.spanId[reader] ?? '');
-        if ((state & isAborted) !== 0) found.push({ is: 'G1a', reader, version, spanId });
-        else if (versions.words[version * versionStride + v.isIntermediate] === 1) found.push({ is: 'G1b', reader, version, spanId });
+        const is = (state & isAborted) !== 0 ? 'G1a' : versions.words[version * versionStride + v.isIntermediate] === 1 ? 'G1b' : undefined;
+        if (is !== undefined) found.push({ is, reader, version, spanId: tables.spanOfAccess(access) });
       }
       doubtful = [];
       return found;

@@ -1,5 +1,8 @@
 import { HashTable } from '../base/hash-table.ts';
+import { hexOf } from '../base/hex-words.ts';
 import { Rows } from '../base/rows.ts';
+import type { SpanRef } from '../domain/anomaly.ts';
+import { spanAt } from './span-ids.ts';
 
 /**
  * The tables of the isolation checker: transactions, what each read and wrote, versions, objects. Typed arrays instead of objects, because a
@@ -11,7 +14,7 @@ import { Rows } from '../base/rows.ts';
 export const none = -1;
 
 /** Transactions: words of a row. */
-export const transactionStride = 20;
+export const transactionStride = 24;
 export const t = {
   keyLow: 0,
   keyHigh: 1,
@@ -34,6 +37,8 @@ export const t = {
   onStack: 13,
   startUs: 14,
   endUs: 16,
+  /** Trace and span id of its first span, six words. */
+  ids: 18,
 } as const;
 
 /** Bits of a transaction's state. One without `isAborted` and `isUnknown` has committed. */
@@ -46,7 +51,7 @@ export const isAlive = 8;
 export const isNew = 16;
 
 /** One read or write of one version by one transaction. */
-export const accessStride = 8;
+export const accessStride = 10;
 export const a = {
   transaction: 0,
   version: 1,
@@ -58,6 +63,8 @@ export const a = {
   /** Readers of one version, newest first. */
   nextReader: 5,
   previousReader: 6,
+  /** Its span, two words. */
+  span: 8,
 } as const;
 
 export const reads = 0;
@@ -123,20 +130,29 @@ export class IsolationTables {
   /** The newest version of an object that a transaction with many accesses wrote itself; keys are the two rows. */
   readonly ownWrites = new HashTable();
 
-  readonly traceId: string[] = [];
-  /** A transaction's first span. */
-  readonly spanId: string[] = [];
   readonly service: string[] = [];
-  /** A transaction's id where it has one, else its span. */
+  /** A transaction's id where it has one; else it is known by its span. */
   readonly name: string[] = [];
-  /** Span of an access; '' where it is its transaction's first. */
-  readonly accessSpan: string[] = [];
   /** Opaque versions, and integers that a double does not hold. */
   readonly opaque: (string | bigint | undefined)[] = [];
   readonly writeReplica: string[] = [];
   readonly objectType: string[] = [];
   readonly objectKey: string[] = [];
   readonly objectDomain: string[] = [];
+
+  /** A transaction's first span. */
+  spanOf(transaction: number): SpanRef {
+    return spanAt(this.transactions.words, transaction * transactionStride + t.ids);
+  }
+
+  /** Span of an access. */
+  spanOfAccess(access: number): string {
+    return hexOf(this.accesses.words, access * accessStride + a.span, 2);
+  }
+
+  nameOf(transaction: number): string {
+    return this.name[transaction] || this.spanOf(transaction).spanId;
+  }
 
   /** Bytes of the tables, without the texts. */
   get bytes(): number {

@@ -1,6 +1,7 @@
 import { Hash64 } from '../base/hash64.ts';
-import type { ConsistencyFacts, Operation } from '../domain/operation.ts';
+import type { ConsistencyFacts, Operation, SpanIds } from '../domain/operation.ts';
 import { isAborted, isAlive, isNew, isUnknown, type IsolationTables, none, t, transactionStride } from './isolation-tables.ts';
+import { idsOf, isSpanAt, isTraceAt, writeIds } from './span-ids.ts';
 
 /** Which transaction an operation belongs to, in which order transactions came, and which followed which in a session. */
 export class TransactionWindow {
@@ -21,17 +22,18 @@ export class TransactionWindow {
   }
 
   transactionOf(operation: Operation, facts: ConsistencyFacts): number {
-    const { byKey, traceId } = this.#tables;
+    const { byKey } = this.#tables;
+    const ids = idsOf(operation);
     // A span with several operations and no id is one transaction. Ids are unique in a trace at least; mostly they are unique at all, so
     // the shorter key is tried first.
-    const name = facts.transactionId === '' ? operation.spanId : facts.transactionId;
+    const name = facts.transactionId;
     let known = this.#last;
     const hash = this.#hash;
-    if (known === none || this.#lastName !== name || traceId[known] !== operation.traceId) {
-      hash.start().text(name).end();
+    if (known === none || this.#lastName !== name || !this.#isOf(known, ids, name === '')) {
+      this.#startName(name, ids).end();
       known = byKey.find(hash.low, hash.high);
-      if (known !== none && traceId[known] !== operation.traceId) {
-        hash.start().text(name).text(operation.traceId).end();
+      if (known !== none && !this.#isOf(known, ids, false)) {
+        this.#startName(name, ids).pair(ids.traceA, ids.traceB).pair(ids.traceC, ids.traceD).end();
         known = byKey.find(hash.low, hash.high);
       }
     }
@@ -40,6 +42,17 @@ export class TransactionWindow {
     this.#last = known;
     this.#lastName = name;
     return known;
+  }
+
+  #startName(name: string, ids: SpanIds): Hash64 {
+    return name === '' ? this.#hash.start().pair(ids.spanA, ids.spanB) : this.#hash.start().text(name);
+  }
+
+  /** Whether a transaction's first span is of this trace, or is this one. */
+  #isOf(row: number, ids: SpanIds, isSpan: boolean): boolean {
+    const { words } = this.#tables.transactions;
+    const at = row * transactionStride + t.ids;
+    return isSpan ? isSpanAt(ids, words, at) : isTraceAt(ids, words, at);
   }
 
   #join(row: number, operation: Operation, outcome: ConsistencyFacts['transactionOutcome']): void {
@@ -75,8 +88,7 @@ export class TransactionWindow {
     words[at + t.onStack] = 0;
     doubles[(at + t.startUs) >> 1] = operation.startUs;
     doubles[(at + t.endUs) >> 1] = operation.endUs;
-    tables.traceId[row] = operation.traceId;
-    tables.spanId[row] = operation.spanId;
+    writeIds(idsOf(operation), words, at + t.ids);
     tables.service[row] = operation.service;
     tables.name[row] = name;
     if (this.#newest === none) this.oldest = row;

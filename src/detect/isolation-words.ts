@@ -40,7 +40,7 @@ export function createWords(tables: IsolationTables): {
   findingOfAberration(aberration: Aberration, context: Places): Finding;
 } {
   const { transactions, versions } = tables;
-  const nameOf = (row: number): string => tables.name[row] ?? '';
+  const nameOf = (row: number): string => tables.nameOf(row);
   const valueOf = (row: number): Version => tables.opaque[row] ?? BigInt(versions.doubles[(row * versionStride + v.order) >> 1] ?? 0);
   const versionOf = (row: number): string => versionWords(valueOf(row));
   const endUsOf = (row: number): number => transactions.doubles[(row * transactionStride + t.endUs) >> 1] ?? 0;
@@ -53,9 +53,9 @@ export function createWords(tables: IsolationTables): {
     return type === '' ? key : `${type} ${key}`;
   };
   const transactionWords = (row: number): string => `transaction ${nameOf(row)} of ${tables.service[row] ?? ''}`;
-  const witness = (row: number): SpanRef => ({ traceId: tables.traceId[row] ?? '', spanId: tables.spanId[row] ?? '' });
+  const witness = (row: number): SpanRef => tables.spanOf(row);
   /** What tells a transaction from all others, whatever row it has. */
-  const identity = (row: number): string => `${nameOf(row)}\0${tables.traceId[row] ?? ''}`;
+  const identity = (row: number): string => `${nameOf(row)}\0${tables.spanOf(row).traceId}`;
 
   const edgeWords = (edge: Edge, from: string, to: string): string => {
     const { seen, next } = edge;
@@ -124,7 +124,7 @@ export function createWords(tables: IsolationTables): {
         model: aberration.is,
         atUs: endUsOf(reader),
         complete: true,
-        spans: [...(writer === reader ? [] : [witness(writer)]), { traceId: tables.traceId[reader] ?? '', spanId }],
+        spans: [...(writer === reader ? [] : [witness(writer)]), { traceId: tables.spanOf(reader).traceId, spanId }],
         domain: place.domainName,
         collection: place.collection ?? object.type,
         objectKey: object.key,

@@ -1,8 +1,10 @@
+import { Hash64 } from '../base/hash64.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
 import { HostTables } from './host-tables.ts';
 import { bareName } from './object-place.ts';
 import { isInboxName, isOutboxName } from './outbox-table.ts';
 import { RecentKeys } from './recent-keys.ts';
+import { hashLinkedTrace, hashTrace, idsOf } from './span-ids.ts';
 import { storeOf, targetOf, type TraceView, type Unit } from './trace-view.ts';
 
 export interface LearnedStructure {
@@ -132,6 +134,7 @@ export function createLearner(
   let links = 0;
   let missingLinks = 0;
   const seenTraces = new RecentKeys(seenTracesMax);
+  const hash = new Hash64();
   /** In order of arrival, which is nearly that of their times; those before `settledLinks` are done with. */
   let waitingLinks: { readonly traceId: string; readonly dueUs: number }[] = [];
   let settledLinks = 0;
@@ -198,7 +201,8 @@ export function createLearner(
       if (link === undefined || link.dueUs > atUs) break;
       settledLinks += 1;
       links += 1;
-      if (!seenTraces.has(link.traceId)) missingLinks += 1;
+      hashLinkedTrace(hash, link.traceId);
+      if (!seenTraces.has(hash.low, hash.high)) missingLinks += 1;
     }
     if (settledLinks < waitingLinksMax) return;
     waitingLinks = waitingLinks.slice(settledLinks);
@@ -297,16 +301,19 @@ export function createLearner(
       if (trace.startUs < firstUs) firstUs = trace.startUs;
       if (trace.endUs > newestUs) newestUs = trace.endUs;
       // A later stretch of a trace (a message that waited) hangs on spans that were there before.
-      if (!seenTraces.has(trace.traceId)) {
+      const [first] = trace.operations;
+      if (first === undefined) return;
+      hashTrace(hash, idsOf(first));
+      if (seenTraces.add(hash.low, hash.high)) {
         lostOf += trace.operations.length;
         lost += trace.missingParents;
       }
-      seenTraces.add(trace.traceId);
       settleLinks(trace.endUs);
       for (const unit of trace.units) {
         for (const link of unit.entry.links) {
           if (link.traceId === trace.traceId) continue;
-          if (seenTraces.has(link.traceId)) links += 1;
+          hashLinkedTrace(hash, link.traceId);
+          if (seenTraces.has(hash.low, hash.high)) links += 1;
           else if (waitingLinks.length - settledLinks < waitingLinksMax)
             waitingLinks.push({ traceId: link.traceId, dueUs: trace.endUs + linkPatienceUs });
         }

@@ -1,10 +1,14 @@
 import type { Operation } from '../domain/operation.ts';
 
+/** The session that the span names; '' where it is the trace. */
+export function namedSessionOf(operation: Operation): string {
+  if (operation.facts !== undefined && operation.facts.sessionId !== '') return operation.facts.sessionId;
+  return operation.session ?? '';
+}
+
 /** A session is what the span says, else the trace. */
 export function sessionOf(operation: Operation): string {
-  if (operation.facts !== undefined && operation.facts.sessionId !== '') return operation.facts.sessionId;
-  if (operation.session !== undefined && operation.session !== '') return operation.session;
-  return operation.traceId;
+  return namedSessionOf(operation) || operation.traceId;
 }
 
 /**

@@ -1,9 +1,13 @@
 import { Hash64 } from '../base/hash64.ts';
-import type { Operation } from '../domain/operation.ts';
-import { sessionOf } from './session.ts';
+import type { Operation, SpanIds } from '../domain/operation.ts';
+import { namedSessionOf } from './session.ts';
+import { hashLinkedTrace, hashTrace, idsOf, idWords, isTraceAt, spanAt, writeIds } from './span-ids.ts';
 
 /** Steps prepared at once: as many lookups as a processor can have on their way to memory, some times over; what they touch stays near. */
 export const blockSize = 64;
+
+/** A session may be named after a trace. */
+const traceId = /^[0-9a-f]{32}$/;
 
 /** Some operations on objects with the hashes by which objects and sessions are known, made before any of them is judged. */
 export class StepBlock {
@@ -23,8 +27,9 @@ export class StepBlock {
   #type = '';
   #typeLow = 0;
   #typeHigh = 0;
-  /** No session is named so: the first is always turned to. */
   #session = '';
+  /** The trace of the operation that was turned to last; no trace has the first id. */
+  readonly #trace = new Int32Array(idWords);
   #isTrace = 0;
   #sessionLow = 0;
   #sessionHigh = 0;
@@ -42,8 +47,9 @@ export class StepBlock {
       const { facts } = operation;
       if (facts === undefined || facts.objectKey === '') continue;
       if (facts.objectType !== this.#type) this.#turnToType(facts.objectType);
-      const session = sessionOf(operation);
-      if (session !== this.#session) this.#turnToSession(session, operation);
+      const session = namedSessionOf(operation);
+      const ids = idsOf(operation);
+      if (session !== this.#session || (session === '' && !isTraceAt(ids, this.#trace, 0))) this.#turnToSession(session, ids);
       hash.low = this.#typeLow;
       hash.high = this.#typeHigh;
       hash.text(facts.objectKey).end();
@@ -68,10 +74,17 @@ export class StepBlock {
     this.#typeHigh = high;
   }
 
-  #turnToSession(session: string, { traceId }: Operation): void {
-    const { low, high } = this.#hash.start().text(session).end();
+  /** A session that nothing names is its trace; one that is named as its trace is the same. */
+  #turnToSession(session: string, ids: SpanIds): void {
+    writeIds(ids, this.#trace, 0);
+    const isTrace = session === '' || session === spanAt(this.#trace, 0).traceId;
+    const { low, high } = isTrace
+      ? hashTrace(this.#hash, ids)
+      : traceId.test(session)
+        ? hashLinkedTrace(this.#hash, session)
+        : this.#hash.start().text(session).end();
     this.#session = session;
-    this.#isTrace = session === traceId ? 1 : 0;
+    this.#isTrace = isTrace ? 1 : 0;
     this.#sessionLow = low;
     this.#sessionHigh = high;
   }
