@@ -3,6 +3,7 @@ import type { Operation } from '../domain/operation.ts';
 import type { KeyedStep } from './keyed-step.ts';
 import type { LearnedStructure } from './learned-structure.ts';
 import type { ObjectPlace } from './object-place.ts';
+import type { SentMessages } from './sent-messages.ts';
 import type { TraceView } from './trace-view.ts';
 
 /** One option of a detector: what it means, its unit, its default and its bounds. The config schema and the docs read it. */
@@ -50,6 +51,8 @@ export type Report = (finding: Finding) => void;
 /** What every fold may ask while it runs. Reading it never changes it. */
 export interface DetectionContext {
   readonly learned: LearnedStructure;
+  /** Messages that were published, shared by all who follow them. */
+  readonly messages: SentMessages;
   /** Where an object type or table belongs, by the config given. */
   readonly placeOf: (objectType: string, domain: string) => ObjectPlace;
 }
@@ -61,8 +64,8 @@ export interface TraceFold {
   advance?(atUs: number, report: Report): void;
   /** End of input: `atUs` is the newest time seen. What is still open stays unknown. */
   finish?(atUs: number, report: Report): void;
-  /** Entries held, for the memory bound. */
-  size?(): number;
+  /** Bytes held, for the memory bound; without what the context holds for it. */
+  bytes?(): number;
 }
 
 /**

@@ -34,6 +34,12 @@ export class ExpiringMap<V> {
   get(key: string, atUs: number): V | undefined {
     if (this.#rows.count === 0) return undefined;
     const { low, high } = hash.start().text(key).end();
+    return this.getAt(low, high, atUs);
+  }
+
+  /** The same for keys that are hashed already; a map has keys of one sort. */
+  getAt(low: number, high: number, atUs: number): V | undefined {
+    if (this.#rows.count === 0) return undefined;
     const row = this.#byKey.find(low, high);
     if (row < 0) return undefined;
     const { doubles } = this.#rows;
@@ -46,6 +52,10 @@ export class ExpiringMap<V> {
 
   set(key: string, value: V, atUs: number): void {
     const { low, high } = hash.start().text(key).end();
+    this.setAt(low, high, value, atUs);
+  }
+
+  setAt(low: number, high: number, value: V, atUs: number): void {
     let row = this.#byKey.find(low, high);
     if (row < 0) {
       if (this.#rows.count >= entriesMax) return;
@@ -61,6 +71,10 @@ export class ExpiringMap<V> {
   delete(key: string): void {
     if (this.#rows.count === 0) return;
     const { low, high } = hash.start().text(key).end();
+    this.deleteAt(low, high);
+  }
+
+  deleteAt(low: number, high: number): void {
     const row = this.#byKey.find(low, high);
     if (row >= 0) this.#remove(row);
   }

@@ -12,6 +12,7 @@ import { createLearner, type DeclaredStructure } from './learned-structure.ts';
 import { createPlaces } from './object-place.ts';
 import { detectors as everyDetector } from './registry.ts';
 import { isSampled } from './sample.ts';
+import { SentMessages } from './sent-messages.ts';
 import { createTraceBuffer } from './trace-buffer.ts';
 import { type TraceView, viewOrdered } from './trace-view.ts';
 
@@ -28,8 +29,8 @@ export interface DetectionOptions {
   readonly share?: number;
   /** Operations that may wait in memory; beyond it the share of traces is halved, never single traces evicted. */
   readonly maxOperations?: number;
-  /** Messages, rows and the like remembered of traces that are over, some 200 bytes each; beyond it the share of traces is halved. */
-  readonly maxHeld?: number;
+  /** Bytes for messages, rows and the like remembered of traces that are over; beyond it the share of traces is halved. */
+  readonly maxHeldBytes?: number;
   /** Bytes for what is remembered of objects and sessions; beyond it the share of objects is halved. */
   readonly maxKeyBytes?: number;
   /** Options by detector id; `enabled: false` leaves one out. */
@@ -54,8 +55,8 @@ export interface DetectionStats {
   readonly keys: number;
   readonly traceShare: number;
   readonly keyShare: number;
-  /** Messages, rows and the like remembered of traces that are over. */
-  readonly held: number;
+  /** Bytes that messages, rows and the like take that are remembered of traces that are over. */
+  readonly heldBytes: number;
   /** Bytes that what is remembered of objects and sessions takes. */
   readonly stateBytes: number;
   /** Objects whose versions have no known order, of which the isolation checker can say nothing. */
@@ -101,6 +102,9 @@ const boundEveryUs = 1_000_000;
 const lowerEveryUs = 20_000_000;
 /** Operations with facts that are made before they are looked at: some blocks of what looks them up together. */
 const factsAtOnce = 256;
+const defaultHeldBytes = 96_000_000;
+/** How long messages of a topic that nobody is seen to take from are remembered: consumers that are not behind come within that time. */
+const untakenUs = 120_000_000;
 /** Some half a million operations on objects; the whole service is to stay under 512 MB. */
 const defaultKeyBytes = 64_000_000;
 
@@ -114,12 +118,13 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   const idleUs = (options.traceIdleMs ?? 1000) * 1000;
   const patienceUs = Math.max(idleUs, (options.tracePatienceMs ?? 10_000) * 1000);
   const retainUs = (options.retainMs ?? 600_000) * 1000;
-  const maxHeld = options.maxHeld ?? 600_000;
+  const maxHeldBytes = options.maxHeldBytes ?? defaultHeldBytes;
   const maxOperations = options.maxOperations ?? 2_000_000;
   let traceShare = options.share ?? 1;
 
   const learner = createLearner(options.declared, options.known);
-  const context: DetectionContext = { learned: learner, placeOf: createPlaces(options.domains ?? [], options.collections ?? []) };
+  const messages = new SentMessages(untakenUs);
+  const context: DetectionContext = { learned: learner, messages, placeOf: createPlaces(options.domains ?? [], options.collections ?? []) };
   const findings = createFindings(options.told);
 
   const traceFolds: { readonly fold: TraceFold; readonly report: Report }[] = [];
@@ -239,11 +244,14 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   const boundMemory = (atUs: number): void => {
     if (atUs < boundedUs + boundEveryUs || atUs === Number.POSITIVE_INFINITY) return;
     boundedUs = atUs;
-    held = 0;
-    for (const { fold } of traceFolds) held += fold.size?.() ?? 0;
+    messages.sweep(atUs);
+    held = messages.bytes;
+    for (const { fold } of traceFolds) held += fold.bytes?.() ?? 0;
     // It takes a while until what is remembered has gone: halving again before that would overshoot.
-    if (held <= maxHeld || atUs < loweredUs + lowerEveryUs || traceShare <= minimumShare) return;
+    if (held <= maxHeldBytes || atUs < loweredUs + lowerEveryUs || traceShare <= minimumShare) return;
     loweredUs = atUs;
+    // First what nobody is known to wait for.
+    if (messages.remembersLess()) return;
     traceShare /= 2;
     traces.narrow((traceId) => isSampled(traceId, traceShare));
   };
@@ -298,7 +306,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
         keys: objects.size,
         traceShare,
         keyShare: objects.share,
-        held,
+        heldBytes: held,
         stateBytes: objects.bytes,
         unordered: historyFolds.reduce((sum, { fold }) => sum + fold.unordered(), 0),
         findings: findings.size,

@@ -10,6 +10,7 @@ import { KeyedObjects } from '../../src/detect/keyed-objects.ts';
 import { createLearner } from '../../src/detect/learned-structure.ts';
 import { createPlaces } from '../../src/detect/object-place.ts';
 import { createDetection } from '../../src/detect/run.ts';
+import { SentMessages } from '../../src/detect/sent-messages.ts';
 import { createRng } from '../../src/base/rng.ts';
 import type { Operation } from '../../src/domain/operation.ts';
 import type { Bench } from './bench.ts';
@@ -17,7 +18,7 @@ import { measureDetectionDelay } from './isolation/detection-delay.ts';
 import { measureDetectorCosts } from './isolation/detector-costs.ts';
 import { createStoreHistory } from './isolation/store-history.ts';
 
-const context = { learned: createLearner(), placeOf: createPlaces([], []) };
+const context = { learned: createLearner(), messages: new SentMessages(60_000_000), placeOf: createPlaces([], []) };
 
 /**
  * A store under snapshot isolation with a fixed rate of injected write skew, as fast as it can be fed, in order of ends: transactions of

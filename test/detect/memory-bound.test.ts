@@ -42,18 +42,20 @@ describe('memory', () => {
   });
 
   it('of finished traces is bounded by looking at fewer', () => {
-    const detection = createDetection({ only: [orphanMessage], maxHeld: 1000, latenessMs: 1, traceIdleMs: 1 });
-    for (let second = 0; second < 100; second += 1) {
+    const detection = createDetection({ only: [orphanMessage], maxHeldBytes: 100_000, latenessMs: 1, traceIdleMs: 1 });
+    for (let second = 0; second < 200; second += 1) {
       const steps = Array.from({ length: 100 }, (_, i): Step => {
         return { kind: 'publish', at: second * 1000 + i * 10, trace: `m${second}-${i}`, span: 'p', target: 'orders' };
       });
       detection.add(exampleOperations(steps));
       detection.advanceToLateness();
     }
-    const { traceShare, held } = detection.stats;
-    expect(traceShare).toBeLessThan(0.5);
-    // Unbounded it would be ten thousand.
-    expect(held).toBeLessThan(6000);
+    const { traceShare, heldBytes } = detection.stats;
+    // First messages that nobody takes are forgotten sooner, then fewer traces are looked at.
+    expect(traceShare).toBeLessThan(1);
+    expect(heldBytes).toBeGreaterThan(10_000);
+    // Unbounded it would be two megabytes.
+    expect(heldBytes).toBeLessThan(200_000);
   });
 
   it('of an expiring map holds what a list of times says', () => {

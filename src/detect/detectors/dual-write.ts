@@ -89,7 +89,7 @@ export const dualWrite = traceDetector(
         for (const one of unsent) tell(one, report);
         unsent = [];
       },
-      size: () => consumed.size + unsent.length,
+      bytes: () => consumed.size * 100 + unsent.length * 1_000,
     };
   },
 );

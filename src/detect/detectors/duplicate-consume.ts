@@ -106,7 +106,7 @@ export const duplicateConsume = traceDetector(
         }
       },
       advance: (atUs) => seen.sweep(atUs),
-      size: () => seen.size,
+      bytes: () => seen.size * 500,
     };
   },
 );

@@ -88,7 +88,7 @@ export const lostUpdateRisk = traceDetector(
         }
       },
       advance: (atUs) => cycles.sweep(atUs),
-      size: () => cycles.size,
+      bytes: () => cycles.size * 600,
     };
   },
 );

@@ -1,12 +1,14 @@
-import type { SpanRef } from '../../domain/anomaly.ts';
+import { Hash64 } from '../../base/hash64.ts';
 import type { Operation } from '../../domain/operation.ts';
+import { type AnnouncedWrite, AnnouncedWrites } from '../announced-writes.ts';
 import { type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
-import { producerKeys, spanKey } from '../message-flow.ts';
+import { eachProducer, noMessage } from '../sent-messages.ts';
+import { hashSpan, idsOf } from '../span-ids.ts';
 import { bareName } from '../object-place.ts';
-import { noteOf, type SpanNote, spanOfNote } from '../span-note.ts';
+import { type SpanNote, spanOfNote } from '../span-note.ts';
 import { keyOf, targetOf, type TraceView, type Unit } from '../trace-view.ts';
 import { type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
 
@@ -19,33 +21,14 @@ interface Looked {
 
 /** Consumers that wait for their producer's trace at most; beyond it they are not judged. */
 const waitingMax = 5_000;
+/** The trace of one that waits: some operations. */
+const bytesPerLooked = 5_000;
 
 interface Announced {
   readonly publish: SpanNote;
   readonly destination: string;
   readonly service: string;
   readonly writes: readonly AnnouncedWrite[];
-}
-
-/** What is kept of a committed write: there is one for every message for as long as it is remembered. */
-interface AnnouncedWrite {
-  readonly table: string;
-  readonly key: string;
-  readonly host: string;
-  readonly domain: string;
-  readonly settledUs: number;
-  readonly settledBy: SpanRef;
-}
-
-function announcedWrite({ write, settledUs, settledBy }: WriteOutcome): AnnouncedWrite {
-  return {
-    table: targetOf(write),
-    key: keyOf(write),
-    host: write.host,
-    domain: write.facts?.domain ?? '',
-    settledUs,
-    settledBy: spanOf(settledBy ?? write),
-  };
 }
 
 /** A consumer looked for the object that its message announced before the object could be seen. */
@@ -72,55 +55,83 @@ export const notificationBeforeObject = traceDetector(
     twin: () => announce('after-commit'),
   },
   (settings, context) => {
-    const sent = createExpiringMap<Announced>(settings.retainMs * 1000);
-    const waiting = createExpiringMap<Looked>(settings.retainMs * 1000);
+    const retainUs = settings.retainMs * 1000;
+    const { messages } = context;
+    const announcedWrites = new AnnouncedWrites(messages, retainUs);
+    const waiting = createExpiringMap<Looked>(retainUs);
+    const hash = new Hash64();
+
+    const announcedBy = (row: number): Announced | undefined => {
+      if (row === noMessage) return undefined;
+      const writes = announcedWrites.of(row);
+      if (writes.length === 0) return undefined;
+      const publish = messages.noteOf(row);
+      return { publish, destination: messages.topicOf(row).target, service: publish.service, writes };
+    };
+
+    /** A consumer that waits for the message that `hash` names. */
+    const inspectWaiting = (row: number, publish: Operation, report: Report): void => {
+      const { low, high } = hash;
+      const looked = waiting.getAt(low, high, publish.endUs);
+      const announced = looked === undefined ? undefined : announcedBy(row);
+      if (looked === undefined || announced === undefined) return;
+      waiting.deleteAt(low, high);
+      inspectConsumer(looked.trace, looked.unit, looked.consume, announced, report);
+    };
+
+    const isTold = ({ write, is }: WriteOutcome): boolean =>
+      is === 'committed' && !context.learned.isOutbox(targetOf(write)) && !context.learned.isInbox(targetOf(write));
+
+    const announce = (unit: Unit, report: Report): void => {
+      const outcomes = writeOutcomes(unit);
+      if (!outcomes.some(isTold)) return;
+      const writes = outcomes.every(isTold) ? outcomes : outcomes.filter(isTold);
+      for (const publish of unit.publishes) {
+        const row = messages.note(publish, unit.complete);
+        if (row === noMessage) continue;
+        announcedWrites.hang(row, writes);
+        if (waiting.size === 0) continue;
+        hashSpan(hash, idsOf(publish));
+        inspectWaiting(row, publish, report);
+        const id = messages.idOf(row);
+        if (id === '') continue;
+        hash.start().text(publish.system).text(id).end();
+        inspectWaiting(row, publish, report);
+      }
+    };
+
     return {
       inspect(trace, report) {
         if (!trace.hasMessages) return;
-        for (const unit of trace.units) {
-          if (unit.publishes.length === 0 || unit.writes.length === 0) continue;
-          const writes = writeOutcomes(unit).filter(
-            ({ write, is }) =>
-              is === 'committed' && !context.learned.isOutbox(targetOf(write)) && !context.learned.isInbox(targetOf(write)),
-          );
-          if (writes.length === 0) continue;
-          const kept = writes.map(announcedWrite);
-          for (const publish of unit.publishes) {
-            const announced: Announced = { publish: noteOf(publish), destination: publish.target, service: unit.service, writes: kept };
-            const bySpan = spanKey(publish.traceId, publish.spanId);
-            const byId = publish.message === undefined || publish.message.id === '' ? '' : `id\0${publish.system}\0${publish.message.id}`;
-            sent.set(bySpan, announced, publish.endUs);
-            if (byId !== '') sent.set(byId, announced, publish.endUs);
-            if (waiting.size === 0) continue;
-            for (const key of byId === '' ? [bySpan] : [bySpan, byId]) {
-              const looked = waiting.get(key, publish.endUs);
-              if (looked === undefined) continue;
-              waiting.delete(key);
-              inspectConsumer(looked.trace, looked.unit, looked.consume, announced, report);
-            }
-          }
-        }
+        for (const unit of trace.units) if (unit.publishes.length > 0 && unit.writes.length > 0) announce(unit, report);
         for (const unit of trace.units) {
           const consume = unit.consumes[0];
           if (consume === undefined) continue;
-          const keys = [
-            ...producerKeys(consume, unit),
-            ...(consume.message !== undefined && consume.message.id !== '' ? [`id\0${consume.system}\0${consume.message.id}`] : []),
-          ];
-          const announced = keys.map((key) => sent.get(key, consume.endUs)).find((found) => found !== undefined);
+          const keys: number[] = [];
+          let announced: Announced | undefined;
+          eachProducer(hash, consume, unit, (low, high) => {
+            keys.push(low, high);
+            announced ??= announcedBy(messages.ofSpan(low, high, consume.endUs, retainUs));
+          });
+          const id = consume.message?.id ?? '';
+          if (id !== '') {
+            announced ??= announcedBy(messages.ofId(consume.system, id, consume.endUs, retainUs));
+            hash.start().text(consume.system).text(id).end();
+            keys.push(hash.low, hash.high);
+          }
           if (announced !== undefined) inspectConsumer(trace, unit, consume, announced, report);
           // The producer's trace ends later where the message overtook the commit; looks that found what they sought need not wait.
           else if (
             waiting.size < waitingMax &&
             [...unit.reads, ...unit.calls].some((look) => isNotFound(look) || (look.kind === 'read' && !isFound(look)))
           ) {
-            for (const key of keys) waiting.set(key, { trace, unit, consume }, consume.endUs);
+            for (let i = 0; i < keys.length; i += 2)
+              waiting.setAt(keys[i] as number, keys[i + 1] as number, { trace, unit, consume }, consume.endUs);
           }
         }
-        sent.sweep(trace.endUs);
         waiting.sweep(trace.endUs);
       },
-      size: () => sent.size + waiting.size,
+      bytes: () => announcedWrites.bytes + waiting.size * bytesPerLooked,
     };
 
     function inspectConsumer(trace: TraceView, unit: Unit, consume: Operation, announced: Announced, report: Report): void {

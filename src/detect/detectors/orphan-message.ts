@@ -1,30 +1,16 @@
+import { Hash64 } from '../../base/hash64.ts';
 import type { Operation } from '../../domain/operation.ts';
 import { type Report, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
-import { groupOf, producerKeys, spanKey } from '../message-flow.ts';
-import { noteOf, type SpanNote, spanOfNote } from '../span-note.ts';
-
-/** What is kept of a message: there is one for every publish, for minutes. */
-interface Published extends SpanNote {
-  readonly system: string;
-  readonly target: string;
-  readonly domain: string;
-  readonly messageId: string;
-  readonly messageKey: string;
-}
-
-interface Sent {
-  readonly publish: Published;
-  /** Groups that took it up; few. */
-  takenBy: readonly string[];
-  readonly complete: boolean;
-}
-
-const nobody: readonly string[] = [];
+import { groupOf } from '../message-flow.ts';
+import { eachProducer, type MessageTopic, noMessage } from '../sent-messages.ts';
+import { hashSpan, idsOf } from '../span-ids.ts';
+import { spanOfNote } from '../span-note.ts';
 
 interface Group {
+  readonly number: number;
   readonly name: string;
   /** Distinct messages taken up, and the longest that one of them waited. */
   taken: number;
@@ -37,14 +23,18 @@ interface Group {
 }
 
 interface Topic {
-  readonly groups: Map<string, Group>;
-  readonly open: Sent[];
+  /** By the topic's number of the group. */
+  readonly groups: (Group | undefined)[];
+  /** Rows of messages that wait for judgement; each is pinned. */
+  readonly open: number[];
 }
 
 /** Send times remembered per group. */
 const sentTimesMax = 64;
 /** Messages of one topic that wait for judgement; beyond it the topic is sampled by arrival. */
 const openMax = 20_000;
+/** A consumer that waits for its message: an operation with its place. */
+const bytesPerEarly = 600;
 
 /** A message that a group never took up, though it took up its peers. */
 export const orphanMessage = traceDetector(
@@ -96,49 +86,55 @@ export const orphanMessage = traceDetector(
   (settings, context) => {
     // Long enough for a message to be judged overdue.
     const retainUs = Math.max(120_000_000, settings.deadlineMs * 4000);
-    const topics = createExpiringMap<Topic>(3_600_000_000);
-    const bySpan = createExpiringMap<Sent>(retainUs);
-    const byId = createExpiringMap<Sent>(retainUs);
+    const { messages } = context;
+    messages.keepFor(retainUs);
+    /** By number of the topic. */
+    const topics = new Map<number, Topic>();
     /** Messages taken up whose publisher's trace is not over yet. */
     const early = createExpiringMap<Operation[]>(20_000_000);
+    const hash = new Hash64();
     let waiting = 0;
     let lastTickUs = Number.NEGATIVE_INFINITY;
 
-    const topicOf = (operation: Pick<Operation, 'system' | 'target' | 'endUs'>): Topic => {
-      const key = `${operation.system}\0${operation.target}`;
-      let found = topics.get(key, operation.endUs);
+    const stateOf = (topic: MessageTopic): Topic => {
+      let found = topics.get(topic.number);
       if (found === undefined) {
-        found = { groups: new Map(), open: [] };
-        topics.set(key, found, operation.endUs);
+        found = { groups: [], open: [] };
+        topics.set(topic.number, found);
       }
       return found;
     };
 
-    const take = (sent: Sent, consume: Operation): void => {
-      const name = groupOf(consume);
-      if (sent.takenBy.includes(name)) return;
-      sent.takenBy = [...sent.takenBy, name];
-      const { groups } = topicOf(sent.publish);
-      let group = groups.get(name);
-      if (group === undefined) {
-        if (groups.size >= 64) return;
-        group = { name, taken: 0, missed: 0, strangers: 0, highLagUs: 0, sentUs: [] };
-        groups.set(name, group);
-      }
+    const take = (row: number, consume: Operation): void => {
+      const topic = messages.topicOf(row);
+      const number = messages.groupNumber(topic, consume);
+      if (number < 0 || !messages.take(row, number)) return;
+      const { groups } = stateOf(topic);
+      const group = (groups[number] ??= {
+        number,
+        name: topic.groups[number] ?? '',
+        taken: 0,
+        missed: 0,
+        strangers: 0,
+        highLagUs: 0,
+        sentUs: [],
+      });
       group.taken += 1;
-      group.highLagUs = Math.max(group.highLagUs, consume.startUs - sent.publish.endUs);
+      group.highLagUs = Math.max(group.highLagUs, consume.startUs - messages.endUsOf(row));
       if (group.sentUs.length >= sentTimesMax) group.sentUs.shift();
-      group.sentUs.push(sent.publish.startUs);
+      group.sentUs.push(messages.startUsOf(row));
     };
 
     /** The group that surely missed the message by `atUs`; 'open' while one still may take it up. */
-    const missedBy = (sent: Sent, { groups, open }: Topic, atUs: number): Group | 'open' | undefined => {
-      const ageUs = atUs - sent.publish.endUs;
+    const missedBy = (row: number, { groups, open }: Topic, atUs: number): Group | 'open' | undefined => {
+      const sentUs = messages.endUsOf(row);
+      const ageUs = atUs - sentUs;
       let verdict: 'open' | undefined;
-      for (const group of groups.values()) {
-        if (sent.takenBy.includes(group.name)) continue;
-        const later = group.sentUs.filter((sentUs) => sentUs > sent.publish.endUs).length;
-        const declared = context.learned.topicLag(sent.publish.target);
+      for (const group of groups) {
+        if (group === undefined || messages.isTakenBy(row, group.number)) continue;
+        let later = 0;
+        for (const us of group.sentUs) if (us > sentUs) later += 1;
+        const declared = context.learned.topicLag(messages.topicOf(row).target);
         const lagUs = declared.isDeclared ? declared.highUs : group.highLagUs;
         const isOvertaken = later >= settings.peers && ageUs >= Math.max(settings.overtakenAfterMs * 1000, 5 * lagUs);
         const isOverdue = ageUs >= Math.max(settings.deadlineMs * 1000, 10 * lagUs);
@@ -149,22 +145,30 @@ export const orphanMessage = traceDetector(
         }
       }
       // A topic without any consumer so far may yet show one.
-      if (groups.size === 0 && ageUs < settings.deadlineMs * 1000) return 'open';
+      if (groups.length === 0 && ageUs < settings.deadlineMs * 1000) return 'open';
       return verdict;
     };
 
     /** Messages that wait although the group has taken up later ones: it chooses, or is far behind; either way no single one is lost. */
-    const passedBy = (group: Group, open: readonly Sent[]): number => {
+    const passedBy = (group: Group, open: readonly number[]): number => {
       const lastSentUs = Math.max(...group.sentUs);
       let passed = -1;
-      for (const sent of open) if (sent.publish.endUs < lastSentUs && !sent.takenBy.includes(group.name)) passed += 1;
+      for (const row of open) if (messages.endUsOf(row) < lastSentUs && !messages.isTakenBy(row, group.number)) passed += 1;
       return Math.max(0, passed);
+    };
+
+    /** Those that came before the message that `hash` names. */
+    const takeEarly = (row: number, publish: Operation): void => {
+      const { low, high } = hash;
+      for (const consume of early.getAt(low, high, publish.endUs) ?? []) take(row, consume);
+      early.deleteAt(low, high);
     };
 
     const countStrangers = (atUs: number): void =>
       early.sweep(atUs, (consumes) => {
         for (const consume of consumes) {
-          const group = topicOf(consume).groups.get(groupOf(consume));
+          const topic = messages.topic(consume.system, consume.target);
+          const group = topic === undefined ? undefined : topics.get(topic.number)?.groups[topic.groups.indexOf(groupOf(consume))];
           if (group !== undefined) group.strangers += 1;
         }
       });
@@ -173,48 +177,48 @@ export const orphanMessage = traceDetector(
       if (waiting === 0) return;
       for (const found of topics.values()) {
         let kept = 0;
-        for (const sent of found.open) {
-          const verdict = missedBy(sent, found, atUs);
+        for (const row of found.open) {
+          const verdict = missedBy(row, found, atUs);
           if (verdict === 'open') {
-            found.open[kept] = sent;
+            found.open[kept] = row;
             kept += 1;
             continue;
           }
           waiting -= 1;
+          messages.unpin(row);
           if (verdict === undefined) continue;
           // Where publishes of consumed messages are missing, so are consumers of published ones: spans are sampled or lost.
           if (verdict.strangers * 100 > verdict.taken || context.learned.lostShare() > 0.01 || context.learned.missingLinkShare() > 0.3)
             continue;
-          const { publish } = sent;
-          const place = context.placeOf(publish.target, publish.domain);
+          const publish = messages.noteOf(row);
+          const { target } = messages.topicOf(row);
+          const messageId = messages.idOf(row);
+          const place = context.placeOf(target, messages.domainOf(row));
           report({
-            place: `${publish.service}\0${publish.target}\0${verdict.name}`,
+            place: `${publish.service}\0${target}\0${verdict.name}`,
             grade: 'risk',
             atUs: publish.endUs,
-            complete: sent.complete,
+            complete: messages.isComplete(row),
             spans: [spanOfNote(publish)],
             domain: place.domainName,
             ...(place.collection === undefined ? {} : { collection: place.collection }),
-            objectKey: publish.messageKey,
+            objectKey: messages.keyOf(row),
             service: publish.service,
             facts: {
-              destination: publish.target,
+              destination: target,
               group: verdict.name,
-              messageId: publish.messageId,
+              messageId,
               peers: verdict.taken,
               longestWaitMs: Math.round(verdict.highLagUs / 1000),
             },
             tell: () => ({
-              title: `A message from ${publish.service} to ${publish.target === '' ? 'a queue' : `\`${publish.target}\``} was never consumed by ${verdict.name}`,
-              explanation: `${publish.service} published a message${publish.messageId === '' ? '' : ` (${publish.messageId})`} to ${publish.target === '' ? 'a queue' : `\`${publish.target}\``}, and no span shows ${verdict.name} taking it up; it took up ${verdict.taken} others, none after more than ${durationWords(Math.max(0, verdict.highLagUs))}.`,
+              title: `A message from ${publish.service} to ${target === '' ? 'a queue' : `\`${target}\``} was never consumed by ${verdict.name}`,
+              explanation: `${publish.service} published a message${messageId === '' ? '' : ` (${messageId})`} to ${target === '' ? 'a queue' : `\`${target}\``}, and no span shows ${verdict.name} taking it up; it took up ${verdict.taken} others, none after more than ${durationWords(Math.max(0, verdict.highLagUs))}.`,
             }),
           });
         }
         found.open.length = kept;
       }
-      topics.sweep(atUs);
-      bySpan.sweep(atUs);
-      byId.sweep(atUs);
     };
 
     return {
@@ -223,55 +227,70 @@ export const orphanMessage = traceDetector(
         for (const unit of trace.units) {
           for (const publish of unit.publishes) {
             if (publish.failed || (publish.message?.batch ?? 1) > 1) continue;
-            const key = spanKey(publish.traceId, publish.spanId);
-            if (bySpan.get(key, publish.endUs) !== undefined) continue;
-            const sent: Sent = { publish: publishedOf(publish), takenBy: nobody, complete: unit.complete };
-            const idKey = sent.publish.messageId === '' ? '' : `${publish.system}\0${sent.publish.messageId}`;
-            bySpan.set(key, sent, publish.endUs);
-            if (idKey !== '') byId.set(idKey, sent, publish.endUs);
-            if (early.size > 0)
-              for (const earlyKey of idKey === '' ? [key] : [key, idKey]) {
-                for (const consume of early.get(earlyKey, publish.endUs) ?? []) take(sent, consume);
-                early.delete(earlyKey);
+            const row = messages.note(publish, unit.complete);
+            if (row === noMessage || !messages.follow(row)) continue;
+            if (early.size > 0) {
+              hashSpan(hash, idsOf(publish));
+              takeEarly(row, publish);
+              const id = messages.idOf(row);
+              if (id !== '') {
+                hash.start().text(publish.system).text(id).end();
+                takeEarly(row, publish);
               }
-            const found = topicOf(publish);
-            if (found.open.length < openMax) {
-              found.open.push(sent);
+            }
+            const found = stateOf(messages.topicOf(row));
+            if (found.open.length < openMax && messages.pin(row)) {
+              found.open.push(row);
               waiting += 1;
             }
           }
         }
         for (const unit of trace.units) {
           for (const consume of unit.consumes) {
+            const { system, endUs } = consume;
+            messages.noteTaken(system, consume.target, endUs);
             let isKnown = false;
-            for (const key of producerKeys(consume, unit.entry === consume ? unit : undefined)) {
-              const sent = bySpan.get(key, consume.endUs);
-              if (sent === undefined) continue;
-              take(sent, consume);
+            let firstLow = 0;
+            let firstHigh = 0;
+            eachProducer(hash, consume, unit.entry === consume ? unit : undefined, (low, high) => {
+              if (firstLow === 0 && firstHigh === 0) {
+                firstLow = low;
+                firstHigh = high;
+              }
+              const row = messages.ofSpan(low, high, endUs, retainUs);
+              if (row === noMessage || !messages.isFollowed(row)) return;
+              take(row, consume);
               isKnown = true;
-            }
-            if (consume.message !== undefined && consume.message.id !== '') {
-              const sent = byId.get(`${consume.system}\0${consume.message.id}`, consume.endUs);
-              if (sent !== undefined) take(sent, consume);
-              isKnown ||= sent !== undefined;
+            });
+            const id = consume.message?.id ?? '';
+            if (id !== '') {
+              const row = messages.ofId(system, id, endUs, retainUs);
+              if (row !== noMessage && messages.isFollowed(row)) {
+                take(row, consume);
+                isKnown = true;
+              }
             }
             if (isKnown || (consume.message?.batch ?? 1) > 1) continue;
-            const [key] = [
-              ...producerKeys(consume, unit.entry === consume ? unit : undefined),
-              ...(consume.message?.id ? [`${consume.system}\0${consume.message.id}`] : []),
-            ];
-            if (key === undefined) continue;
-            const others = early.get(key, consume.endUs);
-            if (others === undefined) early.set(key, [consume], consume.endUs);
+            if (firstLow === 0 && firstHigh === 0) {
+              if (id === '') continue;
+              hash.start().text(system).text(id).end();
+            } else {
+              hash.low = firstLow;
+              hash.high = firstHigh;
+            }
+            const others = early.getAt(hash.low, hash.high, endUs);
+            if (others === undefined) early.setAt(hash.low, hash.high, [consume], endUs);
             else if (others.length < 64) others.push(consume);
           }
           // A consumer whose own span was lost still shows by its children: a unit of a consuming service without its entry.
           if (unit.complete) continue;
           for (const other of trace.units)
             for (const publish of other.publishes) {
-              const sent = bySpan.get(spanKey(publish.traceId, publish.spanId), publish.endUs);
-              if (sent === undefined || sent.takenBy.includes(unit.service)) continue;
-              if (topicOf(publish).groups.has(unit.service)) sent.takenBy = [...sent.takenBy, unit.service];
+              const { low, high } = hashSpan(hash, idsOf(publish));
+              const row = messages.ofSpan(low, high, publish.endUs, retainUs);
+              if (row === noMessage) continue;
+              const group = messages.topicOf(row).groups.indexOf(unit.service);
+              if (group >= 0) messages.take(row, group);
             }
         }
       },
@@ -287,21 +306,10 @@ export const orphanMessage = traceDetector(
         countStrangers(Number.POSITIVE_INFINITY);
         judge(atUs, report);
       },
-      size: () => bySpan.size + byId.size + topics.size,
+      bytes: () => waiting * 8 + early.size * bytesPerEarly,
     };
   },
 );
-
-function publishedOf(publish: Operation): Published {
-  return {
-    ...noteOf(publish),
-    system: publish.system,
-    target: publish.target,
-    domain: publish.facts?.domain ?? '',
-    messageId: publish.message?.id ?? '',
-    messageKey: publish.message?.key ?? '',
-  };
-}
 
 function topic(isLost: boolean) {
   return exampleOperations(

@@ -1,17 +1,11 @@
-import type { SpanRef } from '../../domain/anomaly.ts';
+import { Hash64 } from '../../base/hash64.ts';
 import type { Operation } from '../../domain/operation.ts';
 import { type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap, type ExpiringMap } from '../expiring-map.ts';
-import { groupOf, messageWords, producerKeys, spanKey } from '../message-flow.ts';
-
-/** What is remembered of a send: a tenth of its operation, because there is one for every message. */
-interface Sent {
-  readonly service: string;
-  readonly startUs: number;
-  readonly endUs: number;
-  readonly span: SpanRef;
-}
+import { groupOf, messageWords } from '../message-flow.ts';
+import { eachProducer, noMessage } from '../sent-messages.ts';
+import { type SpanNote, spanOfNote } from '../span-note.ts';
 
 /** One message taken up, with its place in the order that was promised: its offset, or when its send began and ended. */
 interface TakenUp {
@@ -19,9 +13,9 @@ interface TakenUp {
   readonly line: string;
   readonly scope: string;
   readonly offset: number;
-  /** Spans that may have sent it; looked up when it is judged, because a producer's trace may end later than its consumer's. */
-  readonly sentBy: readonly string[];
-  sent: Sent | undefined;
+  /** Hashes of spans that may have sent it, in two halves; looked up when it is judged, because a producer's trace may end later than its consumer's. */
+  readonly sentBy: readonly number[];
+  sent: SpanNote | undefined;
 }
 
 interface Line {
@@ -35,6 +29,9 @@ interface Line {
 /** Messages remembered per partition or key; one that is overtaken by more than this many is not judged. */
 const recentMax = 256;
 const slotUs = 100_000;
+/** An operation that is held with its place in the order; a partition holds some of them. */
+const bytesPerWaiting = 600;
+const bytesPerLine = 20_000;
 /** A replay goes on at once; a late message comes alone. */
 const doubtUs = 5_000_000;
 
@@ -76,7 +73,10 @@ export const outOfOrderConsume = traceDetector(
     let waitingCount = 0;
     let firstSlot = Number.POSITIVE_INFINITY;
     const lines: ExpiringMap<Line> = createExpiringMap(settings.retainMs * 1000);
-    const sends = createExpiringMap<Sent>(settings.retainMs * 1000);
+    const { messages } = context;
+    const retainUs = settings.retainMs * 1000;
+    messages.keepFor(retainUs);
+    const hash = new Hash64();
     const doubtful = new Set<Line>();
     /** When a topic's group was first seen to process a message again. */
     const repeats = createExpiringMap<number>(3_600_000_000);
@@ -116,7 +116,7 @@ export const outOfOrderConsume = traceDetector(
       if (overtaker === undefined || line.replayAt >= 0) return;
       // Where messages are sampled, an earlier processing of this one may be among those left out, unless its trace was kept as a whole.
       const isSampled = context.learned.missingLinkShare() > 0.1 || coverageOf(line) < 0.8;
-      if (isSampled && !(taken.sent !== undefined && taken.sent.span.traceId === consume.traceId)) return;
+      if (isSampled && !(taken.sent !== undefined && taken.sent.traceId === consume.traceId)) return;
       if (!isLossy()) return tell(taken, overtaker, report);
       // A group that has messages repeated, in spans that are lost in part: whether this one is a repetition is unknown.
       if (repeats.get(taken.scope, consume.endUs) !== undefined) return;
@@ -151,7 +151,9 @@ export const outOfOrderConsume = traceDetector(
         spans: [
           spanOf(overtaker.consume),
           spanOf(consume),
-          ...(taken.offset < 0 && taken.sent !== undefined && overtaker.sent !== undefined ? [taken.sent.span, overtaker.sent.span] : []),
+          ...(taken.offset < 0 && taken.sent !== undefined && overtaker.sent !== undefined
+            ? [spanOfNote(taken.sent), spanOfNote(overtaker.sent)]
+            : []),
         ],
         domain: place.domainName,
         ...(place.collection === undefined ? {} : { collection: place.collection }),
@@ -192,13 +194,20 @@ export const outOfOrderConsume = traceDetector(
           a.consume.endUs - b.consume.endUs || a.consume.startUs - b.consume.startUs || (a.consume.spanId < b.consume.spanId ? -1 : 1),
       );
       for (const taken of ready) {
-        taken.sent = taken.sentBy.map((key) => sends.get(key, taken.consume.endUs)).find((send) => send !== undefined);
+        taken.sent = sentOf(taken);
         if (taken.offset >= 0 || taken.sent !== undefined) judge(taken, report);
       }
       settleDoubts(atUs, report);
       lines.sweep(atUs);
-      sends.sweep(atUs);
       repeats.sweep(atUs);
+    };
+
+    const sentOf = ({ sentBy, consume }: TakenUp): SpanNote | undefined => {
+      for (let i = 0; i < sentBy.length; i += 2) {
+        const row = messages.ofSpan(sentBy[i] as number, sentBy[i + 1] as number, consume.endUs, retainUs);
+        if (row !== noMessage) return messages.noteOf(row);
+      }
+      return undefined;
     };
 
     const wait = (taken: TakenUp): void => {
@@ -215,15 +224,15 @@ export const outOfOrderConsume = traceDetector(
         if (!trace.hasMessages) return;
         for (const unit of trace.units) {
           for (const publish of unit.publishes) {
-            const { service, startUs, endUs } = publish;
-            sends.set(spanKey(publish.traceId, publish.spanId), { service, startUs, endUs, span: spanOf(publish) }, endUs);
+            messages.note(publish, unit.complete);
           }
           const consume = unit.entry;
           const message = consume.message;
           // Receive spans without work say when a message was fetched, not when it was processed.
           if (consume.kind !== 'consume' || message === undefined || (message.batch ?? 1) > 1 || consume.failed) continue;
           const scope = `${consume.system}\0${consume.target}\0${groupOf(consume)}`;
-          const sentBy = producerKeys(consume, unit);
+          const sentBy: number[] = [];
+          eachProducer(hash, consume, unit, (low, high) => sentBy.push(low, high));
           if (message.partition >= 0 && message.offset >= 0)
             wait({ consume, scope, line: `${scope}\0${message.partition}`, offset: message.offset, sentBy, sent: undefined });
           else if (message.key !== '' && sentBy.length > 0)
@@ -232,7 +241,7 @@ export const outOfOrderConsume = traceDetector(
       },
       advance: judgeUpTo,
       finish: (_atUs, report) => judgeUpTo(Number.POSITIVE_INFINITY, report),
-      size: () => waitingCount + lines.size + sends.size,
+      bytes: () => waitingCount * bytesPerWaiting + lines.size * bytesPerLine,
     };
   },
 );
@@ -252,7 +261,7 @@ function coverageOf(line: Line): number {
 
 function isSameMessage(a: TakenUp, b: TakenUp): boolean {
   if (a.offset >= 0 && b.offset >= 0) return a.offset === b.offset;
-  return a.sent !== undefined && a.sent === b.sent;
+  return a.sent !== undefined && b.sent !== undefined && a.sent.isSpan(b.sent);
 }
 
 function isSentBefore(a: TakenUp, b: TakenUp): boolean {

@@ -1,9 +1,11 @@
+import { Hash64 } from '../../base/hash64.ts';
 import type { Operation } from '../../domain/operation.ts';
 import { type Report, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
 import { bareName } from '../object-place.ts';
+import { hashLinkedTrace, hashSpan, hashTrace, idsOf } from '../span-ids.ts';
 import { noteOf, type SpanNote, spanOfNote } from '../span-note.ts';
 import { keyOf, storeOf, targetOf, type TraceView, type Unit } from '../trace-view.ts';
 import { writeOutcomes } from '../write-outcome.ts';
@@ -17,9 +19,11 @@ interface Row {
   readonly id: string;
   readonly table: string;
   readonly tableKey: string;
-  /** Under which it is found: as a row, and by its id where that is an attribute. */
-  readonly place: string;
-  readonly idPlace: string;
+  /** Hashes under which it is found: as a row, and by its id where that is an attribute. */
+  readonly placeLow: number;
+  readonly placeHigh: number;
+  readonly idLow: number;
+  readonly idHigh: number;
   /** Published, or judged. */
   isDone: boolean;
 }
@@ -31,6 +35,9 @@ const doneUs = 600_000_000;
 const fewRows = 3;
 /** Rows that wait at most; beyond it new rows are not followed. */
 const rowsMax = 200_000;
+/** A row with its places in three maps, and one of which only the place is kept. */
+const bytesPerRow = 500;
+const bytesPerDone = 50;
 
 /** An outbox row that was committed and not published within its deadline. */
 export const outboxLag = traceDetector(
@@ -62,7 +69,8 @@ export const outboxLag = traceDetector(
     const done = createExpiringMap<true>(doneUs);
     const waiting = new Set<Row>();
     /** Rows without an id, by their trace and by their table. */
-    const byTrace = new Map<string, Row[]>();
+    const byTrace = createExpiringMap<Row[]>(Number.POSITIVE_INFINITY);
+    const hash = new Hash64();
     const byTable = new Map<string, Set<Row>>();
     /** Publishes that link to a trace which is not over yet. */
     const earlyByTrace = createExpiringMap<SpanNote>(earlyUs);
@@ -109,19 +117,21 @@ export const outboxLag = traceDetector(
 
     const finishRow = (row: Row, atUs: number): void => {
       row.isDone = true;
-      byId.delete(row.place);
-      done.set(row.place, true, atUs);
-      if (row.idPlace === '') return;
-      byId.delete(row.idPlace);
-      done.set(row.idPlace, true, atUs);
+      byId.deleteAt(row.placeLow, row.placeHigh);
+      // A row that is known by its span alone comes twice only with its whole trace, and then so does what published it.
+      if (row.id !== '') done.setAt(row.placeLow, row.placeHigh, true, atUs);
+      if (!row.isDeclared) return;
+      byId.deleteAt(row.idLow, row.idHigh);
+      done.setAt(row.idLow, row.idHigh, true, atUs);
     };
 
     const unindex = (row: Row): void => {
-      const rows = byTrace.get(row.insert.traceId);
+      const { low, high } = row.insert.hashTrace(hash);
+      const rows = byTrace.getAt(low, high, row.insert.endUs);
       if (rows === undefined) return;
       const left = rows.filter((other) => other !== row);
-      if (left.length === 0) byTrace.delete(row.insert.traceId);
-      else byTrace.set(row.insert.traceId, left);
+      if (left.length === 0) byTrace.deleteAt(low, high);
+      else byTrace.setAt(low, high, left, row.insert.endUs);
       byTable.get(row.tableKey)?.delete(row);
     };
 
@@ -144,15 +154,31 @@ export const outboxLag = traceDetector(
       if (by.startUs - row.settledUs > deadlineUs && isExact) tell(row, by, report);
     };
 
+    /** A publish that names a row, by the outbox's id or its message's. */
+    const settleById = (publish: Operation, id: string, declared: string, report: Report): void => {
+      if (id === '' || (declared === '' && byId.size === 0)) return;
+      const { low, high } = hashId(id);
+      const row = byId.getAt(low, high, publish.endUs);
+      if (row !== undefined) settle(row, noteOf(publish), true, report);
+      else if (declared !== '' && done.getAt(low, high, publish.endUs) === undefined)
+        early.setAt(low, high, noteOf(publish), publish.endUs);
+    };
+
+    const hashId = (id: string): Hash64 => hash.start().text('id').text(id).end();
+    const hashRow = (write: Operation, id: string): Hash64 =>
+      hash
+        .start()
+        .text('row')
+        .text(bareName(targetOf(write)))
+        .text(id)
+        .end();
+
     const inspectUnit = (trace: TraceView, unit: Unit, report: Report): void => {
       for (const publish of unit.publishes) {
         if (publish.failed) continue;
-        for (const id of idsOf(publish)) {
-          const row = byId.get(id, publish.endUs);
-          if (row !== undefined) settle(row, publish, true, report);
-          if (!id.startsWith('id\0') || publish.facts === undefined || publish.facts.outboxId === '') continue;
-          if (row === undefined && done.get(id, publish.endUs) === undefined) early.set(id, noteOf(publish), publish.endUs);
-        }
+        const declared = publish.facts?.outboxId ?? '';
+        settleById(publish, declared, declared, report);
+        settleById(publish, publish.message?.id ?? '', declared, report);
       }
       for (const { write, is, settledUs } of writeOutcomes(unit)) {
         const table = targetOf(write);
@@ -166,14 +192,20 @@ export const outboxLag = traceDetector(
           (write.statement === undefined && write.kind === 'write' && !/^(update|delete)/i.test(write.spanName));
         if (!isInsert) {
           // A row that is marked or removed has been taken, by whatever published it.
-          const marked = byId.get(rowKey(write, id === '' ? keyOf(write) : id), write.endUs);
-          if (marked !== undefined && (marked.id !== '' || unit.publishes.length > 0)) settle(marked, write, true, report);
+          const { low, high } = hashRow(write, id === '' ? keyOf(write) : id);
+          const marked = byId.getAt(low, high, write.endUs);
+          if (marked !== undefined && (marked.id !== '' || unit.publishes.length > 0)) settle(marked, noteOf(write), true, report);
           if (unit.publishes.length > 0) relayed.set(tableKey(write), noteOf(unit.publishes[0] as Operation), write.endUs);
           continue;
         }
         const shown = id === '' ? keyOf(write) : id;
-        const place = rowKey(write, shown === '' ? `${trace.traceId}${write.spanId}` : shown);
-        if (waiting.size >= rowsMax || byId.get(place, write.endUs) !== undefined || done.get(place, write.endUs) !== undefined) continue;
+        if (waiting.size >= rowsMax) continue;
+        if (shown === '' && settleAtOnce(trace, write, settledUs)) continue;
+        const { low, high } = shown === '' ? hashSpan(hash, idsOf(write)) : hashRow(write, shown);
+        if (byId.getAt(low, high, write.endUs) !== undefined || done.getAt(low, high, write.endUs) !== undefined) continue;
+        const ofId = hashId(shown);
+        const idLow = ofId.low;
+        const idHigh = ofId.high;
         const row: Row = {
           insert: noteOf(write),
           domain: write.facts?.domain ?? '',
@@ -182,23 +214,28 @@ export const outboxLag = traceDetector(
           id: shown,
           table,
           tableKey: tableKey(write),
-          place,
-          idPlace: id === '' ? '' : `id\0${id}`,
+          placeLow: low,
+          placeHigh: high,
+          idLow,
+          idHigh,
           isDone: false,
         };
-        byId.set(place, row, write.endUs);
-        if (id !== '') byId.set(row.idPlace, row, write.endUs);
+        byId.setAt(low, high, row, write.endUs);
+        if (id !== '') byId.setAt(idLow, idHigh, row, write.endUs);
         waiting.add(row);
         if (settledUs < oldestUs) oldestUs = settledUs;
         if (id === '') {
-          const rows = byTrace.get(trace.traceId);
-          if (rows === undefined) byTrace.set(trace.traceId, [row]);
+          const ofTrace = hashTrace(hash, idsOf(write));
+          const traceLow = ofTrace.low;
+          const traceHigh = ofTrace.high;
+          const rows = byTrace.getAt(traceLow, traceHigh, write.endUs);
+          if (rows === undefined) byTrace.setAt(traceLow, traceHigh, [row], write.endUs);
           else rows.push(row);
           const key = row.tableKey;
           const ofTable = byTable.get(key);
           if (ofTable === undefined) byTable.set(key, new Set([row]));
           else ofTable.add(row);
-          const linked = earlyByTrace.get(trace.traceId, write.endUs);
+          const linked = earlyByTrace.getAt(traceLow, traceHigh, write.endUs);
           if (linked !== undefined && linked.endUs >= settledUs) {
             noteRelay(row, linked, report);
             continue;
@@ -210,9 +247,9 @@ export const outboxLag = traceDetector(
             continue;
           }
         }
-        const before = early.get(`id\0${shown}`, write.endUs);
+        const before = early.getAt(idLow, idHigh, write.endUs);
         if (before === undefined) continue;
-        early.delete(`id\0${shown}`);
+        early.deleteAt(idLow, idHigh);
         settle(row, before, true, report);
       }
     };
@@ -222,8 +259,14 @@ export const outboxLag = traceDetector(
       for (const unit of trace.units) {
         for (const publish of unit.publishes) {
           if (publish.failed) continue;
-          settleTrace(publish.traceId, publish, report);
-          for (const link of publish.links) settleTrace(link.traceId, publish, report);
+          if (byTrace.size > 0) {
+            const { low, high } = hashTrace(hash, idsOf(publish));
+            settleTrace(low, high, true, publish, report);
+          }
+          for (const link of publish.links) {
+            const { low, high } = hashLinkedTrace(hash, link.traceId);
+            settleTrace(low, high, link.traceId === publish.traceId, publish, report);
+          }
         }
         const last = unit.publishes.findLast((publish) => !publish.failed);
         if (last === undefined) continue;
@@ -244,11 +287,28 @@ export const outboxLag = traceDetector(
       for (const row of rows) if (row.settledUs <= by.endUs && (key === '' || row.id === '' || key === row.id)) noteRelay(row, by, report);
     };
 
-    const settleTrace = (traceId: string, publish: Operation, report: Report): void => {
-      const rows = byTrace.get(traceId);
+    const settleTrace = (low: number, high: number, isOwn: boolean, publish: Operation, report: Report): void => {
+      const rows = byTrace.getAt(low, high, publish.endUs);
       if (rows !== undefined) {
         for (const row of rows) if (publish.startUs >= row.settledUs) noteRelay(row, noteOf(publish), report);
-      } else if (traceId !== publish.traceId) earlyByTrace.set(traceId, noteOf(publish), publish.endUs);
+      } else if (!isOwn) earlyByTrace.setAt(low, high, noteOf(publish), publish.endUs);
+    };
+
+    /**
+     * A row without an id that its own trace publishes afterwards: it would wait for no longer than this inspection. Most outboxes whose
+     * relay runs in the request, or continues its trace, are such, so no row is made for it.
+     */
+    const settleAtOnce = (trace: TraceView, write: Operation, settledUs: number): boolean => {
+      for (const { publishes } of trace.units)
+        for (const publish of publishes) {
+          if (publish.failed || publish.startUs < settledUs) continue;
+          matched += 1;
+          const place = tableKey(write);
+          const known = relayed.get(place, publish.endUs);
+          if (known === undefined || known.startUs < publish.startUs) relayed.set(place, noteOf(publish), publish.endUs);
+          return true;
+        }
+      return false;
     };
 
     const noteRelay = (row: Row, by: SpanNote, report: Report): void => {
@@ -307,21 +367,10 @@ export const outboxLag = traceDetector(
         // In a history without any publish of an outbox row, the rows were published nowhere that it shows.
         for (const row of unsure) judgeRow(row, atUs, report);
       },
-      size: () => waiting.size + byId.size + done.size / 8,
+      bytes: () => waiting.size * bytesPerRow + done.size * bytesPerDone,
     };
   },
 );
-
-function idsOf(publish: Operation): readonly string[] {
-  const ids: string[] = [];
-  if (publish.facts !== undefined && publish.facts.outboxId !== '') ids.push(`id\0${publish.facts.outboxId}`);
-  if (publish.message !== undefined && publish.message.id !== '') ids.push(`id\0${publish.message.id}`);
-  return ids;
-}
-
-function rowKey(write: Operation, id: string): string {
-  return `row\0${bareName(targetOf(write))}\0${id}`;
-}
 
 /** A table in its store. Both are few and this is asked with every statement: put together once. */
 const tableKeys = new Map<string, Map<string, string>>();

@@ -129,7 +129,7 @@ export const partialWrite = traceDetector(
         for (const suspect of suspects) tell(suspect, report);
         suspects = [];
       },
-      size: () => suspects.length,
+      bytes: () => suspects.length * 2_000,
     };
   },
 );

@@ -89,7 +89,7 @@ export const replicaReadAfterWrite = traceDetector(
         }
         sessions.sweep(trace.endUs);
       },
-      size: () => sessions.size,
+      bytes: () => sessions.size * 1_000,
     };
   },
 );

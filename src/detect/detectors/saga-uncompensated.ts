@@ -169,7 +169,7 @@ export const sagaUncompensated = traceDetector(
         failing.clear();
         learned.finish(report, context);
       },
-      size: () => sagas.size + failing.size,
+      bytes: () => (sagas.size + failing.size) * 1_000,
     };
   },
 );

@@ -1,0 +1,353 @@
+import { Hash64 } from '../base/hash64.ts';
+import { HashTable } from '../base/hash-table.ts';
+import { Rows } from '../base/rows.ts';
+import type { Operation } from '../domain/operation.ts';
+import { groupOf } from './message-flow.ts';
+import { hashLink, hashParent, hashSpan, idsOf, writeIds } from './span-ids.ts';
+import { SpanNote } from './span-note.ts';
+import type { Unit } from './trace-view.ts';
+
+/** No row. */
+export const noMessage = -1;
+
+const stride = 18;
+/** Trace and span, six words. */
+const ids = 0;
+/** Service in the upper half, topic in the lower. */
+const names = 6;
+const flags = 7;
+/** Groups that took it up, a bit each. */
+const takenBy = 8;
+const announced = 10;
+const idLow = 11;
+const idHigh = 12;
+const domain = 13;
+const startUs = 14;
+const endUs = 16;
+
+const isComplete = 1;
+const isPinned = 2;
+const isFollowed = 4;
+
+/** Groups told apart of one topic. */
+const groupsMax = 64;
+/** Names of services, topics and domains: those of a fleet are hundreds. Beyond it messages are not remembered. */
+const namesMax = 65_535;
+/** Shorter than that, consumers that are a little behind would never be found. */
+const leastUntakenUs = 15_000_000;
+/** Every row is looked at once in so many sweeps, to let go of those whose time is over. */
+const sweepsPerRound = 8;
+
+/** A queue or topic of one system, and who takes its messages up. */
+export interface MessageTopic {
+  readonly number: number;
+  readonly system: string;
+  readonly target: string;
+  /** When a message of it was first seen to be taken up. */
+  takenUs: number;
+  readonly groups: string[];
+}
+
+/**
+ * Messages that were published, as all detectors of messages remember them: one row of 72 bytes for each, found by the span that sent it or
+ * by its id, instead of an object and two texts in each detector. What only some need hangs on the row. A topic that nobody is seen to take
+ * messages from is remembered for `untakenUs` only: its consumers send no spans, as far as is known. Whether a message is remembered
+ * depends on event times alone, never on when the sweep came by.
+ */
+export class SentMessages {
+  readonly #rows = new Rows(stride);
+  readonly #bySpan = new HashTable();
+  readonly #byId = new HashTable();
+  readonly #hash = new Hash64();
+  readonly #idText: string[] = [];
+  readonly #keyText: string[] = [];
+  readonly #names: string[] = [''];
+  readonly #numberOfName = new Map<string, number>([['', 0]]);
+  readonly #topics: MessageTopic[] = [];
+  readonly #topicOf = new Map<string, Map<string, MessageTopic>>();
+  #untakenUs: number;
+  #retainUs = 0;
+  #cursor = 0;
+  #last: Operation | undefined;
+  #lastRow = noMessage;
+  /** Called with what was hung on a row that goes. */
+  onGone: (announced: number) => void = () => undefined;
+
+  constructor(untakenUs: number) {
+    this.#untakenUs = untakenUs;
+  }
+
+  get size(): number {
+    return this.#rows.count;
+  }
+
+  /** Bytes held: rows, their places in two indexes, and two references; the texts are mostly shared with what came in. */
+  get bytes(): number {
+    return this.#rows.bytes + this.#bySpan.bytes + this.#byId.bytes + this.#rows.count * 16;
+  }
+
+  /** A detector wants messages to be known for so long. */
+  keepFor(us: number): void {
+    if (us > this.#retainUs) this.#retainUs = us;
+  }
+
+  /** Remembers messages of topics that nobody is seen to take from for half as long; false where that is short already. */
+  remembersLess(): boolean {
+    if (this.#untakenUs <= leastUntakenUs) return false;
+    this.#untakenUs /= 2;
+    return true;
+  }
+
+  topic(system: string, target: string): MessageTopic | undefined {
+    let ofSystem = this.#topicOf.get(system);
+    let topic = ofSystem?.get(target);
+    if (topic !== undefined) return topic;
+    if (this.#topics.length >= namesMax) return undefined;
+    topic = { number: this.#topics.length, system, target, takenUs: Number.POSITIVE_INFINITY, groups: [] };
+    this.#topics.push(topic);
+    if (ofSystem === undefined) {
+      ofSystem = new Map();
+      this.#topicOf.set(system, ofSystem);
+    }
+    ofSystem.set(target, topic);
+    return topic;
+  }
+
+  topics(): readonly MessageTopic[] {
+    return this.#topics;
+  }
+
+  /** The row of a publish, a new one where it is not known; {@link noMessage} where there are too many names. */
+  note(publish: Operation, isWhole: boolean): number {
+    if (publish === this.#last) return this.#lastRow;
+    const { low, high } = hashSpan(this.#hash, idsOf(publish));
+    let row = this.#bySpan.find(low, high);
+    if (row !== noMessage && !this.#isKnown(row, publish.endUs, this.#retainUs)) {
+      if ((this.#word(row, flags) & isPinned) === 0) {
+        this.#forget(row);
+        row = noMessage;
+      }
+    }
+    if (row === noMessage) row = this.#add(low, high, publish, isWhole);
+    this.#last = publish;
+    this.#lastRow = row;
+    return row;
+  }
+
+  #add(low: number, high: number, publish: Operation, isWhole: boolean): number {
+    const topic = this.topic(publish.system, publish.target);
+    const service = this.#numberOf(publish.service);
+    const place = this.#numberOf(publish.facts?.domain ?? '');
+    if (topic === undefined || service === undefined || place === undefined) return noMessage;
+    const row = this.#rows.take();
+    const { words, doubles } = this.#rows;
+    const at = row * stride;
+    writeIds(idsOf(publish), words, at + ids);
+    words[at + names] = (service << 16) | topic.number;
+    words[at + flags] = isWhole ? isComplete : 0;
+    words[at + takenBy] = 0;
+    words[at + takenBy + 1] = 0;
+    words[at + announced] = noMessage;
+    words[at + idLow] = 0;
+    words[at + idHigh] = 0;
+    words[at + domain] = place;
+    doubles[(at + startUs) >> 1] = publish.startUs;
+    doubles[(at + endUs) >> 1] = publish.endUs;
+    this.#bySpan.add(low, high, row);
+    const id = publish.message?.id ?? '';
+    this.#idText[row] = id;
+    this.#keyText[row] = publish.message?.key ?? '';
+    if (id === '') return row;
+    const hash = this.#hash.start().text(publish.system).text(id).end();
+    // Of two with one id the later is found by it.
+    const other = this.#byId.find(hash.low, hash.high);
+    if (other !== noMessage) {
+      words[other * stride + idLow] = 0;
+      words[other * stride + idHigh] = 0;
+      this.#byId.point(hash.low, hash.high, row);
+    } else this.#byId.add(hash.low, hash.high, row);
+    words[at + idLow] = hash.low;
+    words[at + idHigh] = hash.high;
+    return row;
+  }
+
+  /** The message that a span sent, if it is remembered at `atUs` by whoever keeps messages for `retainUs`. */
+  ofSpan(low: number, high: number, atUs: number, retainUs: number): number {
+    const row = this.#bySpan.find(low, high);
+    return row !== noMessage && this.#isKnown(row, atUs, retainUs) ? row : noMessage;
+  }
+
+  ofId(system: string, id: string, atUs: number, retainUs: number): number {
+    if (id === '' || this.#byId.size === 0) return noMessage;
+    const { low, high } = this.#hash.start().text(system).text(id).end();
+    const row = this.#byId.find(low, high);
+    return row !== noMessage && this.#isKnown(row, atUs, retainUs) ? row : noMessage;
+  }
+
+  /** A message of the topic is taken up, whichever. */
+  noteTaken(system: string, target: string, atUs: number): void {
+    const topic = this.#topicOf.get(system)?.get(target);
+    if (topic !== undefined && atUs < topic.takenUs) topic.takenUs = atUs;
+  }
+
+  /** Notes that a group takes messages of the topic up. Its number among the topic's groups, or -1 where there are too many. */
+  groupNumber(topic: MessageTopic, consume: Operation): number {
+    if (consume.endUs < topic.takenUs) topic.takenUs = consume.endUs;
+    const name = groupOf(consume);
+    const known = topic.groups.indexOf(name);
+    if (known >= 0 || topic.groups.length >= groupsMax) return known;
+    topic.groups.push(name);
+    return topic.groups.length - 1;
+  }
+
+  isTakenBy(row: number, group: number): boolean {
+    return (this.#word(row, takenBy + (group >> 5)) & (1 << (group & 31))) !== 0;
+  }
+
+  /** False where the group had it already. */
+  take(row: number, group: number): boolean {
+    if (this.isTakenBy(row, group)) return false;
+    const at = row * stride + takenBy + (group >> 5);
+    this.#rows.words[at] = (this.#rows.words[at] as number) | (1 << (group & 31));
+    return true;
+  }
+
+  /** Marks the message as one that somebody waits to see taken up; false where it is marked already. */
+  follow(row: number): boolean {
+    if (this.isFollowed(row)) return false;
+    this.#rows.words[row * stride + flags] = this.#word(row, flags) | isFollowed;
+    return true;
+  }
+
+  isFollowed(row: number): boolean {
+    return (this.#word(row, flags) & isFollowed) !== 0;
+  }
+
+  /** Keeps the row until {@link unpin}, however old it gets. False where it is kept already. */
+  pin(row: number): boolean {
+    const before = this.#word(row, flags);
+    this.#rows.words[row * stride + flags] = before | isPinned;
+    return (before & isPinned) === 0;
+  }
+
+  unpin(row: number): void {
+    this.#rows.words[row * stride + flags] = this.#word(row, flags) & ~isPinned;
+  }
+
+  /** What a detector hung on the row; {@link noMessage} where nothing is. */
+  announcedBy(row: number): number {
+    return this.#word(row, announced);
+  }
+
+  announce(row: number, what: number): void {
+    this.#rows.words[row * stride + announced] = what;
+  }
+
+  noteOf(row: number): SpanNote {
+    const { words } = this.#rows;
+    const at = row * stride + ids;
+    return new SpanNote(
+      words[at] as number,
+      words[at + 1] as number,
+      words[at + 2] as number,
+      words[at + 3] as number,
+      words[at + 4] as number,
+      words[at + 5] as number,
+      this.serviceOf(row),
+      this.startUsOf(row),
+      this.endUsOf(row),
+    );
+  }
+
+  serviceOf(row: number): string {
+    return this.#names[this.#word(row, names) >>> 16] ?? '';
+  }
+  topicOf(row: number): MessageTopic {
+    return this.#topics[this.#word(row, names) & 0xffff] as MessageTopic;
+  }
+  domainOf(row: number): string {
+    return this.#names[this.#word(row, domain)] ?? '';
+  }
+  isComplete(row: number): boolean {
+    return (this.#word(row, flags) & isComplete) !== 0;
+  }
+  idOf(row: number): string {
+    return this.#idText[row] ?? '';
+  }
+  keyOf(row: number): string {
+    return this.#keyText[row] ?? '';
+  }
+  startUsOf(row: number): number {
+    return this.#rows.doubles[(row * stride + startUs) >> 1] as number;
+  }
+  endUsOf(row: number): number {
+    return this.#rows.doubles[(row * stride + endUs) >> 1] as number;
+  }
+
+  #word(row: number, word: number): number {
+    return this.#rows.words[row * stride + word] as number;
+  }
+
+  #isKnown(row: number, atUs: number, retainUs: number): boolean {
+    const sentUs = this.endUsOf(row);
+    if (atUs - sentUs > retainUs) return false;
+    // Until somebody takes from the topic, and of what was sent long before.
+    return Math.min(atUs, this.topicOf(row).takenUs) - sentUs <= this.#untakenUs;
+  }
+
+  #numberOf(name: string): number | undefined {
+    const known = this.#numberOfName.get(name);
+    if (known !== undefined) return known;
+    if (this.#names.length >= namesMax) return undefined;
+    this.#names.push(name);
+    this.#numberOfName.set(name, this.#names.length - 1);
+    return this.#names.length - 1;
+  }
+
+  /** To be called now and then, some times a minute of event time. */
+  sweep(atUs: number): void {
+    for (let i = Math.ceil(this.#rows.end / sweepsPerRound); i > 0; i -= 1) {
+      this.#cursor = this.#cursor >= this.#rows.end - 1 ? 0 : this.#cursor + 1;
+      const row = this.#cursor;
+      // A row that is given back has no end any more.
+      if (this.endUsOf(row) === 0 || (this.#word(row, flags) & isPinned) !== 0 || this.#isKnown(row, atUs, this.#retainUs)) continue;
+      this.#forget(row);
+    }
+  }
+
+  #forget(row: number): void {
+    const { words, doubles } = this.#rows;
+    const at = row * stride;
+    const hash = this.#hash;
+    hash
+      .start()
+      .pair(words[at] as number, words[at + 1] as number)
+      .pair(words[at + 2] as number, words[at + 3] as number)
+      .pair(words[at + 4] as number, words[at + 5] as number)
+      .end();
+    this.#bySpan.remove(hash.low, hash.high);
+    const low = words[at + idLow] as number;
+    const high = words[at + idHigh] as number;
+    if (low !== 0 || high !== 0) this.#byId.remove(low, high);
+    this.#idText[row] = '';
+    this.#keyText[row] = '';
+    const hung = words[at + announced] as number;
+    doubles[(at + endUs) >> 1] = 0;
+    if (this.#lastRow === row) this.#last = undefined;
+    this.#rows.give(row);
+    if (hung !== noMessage) this.onGone(hung);
+  }
+}
+
+/** Calls `each` with the hash of every span that may have sent what `consume` received, as {@link producerKeys} has them. */
+export function eachProducer(hash: Hash64, consume: Operation, unit: Unit | undefined, each: (low: number, high: number) => void): void {
+  for (const link of consume.links) {
+    hashLink(hash, link);
+    each(hash.low, hash.high);
+  }
+  const parent = unit?.entry === consume ? unit.calledBy : undefined;
+  const own = idsOf(consume);
+  if ((own.parentA === 0 && own.parentB === 0) || (parent !== undefined && parent.kind !== 'publish')) return;
+  hashParent(hash, own);
+  each(hash.low, hash.high);
+}

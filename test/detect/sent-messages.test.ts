@@ -1,0 +1,112 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Hash64 } from '../../src/base/hash64.ts';
+import { exampleOperations } from '../../src/detect/example.ts';
+import { noMessage, SentMessages } from '../../src/detect/sent-messages.ts';
+import { hashSpan, idsOf } from '../../src/detect/span-ids.ts';
+import type { Operation } from '../../src/domain/operation.ts';
+
+const untakenUs = 50_000;
+const retainUs = 200_000;
+
+function published(atMs: number, span: string, target: string, id: string): Operation {
+  const [operation] = exampleOperations([{ kind: 'publish', at: atMs, lasts: 0, span, target, message: { id, key: `key of ${span}` } }]);
+  if (operation === undefined) throw new Error('no operation');
+  return operation;
+}
+
+describe('sent messages', () => {
+  it('are remembered as a list of times says, whenever the sweep comes', () => {
+    const hash = new Hash64();
+    const step = fc.record({
+      does: fc.constantFrom('send', 'send', 'send', 'find', 'find', 'find by id', 'take', 'sweep'),
+      waitsMs: fc.nat(30),
+      which: fc.nat(12),
+      target: fc.constantFrom('orders', 'mails'),
+      hasId: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 150, size: 'max' }), (steps) => {
+        const messages = new SentMessages(untakenUs);
+        messages.keepFor(retainUs);
+        const gone: number[] = [];
+        messages.onGone = (hung) => gone.push(hung);
+        const sent: { readonly span: string; readonly id: string; readonly target: string; readonly operation: Operation }[] = [];
+        const takenUs = new Map<string, number>();
+        let atMs = 0;
+        for (const { does, waitsMs, which, target, hasId } of steps) {
+          atMs += waitsMs;
+          const atUs = published(atMs, 'x', target, '').endUs;
+          const isKnown = (one: (typeof sent)[number]): boolean =>
+            atUs - one.operation.endUs <= retainUs &&
+            Math.min(atUs, takenUs.get(one.target) ?? Number.POSITIVE_INFINITY) - one.operation.endUs <= untakenUs;
+          const one = sent[sent.length - 1 - which];
+          switch (does) {
+            case 'send': {
+              const span = `s${sent.length}`;
+              const id = hasId ? `id ${which} of ${sent.length >> 3}` : '';
+              const operation = published(atMs, span, target, id);
+              const row = messages.note(operation, true);
+              expect(messages.note(operation, true)).toBe(row);
+              messages.announce(row, sent.length);
+              sent.push({ span, id, target, operation });
+              break;
+            }
+            case 'find': {
+              if (one === undefined) break;
+              const { low, high } = hashSpan(hash, idsOf(one.operation));
+              const row = messages.ofSpan(low, high, atUs, retainUs);
+              expect(row !== noMessage).toBe(isKnown(one));
+              if (row === noMessage) break;
+              expect(messages.noteOf(row)).toMatchObject({
+                traceId: one.operation.traceId,
+                spanId: one.operation.spanId,
+                endUs: one.operation.endUs,
+              });
+              expect([messages.idOf(row), messages.keyOf(row), messages.topicOf(row).target]).toEqual([
+                one.id,
+                `key of ${one.span}`,
+                one.target,
+              ]);
+              break;
+            }
+            case 'find by id': {
+              if (one === undefined || one.id === '') break;
+              const last = sent.findLast(({ id }) => id === one.id);
+              const row = messages.ofId('kafka', one.id, atUs, retainUs);
+              expect(row !== noMessage).toBe(last !== undefined && isKnown(last));
+              if (row !== noMessage) expect(messages.noteOf(row).spanId).toBe(last?.operation.spanId);
+              break;
+            }
+            case 'take':
+              if (sent.some((other) => other.target === target)) takenUs.set(target, Math.min(takenUs.get(target) ?? atUs, atUs));
+              messages.noteTaken('kafka', target, atUs);
+              break;
+            case 'sweep':
+              messages.sweep(atUs);
+              break;
+          }
+        }
+        // What hung on a row is given back once, and only when the message is past.
+        expect(new Set(gone).size).toBe(gone.length);
+        for (let nth = 0; nth < 20; nth += 1) messages.sweep(Number.MAX_SAFE_INTEGER);
+        expect(messages.size).toBe(0);
+        expect(gone.length).toBe(sent.length);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('that are pinned stay however old they are', () => {
+    const messages = new SentMessages(untakenUs);
+    messages.keepFor(retainUs);
+    const row = messages.note(published(0, 'a', 'orders', 'm'), true);
+    expect(messages.pin(row)).toBe(true);
+    expect(messages.pin(row)).toBe(false);
+    for (let nth = 0; nth < 20; nth += 1) messages.sweep(Number.MAX_SAFE_INTEGER);
+    expect(messages.idOf(row)).toBe('m');
+    messages.unpin(row);
+    for (let nth = 0; nth < 20; nth += 1) messages.sweep(Number.MAX_SAFE_INTEGER);
+    expect(messages.size).toBe(0);
+  });
+});
