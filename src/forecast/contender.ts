@@ -12,6 +12,8 @@ export interface Contender {
   readonly title: string;
   /** origins x outputs x levels, in the series' own unit, ascending over the levels. May read the grid up to each origin only. */
   quantiles(member: Member, origins: readonly number[]): Float64Array;
+  /** The medians alone, origins x outputs: a fraction of the work, as no band is made. */
+  points(member: Member, origins: readonly number[]): Float64Array;
 }
 
 /** 80, 90 and 95 % bands, quartiles and the median. */
@@ -26,6 +28,12 @@ export function withResidualBand(id: string, title: string, fit: (member: Member
   return {
     id,
     title,
+    points: (member, origins) => {
+      const predict = fit(member);
+      const points = new Float64Array(origins.length * outputs);
+      origins.forEach((at, i) => predict(at, points.subarray(i * outputs, (i + 1) * outputs)));
+      return points;
+    },
     quantiles: (member, origins) => {
       const predict = fit(member);
       const point = new Float64Array(outputs);

@@ -1,5 +1,5 @@
 import { modelAnswer } from './answer.ts';
-import { errorsOf, originsIn, scoresOf, type Scores } from './backtest.ts';
+import { errorsOf, originsIn, pointErrorsOf } from './backtest.ts';
 import { baselines } from './baseline.ts';
 import { baselineContender, type Contender, levels, modelQuantiles, type Predict, ridgeContender } from './contender.ts';
 import { type Member, memberOf } from './examples.ts';
@@ -18,7 +18,8 @@ export interface SeriesForecast {
   readonly values: readonly (readonly number[])[];
   readonly maximum: readonly number[];
   readonly choice: ServeChoice;
-  readonly scores: Readonly<Record<string, Scores>>;
+  /** Contender -> MASE on the windows that it was compared on. */
+  readonly scores: Readonly<Record<string, number>>;
 }
 
 export interface RoundOptions {
@@ -93,34 +94,24 @@ function forecastOne(
   const width = outputs * levels.length;
   // Baselines learn their residuals before the calibration windows begin, so that nobody is scored on what it has seen.
   const before = memberOf(member.name, member.grid, Math.max(1, origins[0] ?? member.upTo));
-  const asked = [...origins, now];
   const rivals = judged.map((contender, i) => {
-    const past = contender.quantiles({ ...before, unit: member.unit }, origins);
-    const all = new Float64Array(past.length + width);
-    all.set(past);
-    all.set((newest[i] ?? contender).quantiles(member, [now]), past.length);
-    return all;
+    const points = new Float64Array((origins.length + 1) * outputs);
+    points.set(contender.points({ ...before, unit: member.unit }, origins));
+    points.set((newest[i] ?? contender).points(member, [now]), origins.length * outputs);
+    return points;
   });
-  const corrected = modelAnswer(member, asked, raw, rivals);
-  const scored = origins.length > 0;
+  const answered = modelAnswer(member, [...origins, now], raw, rivals);
   const errors = new Map<string, Float64Array>();
-  const scores: Record<string, Scores> = {};
-  const modelPart = corrected.subarray(0, origins.length * width);
-  if (scored) {
-    errors.set(modelId, errorsOf(member, origins, modelPart));
-    scores[modelId] = scoresOf(member, origins, modelPart);
-    judged.forEach((contender, i) => {
-      const quantiles = (rivals[i] ?? raw).subarray(0, origins.length * width);
-      errors.set(contender.id, errorsOf(member, origins, quantiles));
-      scores[contender.id] = scoresOf(member, origins, quantiles);
-    });
+  if (origins.length > 0) {
+    errors.set(modelId, errorsOf(member, origins, answered));
+    judged.forEach(({ id }, i) => errors.set(id, pointErrorsOf(member, origins, rivals[i] ?? new Float64Array(0))));
   }
+  const scores = Object.fromEntries([...errors].map(([id, list]) => [id, list.reduce((sum, one) => sum + one, 0) / list.length]));
   const spacing = origins.length > 1 ? ((origins.at(-1) ?? 0) - (origins[0] ?? 0)) / (origins.length - 1) : 1;
   const choice = chooseServed(errors, modelId, Math.ceil(horizons / Math.max(1, spacing)));
-  const modelNow = corrected.subarray(origins.length * width);
-  const served = rivals[judged.findIndex(({ id }) => id === choice.servedBy)];
-  let quantiles = served === undefined ? modelNow : served.subarray(origins.length * width);
-  if (served !== undefined && origins.length < coldStart) quantiles = envelope(quantiles, modelNow);
+  const modelNow = answered.subarray(origins.length * width);
+  let quantiles = newest.find(({ id }) => id === choice.servedBy)?.quantiles(member, [now]) ?? modelNow;
+  if (choice.servedBy !== modelId && origins.length < coldStart) quantiles = envelope(quantiles, modelNow);
   const row = (h: number): number[] =>
     Array.from(quantiles.subarray(h * levels.length, (h + 1) * levels.length), (value) =>
       options.isNonNegative ? Math.max(0, value) : value,

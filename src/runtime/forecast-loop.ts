@@ -238,7 +238,7 @@ function membersOf(
 
 function toForecast(series: SeriesId | undefined, made: SeriesForecast, madeAtMs: number, stepMs: number, model: string): Forecast | null {
   if (series === undefined) return null;
-  const scores = Object.fromEntries(Object.entries(made.scores).map(([id, score]) => [id, score.mase]));
+  const { scores } = made;
   const { servedBy, because } = made.choice;
   return { series, madeAtMs, stepMs, levels, values: made.values, maximum: made.maximum, servedBy, because, model, scores };
 }

@@ -83,7 +83,7 @@ export async function retrainModel(
 /** Mean over the series of the network's own error on windows after then. */
 async function maseOf(thread: ModelThread, members: readonly Member[], unseenFromMs: number): Promise<number> {
   const { forecasts } = await thread.round(members, { ...defaultRound, unseenFromMs });
-  const scored = forecasts.map((forecast) => forecast.scores[modelId]?.mase).filter((mase) => mase !== undefined);
+  const scored = forecasts.map((forecast) => forecast.scores[modelId]).filter((mase) => mase !== undefined);
   return scored.reduce((sum, mase) => sum + mase, 0) / Math.max(1, scored.length);
 }
 

@@ -158,7 +158,7 @@ async function near(
     values: values.slice(0, flags.horizon),
     maximum: flags.horizon === horizons ? maximum : undefined,
     choice,
-    mase: Object.fromEntries(Object.entries(scores).map(([id, { mase }]) => [id, round(mase)])),
+    mase: Object.fromEntries(Object.entries(scores).map(([id, mase]) => [id, round(mase)])),
   }));
 }
 

@@ -106,7 +106,7 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
       const origins = Array.from({ length: request.to - request.from }, (_, i) => request.from + i);
       const raw = modelQuantiles(predictor.predict, [{ member: request.member, origins }])[0] ?? new Float64Array(0);
-      const rivals = baselines.map((baseline) => baselineContender(baseline).quantiles(request.member, origins));
+      const rivals = baselines.map((baseline) => baselineContender(baseline).points(request.member, origins));
       return { id, is: 'quantiles', quantiles: modelAnswer(request.member, origins, raw, rivals) };
     }
     case 'backtest': {
