@@ -1,4 +1,5 @@
 import { createRng } from '../../src/base/rng.ts';
+import { modelAnswer } from '../../src/forecast/answer.ts';
 import { meanScores, type SeriesBacktest } from '../../src/forecast/backtest-panel.ts';
 import { modelQuantiles } from '../../src/forecast/contender.ts';
 import { type Member, memberOf } from '../../src/forecast/examples.ts';
@@ -76,7 +77,11 @@ function strideOf(members: readonly Member[]): number {
   return [1, 5, 7, 11, 13, 17, 19, 23, 29].find((one) => windows / one <= windowBudget) ?? 31;
 }
 
-function figuresOf(runs: readonly Run[], predictSeconds: number, log: (line: string) => void): Figures {
+function figuresOf(
+  runs: readonly Run[],
+  predictSeconds: { readonly network: number; readonly mixture: number },
+  log: (line: string) => void,
+): Figures {
   const mean = (pick: (run: Run) => number): number => runs.reduce((sum, run) => sum + pick(run), 0) / runs.length;
   const score = (id: string, key: 'mase' | 'wql' | 'coverage80' | 'coverage90' | 'coverage95'): number =>
     mean(({ results }) => meanScores(results, id)[key]);
@@ -108,7 +113,8 @@ function figuresOf(runs: readonly Run[], predictSeconds: number, log: (line: str
     coverage_90: score('model', 'coverage90'),
     coverage_95: score('model', 'coverage95'),
     train_s_30k: mean(({ secondsPer30k }) => secondsPer30k),
-    predict_s_10k: predictSeconds,
+    predict_s_10k: predictSeconds.network,
+    mixture_s_10k: predictSeconds.mixture,
   };
 }
 
@@ -166,8 +172,15 @@ function worstGroup(results: readonly SeriesBacktest[]): number {
   return worst;
 }
 
-/** Seconds to forecast 10,000 series once: windows, network, quantiles in the series' unit. */
-async function timeTenThousand(panel: LoadPanel, weights: Weights, { hidden }: Configuration): Promise<number> {
+/**
+ * Seconds to forecast 10,000 series once: windows, network and quantiles in the series' unit; and what the experts and the mixture add,
+ * all on one core.
+ */
+async function timeTenThousand(
+  panel: LoadPanel,
+  weights: Weights,
+  { hidden }: Configuration,
+): Promise<{ readonly network: number; readonly mixture: number }> {
   await openBackend();
   const { shape } = await loadCheckpoint(startModel);
   const own = weights.first.length === initialWeights({ ...shape, hidden }, createRng(1)).first.length ? { ...shape, hidden } : shape;
@@ -184,8 +197,11 @@ async function timeTenThousand(panel: LoadPanel, weights: Weights, { hidden }: C
   });
   modelQuantiles(predictor.predict, requests.slice(0, 500));
   const startedMs = performance.now();
-  modelQuantiles(predictor.predict, requests);
-  const seconds = (performance.now() - startedMs) / 1000;
+  const answers = modelQuantiles(predictor.predict, requests);
+  const network = (performance.now() - startedMs) / 1000;
+  const mixingFromMs = performance.now();
+  requests.forEach(({ member, origins }, i) => modelAnswer(member, origins, answers[i] ?? new Float64Array(0), []));
+  const mixture = (performance.now() - mixingFromMs) / 1000;
   predictor.dispose();
-  return seconds;
+  return { network, mixture };
 }
