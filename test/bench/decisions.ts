@@ -20,7 +20,6 @@ import { readLoad } from './load/recorded.ts';
  * mean regret saved, by drawing series with replacement (stretches of one series are one draw).
  *
  * The same on generated load, 32 series of the start model's generator with another seed and 32 by other mechanisms, as `generated_*`.
- * HOMEOSTAT_DECISIONS_PARTS=recorded,generated runs one of them only.
  */
 const delays = [1, 3, 6, 12] as const;
 const delaysQuick = [1, 6] as const;
@@ -35,10 +34,11 @@ interface Stretch {
 export const bench: Bench = {
   name: 'decisions',
   says: 'regret and moves of acting on forecasts, against tuned reactive hysteresis and an oracle',
-  run: async ({ quick, log }) => {
+  parts: ['recorded', 'generated'],
+  run: async ({ quick, only, log }) => {
     const panel = await readLoad();
     log(`${panel.series.length} series, ${panel.source}`);
-    const parts = process.env['HOMEOSTAT_DECISIONS_PARTS']?.split(',') ?? (quick ? ['recorded'] : ['recorded', 'generated']);
+    const parts = only ?? (quick ? ['recorded'] : ['recorded', 'generated']);
     const thread = await openModelThread();
     const replays = openReplayThreads();
     try {
