@@ -77,7 +77,9 @@ function squares(values: readonly number[], mean: number): number {
  */
 export function cellsFor(keys: number, had = 0): number {
   const wanted = (1.35 * keys + 2.2 * Math.sqrt(keys) + 6) / SUB_TABLES;
-  return Math.ceil(Math.max(wanted - 0.8 * had, wanted / 4)) | 1;
+  const cells = Math.ceil(Math.max(wanted - 0.8 * had, wanted / 4));
+  // Odd; of the two next to it the smaller one, where it is not much smaller: one cell more is 126 bytes between two replicas.
+  return cells % 2 === 1 ? cells : cells < 10 ? cells + 1 : cells - 1;
 }
 
 /**

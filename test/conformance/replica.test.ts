@@ -315,6 +315,14 @@ for (const { name, isAvailable, start } of stores) {
       expect(await replica.hasPassed({ is: 'wall-clock', text: 'x', atMs: Date.now() }, 60_000, signal)).toBe(false);
     });
 
+    test('hashes the rows of given keys, in order: canonical ones are the row digests, absent rows are null', async (context) => {
+      const { sketching } = replica;
+      if (sketching?.hashKeys === undefined) return context.skip('this store hashes no rows');
+      const keys = [{ id: '999' }, { id: '4' }, { id: '3' }, { id: '99999999999999999999' }];
+      const bytesOf = (id: number): string => Buffer.from(rowDigest(shape, rowOf(id)), 'hex').toString('latin1');
+      expect(await sketching.hashKeys(shape, 'canonical', keys, signal)).toEqual([null, bytesOf(4), bytesOf(3), null]);
+    });
+
     test('tells how busy its store is, and how far replication is behind, where it can', async (context) => {
       if (replica.pressure === undefined) return context.skip('this store does not tell');
       const { statements, lagMs } = await replica.pressure(signal);

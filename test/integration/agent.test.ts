@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
+import { PROTOCOL } from '../../src/io/replicas/remote/wire.ts';
 import { Failure } from '../../src/base/failure.ts';
 import { defaultConfig, type Person } from '../../src/config.ts';
 import type { ConsistencyDomain } from '../../src/domain/consistency-domain.ts';
@@ -145,7 +146,7 @@ describe('a replica that only an agent reaches', () => {
 
   it('gives the calls of an agent that died to the next one', async () => {
     const silent = randomUUID();
-    const hello = { protocol: 1, version: 'x', collection: 'profiles', replica: 'us', agent: silent };
+    const hello = { protocol: PROTOCOL, version: 'x', collection: 'profiles', replica: 'us', agent: silent };
     await world.post('agent', hello);
     const comparing = compared(world);
     // Takes the first call and is never heard of again.
@@ -169,10 +170,13 @@ describe('a replica that only an agent reaches', () => {
   });
 
   it('is for agents of the domain, of this version, and of a replica that there is', async () => {
-    const hello = { protocol: 1, version: 'x', collection: 'profiles', replica: 'us', agent: randomUUID() };
+    const hello = { protocol: PROTOCOL, version: 'x', collection: 'profiles', replica: 'us', agent: randomUUID() };
     expect((await world.post('vera', hello)).status).toBe(403);
     expect((await world.post('other', hello)).status).toBe(403);
-    expect(await world.post('agent', { ...hello, protocol: 2 })).toMatchObject({ status: 409, body: { error: { code: 'wrong-version' } } });
+    expect(await world.post('agent', { ...hello, protocol: PROTOCOL + 1 })).toMatchObject({
+      status: 409,
+      body: { error: { code: 'wrong-version' } },
+    });
     expect(await world.post('agent', { ...hello, replica: 'mars' })).toMatchObject({
       status: 404,
       body: { error: { code: 'no-replica' } },

@@ -2,6 +2,7 @@
 import { systemClock } from '../../../base/clock.ts';
 import type { Collection, Replica } from '../../../domain/collection.ts';
 import type { Position } from '../../../domain/divergence.ts';
+import { keyText } from '../../../domain/row.ts';
 import { ChangedSinceRead } from '../changed-since-read.ts';
 import { handOver } from '../hand-over.ts';
 import { hold } from '../hold.ts';
@@ -76,6 +77,11 @@ export function openMysqlReplica(collection: Collection, replica: Replica): Repl
         };
       },
       placeOf: canonicalPlace,
+      hashKeys: async (shape, _hash, keys, signal) => {
+        const marks = await pool.use(signal, async (session) => readMarks(session, await tableOf(session), shape, keys));
+        const digests = new Map(marks.map(({ key, digest }) => [keyText(shape.key, key), Buffer.from(digest, 'hex').toString('latin1')]));
+        return keys.map((key) => digests.get(keyText(shape.key, key)) ?? null);
+      },
       locate: (shape, range, _hash, words, signal) =>
         pool.use(signal, async (session) => locateKeys(session, await tableOf(session), shape, range, words)),
     },

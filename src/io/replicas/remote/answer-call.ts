@@ -36,6 +36,10 @@ export async function answerCall(call: RemoteCall, options: AnswerOptions): Prom
     if (connection.sketching !== undefined) return connection.sketching;
     throw new Failure('no-sketches', `replica ${connection.replica.id} makes no sketches: compare it by digests.`, 'never');
   };
+  const offered = <T>(method: T | undefined, what: string): T => {
+    if (method !== undefined) return method;
+    throw new Failure('not-offered', `replica ${connection.replica.id} gives no ${what}: compare it without.`, 'never');
+  };
   switch (call.method) {
     case 'describe':
       return give(pack(await connection.describe(signal)));
@@ -61,6 +65,14 @@ export async function answerCall(call: RemoteCall, options: AnswerOptions): Prom
       const rows = await connection.readRows(shape, args[1] as readonly Key[], signal);
       return give(pack(options.mayLeave ? rows : rows.map((row) => withoutValues(shape, row))));
     }
+    case 'readMarks':
+      return give(pack(await offered(connection.readMarks, 'marks')(shape, args[1] as readonly Key[], signal)));
+    case 'boundary':
+      return give(pack(await offered(connection.boundary, 'order of keys')(shape, args[1] as KeyRange, args[2] as number, signal)));
+    case 'estimatedRows':
+      return give(await offered(connection.estimatedRows, 'statistics')(signal));
+    case 'pressure':
+      return give(pack(await offered(connection.pressure, 'figures of its load')(signal)));
     case 'apply':
       if (!options.mayWrite)
         throw new Failure('read-only', `the agent of replica ${connection.replica.id} was started with --read-only.`, 'never');
@@ -90,6 +102,13 @@ export async function answerCall(call: RemoteCall, options: AnswerOptions): Prom
     case 'locate': {
       const [, range, hash, words] = args as [Shape, KeyRange, SketchHash, readonly bigint[]];
       return give(pack(await sketching().locate(shape, range, hash, words, signal)));
+    }
+    case 'hashKeys': {
+      const [, hash, keys] = args as [Shape, SketchHash, readonly Key[]];
+      const makers = sketching();
+      const hashes = await offered(makers.hashKeys?.bind(makers), 'hashes of rows')(shape, hash, keys, signal);
+      // Bytes as text of one byte a character: base64 is a third shorter than JSON's escapes of them.
+      return give(pack(hashes.map((one) => (one === null ? null : Buffer.from(one, 'latin1').toString('base64')))));
     }
     default: {
       const never: never = call.method;

@@ -8,7 +8,17 @@ import type { Key, Shape } from '../../../domain/row.ts';
 import type { SketchTable, Summary } from '../../../domain/sketch.ts';
 import { canonicalPlace } from '../key-word.ts';
 import { placeOfKeyWord } from '../postgres/sketch.ts';
-import type { ApplyResult, Entry, ReadRow, ReplicaConnection, ReplicaCounters, Sketching } from '../replica.ts';
+import type {
+  ApplyResult,
+  Entry,
+  Pressure,
+  ReadRow,
+  ReplicaConnection,
+  ReplicaCounters,
+  RowMark,
+  SketchHash,
+  Sketching,
+} from '../replica.ts';
 import { pack, type RemoteCall, type RemoteMethod, unpack } from './wire.ts';
 
 const CLOSE_TIMEOUT_MS = 10_000;
@@ -38,6 +48,8 @@ export function openRemoteReplica(
     for await (const part of parts(method, args, signal)) return part as T;
     throw new Failure('agent-failed', `the agent of replica ${replica.id} of ${collection.name} gave no answer.`, 'later');
   }
+  // What the connectors of these engines can do beyond the rest; a replica says it before it is asked.
+  const isSql = replica.engine === 'postgres' || replica.engine === 'mysql';
   const sketching: Sketching = {
     family: async (shape, signal) => {
       const able = await one<{ readonly sketching: boolean }>('capabilities', [], signal);
@@ -63,6 +75,14 @@ export function openRemoteReplica(
     },
     placeOf: replica.engine === 'postgres' ? placeOfKeyWord : canonicalPlace,
     locate: (shape, range, hash, words, signal) => one<readonly Key[]>('locate', [shape, range, hash, words], signal),
+    ...(isSql
+      ? {
+          hashKeys: async (shape: Shape, hash: SketchHash, keys: readonly Key[], signal: AbortSignal) =>
+            (await one<readonly (string | null)[]>('hashKeys', [shape, hash, keys], signal)).map((text) =>
+              text === null ? null : Buffer.from(text, 'base64').toString('latin1'),
+            ),
+        }
+      : {}),
   };
   const scanned = (digests: readonly RangeDigest[]): readonly RangeDigest[] => {
     for (const { count } of digests) counters.rowsScanned += count;
@@ -85,8 +105,17 @@ export function openRemoteReplica(
         yield entries;
       }
     },
-    ...(replica.engine === 'postgres' || replica.engine === 'mysql'
+    ...(isSql
       ? {
+          readMarks: (shape: Shape, keys: readonly Key[], signal: AbortSignal) =>
+            one<readonly RowMark[]>('readMarks', [shape, keys], signal),
+          boundary: async (shape: Shape, range: KeyRange, rows: number, signal: AbortSignal) =>
+            (await one<Key | null>('boundary', [shape, range, rows], signal)) ?? undefined,
+          estimatedRows: (signal: AbortSignal) => one<number>('estimatedRows', [], signal),
+          pressure: async (signal: AbortSignal): Promise<Pressure> => {
+            const { statements, lagMs } = await one<{ readonly statements: number; readonly lagMs?: number }>('pressure', [], signal);
+            return { statements, lagMs };
+          },
           async *entriesInOrder(shape: Shape, range: KeyRange, signal: AbortSignal) {
             for await (const batch of parts('entriesInOrder', [shape, range], signal)) {
               const entries = batch as readonly Entry[];

@@ -6,7 +6,7 @@
 import { Failure } from '../../../base/failure.ts';
 
 /** Agent and service speak the same protocol, or the service refuses: a sketch of another encoding would make every row differ. */
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 
 /** Methods of `ReplicaConnection` and of its `sketching`, by the name under which they travel. */
 export const remoteMethods = [
@@ -18,6 +18,10 @@ export const remoteMethods = [
   'entries',
   'entriesInOrder',
   'readRows',
+  'readMarks',
+  'boundary',
+  'estimatedRows',
+  'pressure',
   'apply',
   'capabilities',
   'family',
@@ -28,6 +32,7 @@ export const remoteMethods = [
   'table',
   'closeScan',
   'locate',
+  'hashKeys',
 ] as const;
 export type RemoteMethod = (typeof remoteMethods)[number];
 
