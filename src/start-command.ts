@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { systemClock } from './base/clock.ts';
@@ -48,7 +48,10 @@ export function registerStart(program: Command, context: CliContext): void {
         otlpGrpc: service.otlpGrpc,
         pid: process.pid,
       });
-      writeFileSync(join(flags.data, flags.role === 'all' ? 'runtime.json' : `runtime-${flags.role}.json`), `${where}\n`, { mode: 0o600 });
+      const file = join(flags.data, flags.role === 'all' ? 'runtime.json' : `runtime-${flags.role}.json`);
+      // Whoever waits for the file reads all of it.
+      writeFileSync(`${file}.new`, `${where}\n`, { mode: 0o600 });
+      renameSync(`${file}.new`, file);
       context.out(where);
       await ended(context.signal);
       log('info', 'stopping: what was acknowledged is finished first');

@@ -13,7 +13,6 @@ export type Injection = () => Promise<Omit<Fault, 'id' | 'run' | 'at'>>;
 const thinkMs = 600;
 /** How long an early message runs ahead of its commit. */
 const earlyMs = 400;
-const overtakenMs = 800;
 /** Longer than the clients' patience. */
 const slowMs = 900;
 /** Longer than an outbox row may wait; a busy machine's relay is late by less. */
@@ -99,10 +98,7 @@ export function codeFaults(options: {
     },
     async 'out-of-order-consume'() {
       const profile = quietProfile();
-      const first = giftCard({ holdMessageMs: overtakenMs }, profile);
-      // The second begins when the broker has the first: the shop takes the first one's order before it answers anybody.
-      await new Promise((resolve) => setTimeout(resolve, overtakenMs / 4));
-      const replies = await Promise.all([first, giftCard({}, profile)]);
+      const replies = await Promise.all([giftCard({ holdMessage: true }, profile), giftCard({ overtakeHeld: true }, profile)]);
       return fault('out-of-order-consume', 'profiles', replies, `two messages about profile ${profile} arrived in the wrong order`);
     },
     async 'orphan-message'() {

@@ -115,6 +115,11 @@ async function placeOrder(context: ChildContext, request: ShopRequest): Promise<
   return { status: 409, body: { error: 'out of stock, money returned' } };
 }
 
+/** Messages that the broker has and does not deliver yet, by topic and key. */
+const held = new Map<string, () => void>();
+const heldPollMs = 20;
+const heldMaxMs = 20_000;
+
 /** Sends a message to whoever takes `topic`: a producer span, the message's id and context in the request. */
 async function publish(
   context: ChildContext,
@@ -123,6 +128,10 @@ async function publish(
   body: Readonly<Record<string, unknown>>,
   options: { readonly chaos?: Chaos; readonly traceparent?: string | null; readonly root?: boolean; readonly key?: string },
 ): Promise<readonly string[]> {
+  const line = `${topic} ${options.key ?? ''}`;
+  if (options.chaos?.overtakeHeld === true)
+    while (!held.has(line))
+      await delay(heldPollMs, undefined, { signal: AbortSignal.any([context.signal, AbortSignal.timeout(heldMaxMs)]) });
   const origin =
     options.traceparent === undefined || options.traceparent === null ? undefined : linkFrom({ traceparent: options.traceparent }).context;
   return context.tracing.tracer.startActiveSpan(
@@ -149,10 +158,14 @@ async function publish(
         const headers: Record<string, string> = { 'x-chaos': JSON.stringify(chaos) };
         propagation.inject(active.active(), headers);
         if (chaos.forgetMessage === true) return [];
-        if (chaos.holdMessageMs !== undefined) {
+        if (chaos.holdMessage === true) {
           // Taken: for the producer the matter ends here.
           span.end();
-          await delay(chaos.holdMessageMs);
+          await new Promise<void>((resolve) => {
+            held.set(line, resolve);
+            setTimeout(resolve, heldMaxMs);
+          });
+          held.delete(line);
         }
         const traces: string[] = [];
         for (let delivery = 0; delivery < (chaos.deliverTwice === true ? 2 : 1); delivery += 1) {
@@ -161,6 +174,7 @@ async function publish(
           if (reply.status >= 300) throw new Error(`the consumer answered ${reply.status}`);
           traces.push(String(reply.body['traceId']));
         }
+        held.get(line)?.();
         return traces;
       } catch (error) {
         span.recordException(error instanceof Error ? error : String(error));

@@ -37,8 +37,10 @@ export interface Chaos {
   readonly loseMessage?: boolean;
   /** The broker takes the message and forgets it. */
   readonly forgetMessage?: boolean;
-  /** The broker takes the message and delivers it this much later, milliseconds: later ones overtake it. */
-  readonly holdMessageMs?: number;
+  /** The broker takes the message and delivers it once a later one of the same key has been processed. */
+  readonly holdMessage?: boolean;
+  /** The message is sent once the broker holds an earlier one of the same key. */
+  readonly overtakeHeld?: boolean;
   /** The message is sent while the transaction is still open, and stays open for so long, milliseconds. */
   readonly announceEarlyMs?: number;
   /** The row of the outbox is left alone for so long, milliseconds. */
