@@ -1,6 +1,7 @@
 import { Hash64 } from '../base/hash64.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
 import { HostTables } from './host-tables.ts';
+import { mayHaveBegunBefore, MissingCount } from './missing-count.ts';
 import { bareName } from './object-place.ts';
 import { isInboxName, isOutboxName } from './outbox-table.ts';
 import { RecentKeys } from './recent-keys.ts';
@@ -24,6 +25,8 @@ export interface LearnedStructure {
   lostShare(): number;
   /** Share of recent span links that point to traces never seen: near the share that head sampling leaves out. */
   missingLinkShare(): number;
+  /** Whether what shows at `atUs` may have begun before the first span that was seen. */
+  mayBeCut(atUs: number): boolean;
   /** Whether so much has been seen that the two shares mean something. */
   isLossKnown(): boolean;
   facts(): readonly LearnedFact[];
@@ -44,6 +47,9 @@ export interface DeclaredStructure {
   readonly notSagas?: readonly string[];
 }
 
+/** Spans and links from which a share means something. */
+const enoughParents = 500;
+const enoughLinks = 50;
 /** Traces with missing parents are waited for longest, so that the first ones to close look better than the rest. */
 const lossKnownAfterUs = 20_000_000;
 /** A producer's trace can be over later than its consumer's: by its own length, by late spans, by clocks that differ. */
@@ -126,17 +132,15 @@ export function createLearner(
     }
   }
 
-  let lost = 0;
-  let lostOf = 0;
+  const parents = new MissingCount(enoughParents);
+  const links = new MissingCount(enoughLinks);
   let firstUs = Number.POSITIVE_INFINITY;
   let newestUs = 0;
   let isOver = false;
-  let links = 0;
-  let missingLinks = 0;
   const seenTraces = new RecentKeys(seenTracesMax);
   const hash = new Hash64();
   /** In order of arrival, which is nearly that of their times; those before `settledLinks` are done with. */
-  let waitingLinks: { readonly traceId: string; readonly dueUs: number }[] = [];
+  let waitingLinks: { readonly traceId: string; readonly dueUs: number; readonly isFirst: boolean }[] = [];
   let settledLinks = 0;
 
   const use = (table: string): TableUse | undefined => {
@@ -200,9 +204,8 @@ export function createLearner(
       const link = waitingLinks[settledLinks];
       if (link === undefined || link.dueUs > atUs) break;
       settledLinks += 1;
-      links += 1;
       hashLinkedTrace(hash, link.traceId);
-      if (!seenTraces.has(hash.low, hash.high)) missingLinks += 1;
+      links.add(link.isFirst, 1, seenTraces.has(hash.low, hash.high) ? 0 : 1);
     }
     if (settledLinks < waitingLinksMax) return;
     waitingLinks = waitingLinks.slice(settledLinks);
@@ -232,9 +235,10 @@ export function createLearner(
       sagas.set(root, { is: 'saga', name: root, support: runs, confidence, value: steps.length, steps, from: 'traces' });
     },
     knownSagas: () => [...sagas.values()],
-    isLossKnown: () => isOver || (lostOf >= 500 && newestUs - firstUs >= lossKnownAfterUs),
-    missingLinkShare: () => (links < 3 ? 0 : missingLinks / links),
-    lostShare: () => (lostOf < 200 ? 0 : lost / lostOf),
+    mayBeCut: (atUs) => mayHaveBegunBefore(firstUs, atUs),
+    isLossKnown: () => isOver || (parents.of >= enoughParents && newestUs - firstUs >= lossKnownAfterUs),
+    missingLinkShare: () => (links.of < 3 ? 0 : links.missing / links.of),
+    lostShare: () => (parents.of < 200 ? 0 : parents.missing / parents.of),
     facts() {
       const facts: LearnedFact[] = [];
       for (const [name, seen] of tables) {
@@ -305,24 +309,20 @@ export function createLearner(
       if (first === undefined) return;
       hashTrace(hash, idsOf(first));
       if (seenTraces.add(hash.low, hash.high)) {
-        lostOf += trace.operations.length;
-        lost += trace.missingParents;
+        parents.add(mayHaveBegunBefore(firstUs, trace.startUs), trace.operations.length, trace.missingParents);
       }
       settleLinks(trace.endUs);
       for (const unit of trace.units) {
         for (const link of unit.entry.links) {
           if (link.traceId === trace.traceId) continue;
           hashLinkedTrace(hash, link.traceId);
-          if (seenTraces.has(hash.low, hash.high)) links += 1;
+          const isFirst = mayHaveBegunBefore(firstUs, trace.startUs);
+          if (seenTraces.has(hash.low, hash.high)) links.add(isFirst, 1, 0);
           else if (waitingLinks.length - settledLinks < waitingLinksMax)
-            waitingLinks.push({ traceId: link.traceId, dueUs: trace.endUs + linkPatienceUs });
+            waitingLinks.push({ traceId: link.traceId, dueUs: trace.endUs + linkPatienceUs, isFirst });
         }
       }
-      // The recent past counts most: old traces fade by half.
-      if (lostOf > 100_000) {
-        lostOf /= 2;
-        lost /= 2;
-      }
+      if (parents.of > 100_000) parents.fade();
       for (const unit of trace.units) {
         learnUnit(unit);
         const from = unit.calledBy;

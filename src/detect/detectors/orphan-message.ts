@@ -5,6 +5,7 @@ import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
 import { groupOf } from '../message-flow.ts';
+import { MissingCount } from '../missing-count.ts';
 import { eachProducer, type MessageTopic, noMessage } from '../sent-messages.ts';
 import { hashSpan, idsOf } from '../span-ids.ts';
 import { spanOfNote } from '../span-note.ts';
@@ -15,8 +16,8 @@ interface Group {
   /** Distinct messages taken up, and the longest that one of them waited. */
   taken: number;
   missed: number;
-  /** Messages it took up whose publish was never seen. */
-  strangers: number;
+  /** Messages it took up, and those of them whose publish was never seen. */
+  readonly publishes: MissingCount;
   highLagUs: number;
   /** When the newest messages that it took up were sent, rising; for overtaking. */
   readonly sentUs: number[];
@@ -31,6 +32,8 @@ interface Topic {
 
 /** Send times remembered per group. */
 const sentTimesMax = 64;
+/** Messages taken up from which it shows whether their publishes do. */
+const enoughTaken = 50;
 /** Messages of one topic that wait for judgement; beyond it the topic is sampled by arrival. */
 const openMax = 20_000;
 /** A consumer that waits for its message: an operation with its place. */
@@ -115,11 +118,12 @@ export const orphanMessage = traceDetector(
         name: topic.groups[number] ?? '',
         taken: 0,
         missed: 0,
-        strangers: 0,
+        publishes: new MissingCount(enoughTaken),
         highLagUs: 0,
         sentUs: [],
       });
       group.taken += 1;
+      group.publishes.add(context.learned.mayBeCut(consume.startUs), 1, 0);
       group.highLagUs = Math.max(group.highLagUs, consume.startUs - messages.endUsOf(row));
       if (group.sentUs.length >= sentTimesMax) group.sentUs.shift();
       group.sentUs.push(messages.startUsOf(row));
@@ -169,7 +173,7 @@ export const orphanMessage = traceDetector(
         for (const consume of consumes) {
           const topic = messages.topic(consume.system, consume.target);
           const group = topic === undefined ? undefined : topics.get(topic.number)?.groups[topic.groups.indexOf(groupOf(consume))];
-          if (group !== undefined) group.strangers += 1;
+          group?.publishes.add(context.learned.mayBeCut(consume.startUs), 1, 1);
         }
       });
 
@@ -188,8 +192,8 @@ export const orphanMessage = traceDetector(
           messages.unpin(row);
           if (verdict === undefined) continue;
           // Where publishes of consumed messages are missing, so are consumers of published ones: spans are sampled or lost.
-          if (verdict.strangers * 100 > verdict.taken || context.learned.lostShare() > 0.01 || context.learned.missingLinkShare() > 0.3)
-            continue;
+          const { of, missing } = verdict.publishes;
+          if (missing * 100 > of - missing || context.learned.lostShare() > 0.01 || context.learned.missingLinkShare() > 0.3) continue;
           const publish = messages.noteOf(row);
           const { target } = messages.topicOf(row);
           const messageId = messages.idOf(row);

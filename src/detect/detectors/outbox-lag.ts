@@ -4,6 +4,7 @@ import { type Report, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
+import { MissingCount } from '../missing-count.ts';
 import { bareName } from '../object-place.ts';
 import { hashLinkedTrace, hashSpan, hashTrace, idsOf } from '../span-ids.ts';
 import { noteOf, type SpanNote, spanOfNote } from '../span-note.ts';
@@ -33,6 +34,8 @@ const earlyUs = 20_000_000;
 /** How long a row that was published is known, for what comes twice. */
 const doneUs = 600_000_000;
 const fewRows = 3;
+/** Publishes from which it shows whether their rows do. */
+const enoughPublished = 50;
 /** Rows that wait at most; beyond it new rows are not followed. */
 const rowsMax = 200_000;
 /** A row with its places in three maps, and one of which only the place is kept. */
@@ -80,8 +83,8 @@ export const outboxLag = traceDetector(
     let oldestUs = Number.POSITIVE_INFINITY;
     // Publishes of rows by id, and those whose row was never seen: where there are such, spans are sampled or lost, and then a publish
     // that was not seen proves nothing.
+    const published = new MissingCount(enoughPublished);
     let matched = 0;
-    let strangers = 0;
     /** Rows whose publish did not show in time. */
     let overdue = 0;
     /** Overdue rows from before the first publish that could be tied to its row: whether publishes show at all is not known yet. */
@@ -115,6 +118,11 @@ export const outboxLag = traceDetector(
       });
     };
 
+    const countMatched = (atUs: number): void => {
+      matched += 1;
+      published.add(context.learned.mayBeCut(atUs), 1, 0);
+    };
+
     const finishRow = (row: Row, atUs: number): void => {
       row.isDone = true;
       byId.deleteAt(row.placeLow, row.placeHigh);
@@ -137,7 +145,7 @@ export const outboxLag = traceDetector(
 
     /** Whether a publish that does not show did not happen: without ids a relay that never shows (change data capture) may well have published. */
     const isVisible = (): boolean =>
-      strangers * 200 <= matched &&
+      published.missing * 200 <= published.of - published.missing &&
       // Most rows are seen to be published, or there are so few that one says nothing of the other: else their publishes are sampled away.
       overdue <= Math.max(matched, fewRows) &&
       context.learned.lostShare() < 0.005 &&
@@ -150,7 +158,7 @@ export const outboxLag = traceDetector(
       waiting.delete(row);
       unsure.delete(row);
       unindex(row);
-      matched += 1;
+      countMatched(by.startUs);
       if (by.startUs - row.settledUs > deadlineUs && isExact) tell(row, by, report);
     };
 
@@ -302,7 +310,7 @@ export const outboxLag = traceDetector(
       for (const { publishes } of trace.units)
         for (const publish of publishes) {
           if (publish.failed || publish.startUs < settledUs) continue;
-          matched += 1;
+          countMatched(publish.startUs);
           const place = tableKey(write);
           const known = relayed.get(place, publish.endUs);
           if (known === undefined || known.startUs < publish.startUs) relayed.set(place, noteOf(publish), publish.endUs);
@@ -345,7 +353,8 @@ export const outboxLag = traceDetector(
       done.sweep(atUs);
       relayed.sweep(atUs);
     };
-    const countStrangers = (atUs: number): void => early.sweep(atUs, () => (strangers += 1));
+    const countStrangers = (atUs: number): void =>
+      early.sweep(atUs, ({ startUs }) => published.add(context.learned.mayBeCut(startUs), 1, 1));
 
     return {
       inspect(trace, report) {
