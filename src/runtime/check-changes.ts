@@ -1,6 +1,6 @@
 /**
  * Compares what was written, and nothing else: the keys that feeds and traces tell are read on every replica a moment later; what
- * differs waits as a suspect. A round with nothing written reads nothing; one with a thousand keys written reads a thousand keys.
+ * differs waits as a suspect. More keys than are worth that are ranges, and compared as such (`compare-ranges.ts`). A round with nothing written reads nothing; one with a thousand keys written reads a thousand keys.
  *
  * While a replica lags, so that most of what was written differs there, keys wait until it has passed where the others were, and only
  * then are read: a key that waits is a few hundred bytes, a suspect is its rows.
@@ -9,15 +9,17 @@ import type { Collection } from '../domain/collection.ts';
 import type { Position } from '../domain/divergence.ts';
 import { type Key, keyText, type Shape } from '../domain/row.ts';
 import type { ReplicaConnection, SketchHash } from '../io/replicas/replica.ts';
-import { hasOpenDivergences, listSuspectedKeys, nextScanNumber, resolveKeys } from '../io/store/divergences.ts';
+import { hasOpenDivergences, listSuspectedKeys, listUnseen, nextScanNumber, resolveKeys } from '../io/store/divergences.ts';
 import { askForScan } from '../io/store/scans.ts';
 import { countKeysChecked, takeTouchedKeys } from '../io/store/write-evidence.ts';
 import { type ChangedBatch, type ChangedKey, ChangedKeys, maxChangedKeys } from './changed-keys.ts';
 import { closeEmptyCase } from './close-case.ts';
 import { agreedShape, compareKeys } from './compare.ts';
 import { unequalKeys } from './compare-keys.ts';
+import { compareRanges, whyNotRanges } from './compare-ranges.ts';
 import { commonHash } from './compare-sketch.ts';
 import type { RuntimeContext } from './context.ts';
+import { type DirtyRange, isIn } from './dirty-ranges.ts';
 import { parseObjectKey } from './explain-case.ts';
 import { recordFound } from './scan-loop.ts';
 import { RecentWrites } from './recent-writes.ts';
@@ -71,6 +73,7 @@ export class ChangeCheck {
   readonly #writes: RecentWrites;
   #held: Held[] = [];
   #inWork: ChangedBatch = new Map();
+  #rangesInWork: readonly DirtyRange[] = [];
   #agreement: Agreement | undefined;
   /** Replicas whose writes a feed tells now, by id. */
   readonly told = new Set<string>();
@@ -99,6 +102,7 @@ export class ChangeCheck {
     const times = [
       this.changed.oldestMs(),
       ...[this.#inWork, ...this.#held.map(({ batch }) => batch)].map((batch) => oldestOf(batch)),
+      ...this.#rangesInWork.map(({ sinceMs }) => sinceMs),
       this.#suspects.oldestUnrecordedMs(),
     ].filter((time) => time !== undefined);
     return times.length === 0 ? undefined : Math.min(...times);
@@ -128,7 +132,7 @@ export class ChangeCheck {
   async round(signal: AbortSignal): Promise<Round> {
     await this.#askForScanWhereNeeded();
     const { clock } = this.#context;
-    const isIdle = this.changed.size === 0 && this.#suspects.size === 0 && this.#held.length === 0;
+    const isIdle = this.changed.size === 0 && !this.changed.hasRanges && this.#suspects.size === 0 && this.#held.length === 0;
     if (isIdle) return { keys: 0, confirmed: 0 };
     const connections = await this.#context.replicas.connections(this.#collection.name);
     const agreement = await this.#agree(connections, signal);
@@ -172,10 +176,45 @@ export class ChangeCheck {
         this.#inWork = new Map();
       }
     }
+    await this.#compareRanges(agreement, connections, signal);
     await this.#record(shape, [], []);
     if (keys > 0) await countKeysChecked(this.#context.database, this.#collection.name, keys);
     this.#context.metrics.count('homeostat_keys_checked_total', { collection: this.#collection.name }, keys);
     return { keys, confirmed: step.confirmed.length };
+  }
+
+  async #compareRanges({ shape }: Agreement, connections: readonly ReplicaConnection[], signal: AbortSignal): Promise<void> {
+    const { clock, database, metrics } = this.#context;
+    const ranges = this.changed.takeRanges(clock.monotonicMs() - Math.min(settleMs, this.#stalenessMs()));
+    if (ranges.length === 0) return;
+    this.#rangesInWork = ranges;
+    try {
+      const because = await whyNotRanges(shape, ranges, connections, signal);
+      if (because !== undefined) return this.markEverything(because);
+      for await (const { divergences, sinceMs } of compareRanges({
+        collection: this.#collection,
+        connections,
+        shape,
+        ranges,
+        clock,
+        signal,
+      }))
+        this.#suspects.offer(
+          shape,
+          divergences.map((divergence) => ({ divergence, sinceMs })),
+          clock.monotonicMs(),
+        );
+      metrics.count('homeostat_ranges_checked_total', { collection: this.#collection.name }, ranges.length);
+      if (this.#suspects.isFull) return this.markEverything('more differences wait for a replica than are held at once');
+      // What was known to differ there, and was not seen to, is read by its keys.
+      for (const { key } of await listUnseen(database, this.#collection.name, Number.MAX_SAFE_INTEGER, keysAtOnce))
+        if (isIn(ranges, BigInt(key[shape.key[0] ?? ''] ?? 0))) this.mark(key);
+    } catch (error) {
+      this.changed.putBackRanges(ranges);
+      throw error;
+    } finally {
+      this.#rangesInWork = [];
+    }
   }
 
   async #hold(batch: ChangedBatch, connections: readonly ReplicaConnection[], signal: AbortSignal): Promise<void> {

@@ -12,6 +12,7 @@ export const metricHelp: Readonly<Record<string, string>> = {
   homeostat_divergences_gone_total: 'Divergences that went away by themselves.',
   homeostat_rows_scanned_total: 'Rows compared, all replicas together.',
   homeostat_keys_checked_total: 'Keys compared because a store or a trace told that they were written.',
+  homeostat_ranges_checked_total: 'Ranges of keys compared because more keys in them were written than are compared one by one.',
   homeostat_changes_told_total: 'Rows that stores told were written.',
   homeostat_change_gaps_total: 'Times that a collection had to be compared as a whole because writes to it were not told one by one.',
   homeostat_change_feed_failures_total: 'Times that a feed of changes broke off.',
