@@ -1,7 +1,8 @@
 /**
  * Remembers the last spans by (trace id, span id), so that a span that was exported twice counts once. What is kept of a span is 64 bits
- * mixed from all 24 bytes of its ids, one cache line a look-up: taking two different spans for one has a chance of some 10^-13 a span with
- * a million remembered (all 24 bytes cost three times the memory traffic, which showed at this rate).
+ * mixed from all 24 bytes of its ids (all 24 bytes cost three times the memory traffic, which showed at this rate). 21 of them come from
+ * the trace alone and say where to look first: spans of a trace, which come together, lie together, and a look-up seldom waits for memory.
+ * Taking two different spans for one has a chance of some 10^-13 a span with a million remembered, and of 10^-11 in a trace of a hundred.
  * Bounded: two generations of `capacity` spans; when the younger is full the older is forgotten, so at least the last `capacity` spans
  * are known. 16 bytes a span and generation: 32 MB at the default million.
  */
@@ -23,15 +24,19 @@ export class SpanDedupe {
   isNew(ids: Uint8Array, offset: number): boolean {
     let low = 0x243f6a88;
     let high = 0x85a308d3;
+    let trace = 0;
     for (let at = offset; at < offset + 24; at += 4) {
       const word = (ids[at] as number) | ((ids[at + 1] as number) << 8) | ((ids[at + 2] as number) << 16) | ((ids[at + 3] as number) << 24);
       low = Math.imul(low ^ word, 0x9e3779b1);
       low ^= low >>> 15;
       high = Math.imul(high + word, 0x85ebca6b);
       high ^= high >>> 13;
+      if (at === offset + 12) trace = Math.imul(low ^ (high >>> 7), 0x2c1b3c6d);
     }
+    trace ^= trace >>> 12;
     low = Math.imul(low ^ (high >>> 7), 0x2c1b3c6d) ^ (low >>> 12);
     high = Math.imul(high ^ (low >>> 9), 0x297a2d39) ^ (high >>> 15);
+    low = (low & ~placeBits) | (trace & placeBits);
     // (0, 0) marks an empty slot.
     if (low === 0 && high === 0) low = 1;
     if (this.#old.has(low, high) || !this.#young.add(low, high)) {
@@ -59,7 +64,7 @@ export function createSpanDedupe(options: { readonly capacity?: number } = {}): 
   return new SpanDedupe(options.capacity ?? 1 << 20);
 }
 
-/** Open addressing, two words a slot; doubles up to its capacity, so that a small service holds little. */
+/** Open addressing in groups of slots, two words a slot; doubles up to its capacity, so that a small service holds little. */
 class Generation {
   size = 0;
   readonly #mostSlots: number;
@@ -86,36 +91,43 @@ class Generation {
   has(low: number, high: number): boolean {
     if (this.size === 0) return false;
     const words = this.#words;
-    let slot = low & this.#mask;
-    for (let probe = 0; probe < mostProbes; probe += 1) {
-      const first = words[slot * 2] as number;
-      const second = words[slot * 2 + 1] as number;
-      if (first === low && second === high) return true;
-      if (first === 0 && second === 0) return false;
-      slot = (slot + 1) & this.#mask;
+    for (let nth = 0; nth < mostGroups; nth += 1) {
+      const start = this.#group(low, high, nth);
+      for (let at = start; at < start + groupWords; at += 2) {
+        const first = words[at] as number;
+        const second = words[at + 1] as number;
+        if (first === low && second === high) return true;
+        if (first === 0 && second === 0) return false;
+      }
     }
     return false;
   }
 
-  /** False where it is there already. A run longer than the bound is somebody's crafted ids: such a span is not remembered. */
+  /** False where it is there already. One that finds all its groups full is somebody's crafted ids: it is not remembered. */
   add(low: number, high: number): boolean {
     const words = this.#words;
-    let slot = low & this.#mask;
-    for (let probe = 0; probe < mostProbes; probe += 1) {
-      const at = slot * 2;
-      const first = words[at] as number;
-      const second = words[at + 1] as number;
-      if (first === low && second === high) return false;
-      if (first === 0 && second === 0) {
-        words[at] = low;
-        words[at + 1] = high;
-        this.size += 1;
-        if (this.size === this.#room && this.#mask + 1 < this.#mostSlots) this.#grow();
-        return true;
+    for (let nth = 0; nth < mostGroups; nth += 1) {
+      const start = this.#group(low, high, nth);
+      for (let at = start; at < start + groupWords; at += 2) {
+        const first = words[at] as number;
+        const second = words[at + 1] as number;
+        if (first === low && second === high) return false;
+        if (first === 0 && second === 0) {
+          words[at] = low;
+          words[at + 1] = high;
+          this.size += 1;
+          if (this.size === this.#room && this.#mask + 1 < this.#mostSlots) this.#grow();
+          return true;
+        }
       }
-      slot = (slot + 1) & this.#mask;
     }
     return true;
+  }
+
+  /** Where the `nth` group of slots to look through begins: two beside each other for the trace, then some for the span alone. */
+  #group(low: number, high: number, nth: number): number {
+    const slot = nth < traceGroups ? low + nth * groupSlots : high + (nth - traceGroups) * (((low >>> 21) * groupSlots) | groupSlots);
+    return (slot & this.#mask & -groupSlots) * 2;
   }
 
   #grow(): void {
@@ -133,7 +145,13 @@ class Generation {
   }
 }
 
-const mostProbes = 64;
+/** Bits of `low` that all spans of a trace share: as many as a table of two million slots has places. */
+const placeBits = 0x1f_ffff;
+/** A group fills one line of the cache, from its first slot on. */
+const groupSlots = 8;
+const groupWords = groupSlots * 2;
+const traceGroups = 2;
+const mostGroups = 24;
 
 /** A power of two, at least twice the entries. */
 function slotsFor(entries: number): number {

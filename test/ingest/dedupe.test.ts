@@ -49,3 +49,11 @@ test('a million random spans are all new, once', () => {
   }
   expect(dedupe.dropped).toBe(0);
 });
+
+test('a trace of a hundred thousand spans is remembered as a whole, and so are the small ones beside it', () => {
+  const dedupe = createSpanDedupe({ capacity: 1 << 18 });
+  const traceOf = (i: number): number => (i % 2 === 0 ? 1 : 2 + (i >> 4));
+  for (let i = 0; i < 250_000; i += 1)
+    if (!dedupe.isNewSpan(hex(traceOf(i), 32), hex(i + 1, 16))) throw new Error(`span ${i} was taken for another`);
+  for (let i = 0; i < 250_000; i += 7) expect(dedupe.isNewSpan(hex(traceOf(i), 32), hex(i + 1, 16))).toBe(false);
+});
