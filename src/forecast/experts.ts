@@ -2,7 +2,7 @@ import { analogueExperts } from './analogues.ts';
 import type { Baseline } from './baseline.ts';
 import type { Member } from './examples.ts';
 import { stepsPerDay } from './time-grid.ts';
-import { horizons, outputs } from './window.ts';
+import { horizons, insert, outputs } from './window.ts';
 
 /**
  * Point forecasters that are mixed with the network and the baselines (see `mix.ts`), each cheap, each right about one kind of series:
@@ -14,8 +14,7 @@ const recentMedian = (steps: number): Baseline => ({
   title: `the median of the last ${steps} values`,
   fit: ({ values }) => ({
     predict: (at, out) => {
-      const sorted = values.slice(Math.max(0, at + 1 - steps), at + 1).sort();
-      out.fill(sorted[sorted.length >> 1] ?? 0, 0, outputs);
+      out.fill(medianOf(values, Math.max(0, at + 1 - steps), at), 0, outputs);
     },
   }),
 });
@@ -47,14 +46,28 @@ const calendar = (
 
 const days = 7;
 
+/** Scratch for the values of one median. */
+const sorted = new Float64Array(288);
+/** Under so many values putting each in its place beats a sort. */
+const few = 100;
+
+/** The upper median of the values in [from, to]. */
+function medianOf(values: Float64Array, from: number, to: number): number {
+  const count = to - from + 1;
+  if (count > few) sorted.set(values.subarray(from, to + 1));
+  else for (let i = from; i <= to; i += 1) insert(sorted, i - from, values[i] as number);
+  if (count > few) sorted.subarray(0, count).sort();
+  return sorted[count >> 1] ?? 0;
+}
+
 /** The median over a week of days of the value at this time of day and the steps beside it. */
 const usualDay = calendar('usual-day', 'the usual value at this time of day', (values, at, h, perDay) => {
-  const found: number[] = [];
+  let count = 0;
   for (let day = 1; day <= days; day += 1) {
     const then = at + h - day * perDay;
-    for (let i = Math.max(0, then - 1); i <= then + 1 && i <= at; i += 1) found.push(values[i] ?? 0);
+    for (let i = Math.max(0, then - 1); i <= then + 1 && i <= at; i += 1) insert(sorted, count++, values[i] as number);
   }
-  return found.toSorted((a, b) => a - b)[found.length >> 1];
+  return count === 0 ? undefined : sorted[count >> 1];
 });
 
 const weekAgo = calendar(

@@ -4,28 +4,24 @@ import { horizons, outputs } from './window.ts';
 
 /**
  * The point forecast that is served as the model's: the network, the baselines and the experts, mixed by how each would have helped
- * lately on this very series. Two rules of online aggregation do that, each on its own, and the mean of both is taken: ML-Poly
- * (Gaillard, Stoltz and van Erven 2014), which is slow to leave what serves well, and Bernstein online aggregation (Wintenberger 2017),
- * which is quick to concentrate; on validation the mean was as good as the better one, and its worst series far less bad. Losses are
- * linearised absolute errors, so that the mixture competes with the best fixed combination and not only with the best expert; regrets
- * are discounted for drift. Weights are kept per group of horizons. The network starts with most of the weight and keeps it until
- * others have earned it. The band is the network's and moves with the median.
+ * lately on this very series (ML-Poly of Gaillard, Stoltz and van Erven 2014 on linearised absolute losses, so that the mixture
+ * competes with the best fixed combination and not only with the best expert; regrets are discounted for drift, and it has no rate to
+ * tune). Weights are kept per group of horizons. The network starts with most of the weight and keeps it until others have earned it.
+ * The band is the network's and moves with the median.
  *
  * Feedback is as late as in life: an outcome counts at an origin only if it lies at or before that origin (Joulani, György and
- * Szepesvári 2013). Cost: one pass, origins x outputs x experts x 2.
+ * Szepesvári 2013). Cost: one pass, origins x outputs x experts.
  */
 export interface MixOptions {
   /** Steps over which past regrets fade to 1/e. */
   readonly memorySteps: number;
-  /** Regret that ML-Poly grants at the start, in mean errors: how much evidence it takes to leave the prior. */
+  /** Regret that is granted at the start, in mean errors: how much evidence it takes to leave the prior. */
   readonly headStart: number;
-  /** How sharply Bernstein aggregation follows regret. */
-  readonly sharpness: number;
   /** The network's share before anything is known; the others share the rest. */
   readonly prior: number;
 }
 
-export const defaultMix: MixOptions = { memorySteps: 500, headStart: 4, sharpness: 4, prior: 0.8 };
+export const defaultMix: MixOptions = { memorySteps: 500, headStart: 4, prior: 0.8 };
 
 /** Which outputs share weights: the first steps alone, later ones together, the maximum alone. */
 const groupOf = Uint8Array.from({ length: outputs }, (_, h) => (h === horizons ? 5 : h < 2 ? h : h < 4 ? 2 : h < 7 ? 3 : 4));
@@ -46,14 +42,11 @@ export function mix(
   const q = levels.length;
   const points = [mediansOf(raw), ...others];
   const k = points.length;
-  const rules = [mlPoly, bernstein].map((weigh) => ({
-    weigh,
-    state: emptyState(k, options.prior),
-    mixed: new Float64Array(origins.length * outputs),
-    weights: new Float64Array(groups * k),
-  }));
+  const state = emptyState(k, options.prior);
+  const mixed = new Float64Array(origins.length * outputs);
   const out = new Float64Array(raw.length);
   const settled = new Uint32Array(outputs);
+  const weights = new Float64Array(groups * k);
   for (let i = 0; i < origins.length; i += 1) {
     const at = origins[i] ?? 0;
     for (let h = 0; h < outputs; h += 1) {
@@ -64,21 +57,25 @@ export function mix(
         const made = origins[past] ?? 0;
         if (made + delay > at) break;
         const gap = past > 0 ? made - (origins[past - 1] ?? 0) : 1;
-        const fade = Math.exp(-gap / options.memorySteps / (groupSizes[groupOf[h] as number] as number));
-        for (const { state, mixed } of rules) settle(state, member, points, mixed, past, made, h, fade);
+        settle(
+          state,
+          member,
+          points,
+          mixed,
+          past,
+          made,
+          h,
+          Math.exp(-gap / options.memorySteps / (groupSizes[groupOf[h] as number] as number)),
+        );
       }
     }
-    for (const { weigh, state, weights } of rules) weigh(state, member.unit, options, weights);
+    weigh(state, member.unit, options.headStart, weights);
     for (let h = 0; h < outputs; h += 1) {
       const base = i * outputs + h;
       const from = (groupOf[h] as number) * k;
       let median = 0;
-      for (const { mixed, weights } of rules) {
-        let own = 0;
-        for (let e = 0; e < k; e += 1) own += (weights[from + e] as number) * ((points[e] as Float64Array)[base] as number);
-        mixed[base] = own;
-        median += own / rules.length;
-      }
+      for (let e = 0; e < k; e += 1) median += (weights[from + e] as number) * ((points[e] as Float64Array)[base] as number);
+      mixed[base] = median;
       const shift = median - (raw[base * q + medianIndex] as number);
       for (let j = 0; j < q; j += 1) out[base * q + j] = (raw[base * q + j] as number) + shift;
     }
@@ -143,17 +140,11 @@ function settle(
   }
 }
 
-/** Mean absolute error of the mixture in a group, floored: the scale of everything that is compared there. */
-function scaleOf({ count, error }: State, g: number, unit: number): number {
-  const seen = count[g] as number;
-  return Math.max(seen > 0 ? (error[g] as number) / seen : unit, 1e-9 * unit);
-}
-
-function mlPoly(state: State, unit: number, { headStart }: MixOptions, weights: Float64Array): void {
-  const { prior, regret, square } = state;
+function weigh({ prior, regret, square, count, error }: State, unit: number, headStart: number, weights: Float64Array): void {
   const k = prior.length;
   for (let g = 0; g < groups; g += 1) {
-    const scale = scaleOf(state, g, unit);
+    const seen = count[g] as number;
+    const scale = Math.max(seen > 0 ? (error[g] as number) / seen : unit, 1e-9 * unit);
     let sum = 0;
     for (let e = 0; e < k; e += 1) {
       const slot = g * k + e;
@@ -163,30 +154,5 @@ function mlPoly(state: State, unit: number, { headStart }: MixOptions, weights: 
       sum += weight;
     }
     for (let e = 0; e < k; e += 1) weights[g * k + e] = sum > 0 ? (weights[g * k + e] as number) / sum : (prior[e] as number);
-  }
-}
-
-function bernstein(state: State, unit: number, { sharpness }: MixOptions, weights: Float64Array): void {
-  const { prior, regret, square } = state;
-  const k = prior.length;
-  for (let g = 0; g < groups; g += 1) {
-    const scale = scaleOf(state, g, unit);
-    let top = Number.NEGATIVE_INFINITY;
-    for (let e = 0; e < k; e += 1) {
-      const slot = g * k + e;
-      const spread = square[slot] as number;
-      // Each expert has a rate of its own, by how much it differed from the mixture.
-      const rate = Math.min(sharpness / Math.sqrt(spread + scale * scale), 0.25 / scale);
-      const score = Math.log(prior[e] as number) + rate * (regret[slot] as number) - 0.5 * rate * rate * spread;
-      weights[slot] = score;
-      top = Math.max(top, score);
-    }
-    let sum = 0;
-    for (let e = 0; e < k; e += 1) {
-      const weight = Math.exp((weights[g * k + e] as number) - top);
-      weights[g * k + e] = weight;
-      sum += weight;
-    }
-    for (let e = 0; e < k; e += 1) weights[g * k + e] = (weights[g * k + e] as number) / sum;
   }
 }

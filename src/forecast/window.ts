@@ -120,33 +120,37 @@ export function fillWindow(grid: Grid, at: number, unit: number, out: Float32Arr
   out[o + 15] = scaled(low);
   out[o + 16] = Math.min(clip, recent / Math.max(1, swing) / spread);
   out[o + 17] = Math.max(-5, Math.min(5, Math.log((Math.abs(level) + 1e-9) / (spread + 1e-12)) / 2));
-  out[o + 18] = Math.min(...values.subarray(from, at + 1)) === 0 ? 1 : 0;
+  out[o + 18] = low === 0 ? 1 : 0;
   out[o + 12] = known / lags;
   out[o + 13] = missing / known;
   o += extras;
+  let count = 0;
+  let stride = 0;
   for (const [steps, every] of spans) {
-    const count = fillRecent(values, at, Math.max(start, at + 1 - steps), every);
+    // Spans of one stride grow into each other: what was sorted for the shorter is kept for the longer.
+    if (every !== stride) count = 0;
+    stride = every;
+    for (let i = at - count * every; i >= Math.max(start, at + 1 - steps); i -= every) insert(ordered, count++, values[i] as number);
     for (const quantile of spanLevels) out[o++] = scaled(quantileOfRecent(quantile, count));
   }
   return { level, spread };
 }
 
 /** Scratch for the values of one span: windows are filled by the hundred thousand. */
-const recent = new Float64Array(Math.max(...spans.map(([steps, every]) => Math.ceil(steps / every))));
+const ordered = new Float64Array(Math.max(...spans.map(([steps, every]) => Math.ceil(steps / every))));
 
-/** Puts every `every`-th value from `at` back to `from` into `recent`, ascending, and says how many. */
-function fillRecent(values: Float64Array, at: number, from: number, every: number): number {
-  let count = 0;
-  for (let i = at; i >= from; i -= every) recent[count++] = values[i] ?? 0;
-  recent.subarray(0, count).sort();
-  return count;
+/** Puts a value into the first `count` of an ascending list. */
+export function insert(list: Float64Array, count: number, value: number): void {
+  let place = count;
+  for (; place > 0 && (list[place - 1] as number) > value; place -= 1) list[place] = list[place - 1] as number;
+  list[place] = value;
 }
 
 function quantileOfRecent(quantile: number, count: number): number {
   const position = quantile * (count - 1);
   const low = Math.floor(position);
-  const below = recent[low] ?? 0;
-  return below + ((recent[Math.min(count - 1, low + 1)] ?? 0) - below) * (position - low);
+  const below = ordered[low] ?? 0;
+  return below + ((ordered[Math.min(count - 1, low + 1)] ?? 0) - below) * (position - low);
 }
 
 function meanOf(values: Float64Array, from: number, to: number): number {

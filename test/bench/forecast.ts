@@ -49,8 +49,11 @@ export const bench: Bench = {
         return { figures: { ...recorded, ...tried, ...trees }, baseline: {} };
       }
       const runs: Run[] = [];
-      for (const seed of quick ? seeds.slice(0, 1) : seeds)
-        runs.push(await runOne(thread, members, chosen, seed, start, strideOf(members)));
+      for (const seed of quick ? seeds.slice(0, 1) : seeds) {
+        const run = await runOne(thread, members, chosen, seed, start, strideOf(members));
+        runs.push(run);
+        log(`seed ${seed}: ${(meanScores(run.results, 'model').mase / meanScores(run.results, 'naive').mase).toFixed(4)} of naive`);
+      }
       const predictSeconds = await timeTenThousand(panel, runs[0]?.weights ?? start, chosen);
       const others = otherLoad(quick ? 16 : 32).map(({ name, grid }) => trainingMember(name, grid));
       const elsewhere = await runOne(thread, others, chosen, 1, start, strideOf(others));

@@ -72,8 +72,8 @@ function ServedBy({ items }: { readonly items: readonly StoredForecast[] }): JSX
   const shares = [...served].toSorted((a, b) => b[1].length - a[1].length).map(([id, list]) => `${id} for ${number(list.length)}`);
   return (
     <p class="muted">
-      Served: {shares.join(', ')} of {number(items.length)} series. Model: {newest.model}. A model is served only where it beat every simple
-      rule on this series' newest windows by a sure margin.
+      Served: {shares.join(', ')} of {number(items.length)} series. Model: {newest.model}. The model is mixed with simple rules by what each
+      was worth on this series; a rule is served alone where it surely did better.
     </p>
   );
 }

@@ -84,8 +84,8 @@ function cardOf(record: {
   return `# ${startModelId}
 
 A global quantile network (two hidden layers and a linear skip) that forecasts the next 12 steps of a load series, and their maximum,
-at nine quantile levels. It is the start model: it forecasts until an installation has history enough to train on, and it is served
-for a series only where it beats every baseline there.
+at nine quantile levels. It is the start model: it forecasts until an installation has history enough to train on, mixed with rules
+and experts by what each was worth on the series (\`src/forecast/mix.ts\`); the scores below are the mixture's.
 
 - **Trained on** ${record.data.generated.series} generated series of ${record.data.generated.steps} steps of a minute, five minutes and an hour (days, weeks, bursts, jobs, shifts, counters, sparse, flat and flickering load, gaps)${record.data.files.length > 0 ? ` and ${record.data.files.length} files` : ''}, ${record.windows} windows, seed ${record.seed}, on ${record.backend}. Data digest \`${record.data.sha256}\`. No data of anybody else.
 - **Made again by** \`homeostat forecast --train models/contention/v2 --seed ${record.seed}\`.

@@ -39,11 +39,10 @@ const answered = (name: string, settings: Partial<AnswerSettings>): Configuratio
 /** Those that differ in their answers only share a training. */
 const configurations: readonly Configuration[] = [
   usual,
-  answered('network alone', { mix: { ...defaultMix, prior: 1 - 1e-12, headStart: 1e12, sharpness: 1e-6 } }),
+  answered('network alone', { mix: { ...defaultMix, prior: 1 - 1e-12, headStart: 1e12 } }),
   answered('mixture with a memory of 100 steps', { mix: { ...defaultMix, memorySteps: 100 } }),
   answered('mixture with a memory of 2000 steps', { mix: { ...defaultMix, memorySteps: 2_000 } }),
   answered('mixture that keeps its prior longer', { mix: { ...defaultMix, headStart: 10 } }),
-  answered('mixture twice as sharp', { mix: { ...defaultMix, sharpness: 8 } }),
   answered('mixture that starts even', { mix: { ...defaultMix, prior: 0.3 } }),
   answered('calibration half as fast', { calibration: { rate: defaultCalibration.rate / 2 } }),
   answered('calibration twice as fast', { calibration: { rate: 2 * defaultCalibration.rate } }),
