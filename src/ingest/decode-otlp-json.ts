@@ -32,11 +32,14 @@ export class JsonDecoder {
 
   /** `bytes` is one JSON document in UTF-8. */
   decodeBytes(bytes: Buffer, batch: SpanBatch, signal: JsonSignal = 'traces'): Decoded {
-    if (signal === 'traces' && this.#fromBytes.decode(bytes, batch)) {
-      this.unknownField = '';
-      return { is: 'decoded' };
-    }
+    if (signal === 'traces' && this.takeBytes(bytes, batch)) return { is: 'decoded' };
     return this.decodeText(bytes.toString('utf8'), batch, signal);
+  }
+
+  /** Whether `bytes` are a request for traces as exporters write it, which then is in `batch`. No: nothing is said of it. */
+  takeBytes(bytes: Buffer, batch: SpanBatch): boolean {
+    this.unknownField = '';
+    return this.#fromBytes.decode(bytes, batch);
   }
 
   /** `text` is one JSON document. */

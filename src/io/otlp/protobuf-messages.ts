@@ -1,5 +1,5 @@
 import { badInput, type FileBytes } from './file-bytes.ts';
-import { largestDocumentBytes } from './json-documents.ts';
+import { largestMessageBytes } from './json-documents.ts';
 
 export interface FileMessage {
   readonly bytes: Buffer;
@@ -22,7 +22,7 @@ export async function* protobufMessages(bytes: FileBytes): AsyncGenerator<FileMe
       const notOtlp = `byte ${at}: not OTLP: neither JSON, nor a protobuf trace request, nor a frame of one`;
       if (!(await window.fill(4))) throw badInput(notOtlp);
       const length = window.bytes.readUInt32BE(0);
-      if (length > largestDocumentBytes) throw badInput(notOtlp);
+      if (length > largestMessageBytes) throw badInput(notOtlp);
       if (!(await window.fill(4 + length))) throw badInput(`byte ${at}: the file ends inside a frame of ${length} bytes`);
       yield { bytes: window.take(4 + length).subarray(4), at };
       continue;
@@ -31,7 +31,7 @@ export async function* protobufMessages(bytes: FileBytes): AsyncGenerator<FileMe
     const header = readHeader(window.bytes);
     if (header === undefined) throw badInput(`byte ${at}: not an OTLP trace request`);
     const size = header.size;
-    if (size > largestDocumentBytes || !(await window.fill(size)))
+    if (size > largestMessageBytes || !(await window.fill(size)))
       throw badInput(`byte ${at}: the file ends inside a field of ${size} bytes, or it is no OTLP trace request`);
     yield { bytes: window.take(size), at };
   }

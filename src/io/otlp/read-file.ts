@@ -39,8 +39,12 @@ export async function* readOtlpBatches(path: string, options: ReadOtlpFileOption
     if (first === undefined) throw badInput('the file is empty');
     if (isJsonStart(first, await bytes.peek(1))) {
       const decoder = new JsonDecoder(new LogKeys(options.logKeys));
-      for await (const found of jsonDocuments(bytes)) {
+      for await (const found of jsonDocuments(bytes, (text) => decoder.takeBytes(text, batch))) {
         options.onPosition?.(bytes.position);
+        if (found.is === 'taken') {
+          if (batch.count > 0) yield batch;
+          continue;
+        }
         const where = `${path}:${found.line}`;
         if (found.is === 'malformed') {
           tell(`${where}: ${found.what}`);
