@@ -21,10 +21,13 @@ export interface Load {
 
 /** Object keys are this and eight hexadecimal digits; nothing else in a request begins like it. */
 const marker = 'order~';
+const spansPerTrace = 6;
 const baseNs = 1_760_000_000_000_000_000n;
 
-export function createLoad(options: { readonly seed: number; readonly spansPerRequest: number }): Load {
+/** `spansPerSecond`: of event time, 120,000 unless it says otherwise. */
+export function createLoad(options: { readonly seed: number; readonly spansPerRequest: number; readonly spansPerSecond?: number }): Load {
   const rng = createRng(options.seed);
+  const stepNs = BigInt(Math.round((spansPerTrace * 1e9) / (options.spansPerSecond ?? 120_000)));
   let clockNs = baseNs;
   const id = (length: number): Buffer => {
     const bytes = Buffer.alloc(length);
@@ -46,7 +49,7 @@ export function createLoad(options: { readonly seed: number; readonly spansPerRe
     const traceId = id(16);
     const root = id(8);
     const at = (offsetUs: number): string => String(clockNs + BigInt(offsetUs) * 1000n);
-    clockNs += 50_000n;
+    clockNs += stepNs;
     const order = `${marker}${rng.int(0x1_0000_0000).toString(16).padStart(8, '0')}`;
     const version = rng.int(1000);
     const statement = (index: number, verb: string, table: string, query: string, facts: object[]): object => ({

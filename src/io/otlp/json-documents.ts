@@ -40,7 +40,7 @@ export async function* jsonDocuments(bytes: FileBytes, take: (text: Buffer) => b
         open.parts.push(newline, text);
         open.bytes += text.length + 1;
         if (!found.isWhole || open.bytes > largestWholeBytes) {
-          yield* cutUp(open.parts, open.line, lines, read);
+          yield* cutUp(found.isWhole ? [...open.parts, newline] : open.parts, open.line, lines, read);
           open = undefined;
         } else if (open.scan.feed(text) <= 0) {
           yield read(Buffer.concat(open.parts), open.line);
