@@ -77,9 +77,17 @@ function squares(values: readonly number[], mean: number): number {
  */
 export function cellsFor(keys: number, had = 0): number {
   const wanted = (1.35 * keys + 2.2 * Math.sqrt(keys) + 6) / SUB_TABLES;
-  const cells = Math.ceil(Math.max(wanted - 0.8 * had, wanted / 4));
-  // Odd; of the two next to it the smaller one, where it is not much smaller: one cell more is 126 bytes between two replicas.
-  return cells % 2 === 1 ? cells : cells < 10 ? cells + 1 : cells - 1;
+  const cells = Math.max(wanted - 0.8 * had, wanted / 4);
+  // A cell more is 126 bytes between two replicas: for ten keys more than the twentieth of a second table that it saves. For fewer it
+  // is half of the table's chance.
+  let count = cells < 8 ? Math.ceil(cells) : Math.floor(cells);
+  // Keys that meet modulo the one number must not meet modulo the other for that.
+  while (had > 0 && greatestDivisor(count, had) > 1) count += 1;
+  return count;
+}
+
+function greatestDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestDivisor(b, a % b);
 }
 
 /**

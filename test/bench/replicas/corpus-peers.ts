@@ -52,7 +52,7 @@ export async function corpusAgainstPeers(
   const baseline: Record<string, number> = {};
   try {
     const sides = await openSides(postgres, mariadb);
-    const judges = [ours, ...(haveCommand('pt-table-sync', 'percona-toolkit') ? [percona] : []), ...reladiff(folder)];
+    const judges = [ours, ...(haveCommand('pt-table-sync', 'percona-toolkit') ? [percona, perconaChecksum] : []), ...reladiff(folder)];
     const told = new Map(judges.map((judge) => [judge.name, { asked: 0, missed: [] as string[], wrong: [] as string[], refused: 0 }]));
     for (const group of groups()) {
       const urls = await createGroup(group, sides);
@@ -190,6 +190,46 @@ const percona: Judge = {
     // Exit status 2: differences; 1 and more: could not compare.
     if (code !== 0 && code !== 2) return undefined;
     return new Set([...text.matchAll(/WHERE `id`='?(\d+)'?|VALUES \('?(\d+)'?/g)].map((match) => Number(match[1] ?? match[2])));
+  },
+};
+
+/** It checksums one server through replication and reads what the others made of it: run on each side, a row a chunk, and compared so. */
+const perconaChecksum: Judge = {
+  name: 'pt_table_checksum',
+  report: async (group, urls) => {
+    if (!urls.every((url) => url.startsWith('mysql'))) return undefined;
+    const sides: ReadonlyMap<number, string>[] = [];
+    for (const text of urls) {
+      const url = new URL(text);
+      const database = url.pathname.slice(1);
+      const { code } = await output('pt-table-checksum', [
+        `h=127.0.0.1,P=${url.port},u=homeostat,p=secret,A=utf8mb4`,
+        '--recursion-method=none',
+        '--no-check-binlog-format',
+        '--no-check-plan',
+        '--quiet',
+        '--chunk-size=1',
+        '--chunk-time=0',
+        '--chunk-size-limit=0',
+        `--replicate=${database}.pt_checksums`,
+        `--tables=${database}.${group.table}`,
+      ]);
+      const client = await mysql.createConnection({ uri: text });
+      try {
+        const [rows] = await client.query<mysql.RowDataPacket[]>(
+          `SELECT coalesce(lower_boundary, '0') AS id, this_crc AS crc, this_cnt AS n FROM pt_checksums WHERE db = ? AND tbl = ? AND this_cnt > 0`,
+          [database, group.table],
+        );
+        // Each row was in a chunk of its own, or it could not compare.
+        if ((code !== 0 && rows.length === 0) || rows.some((row) => Number(row['n']) > 1)) return undefined;
+        sides.push(new Map(rows.map((row) => [Number(row['id']), String(row['crc'])])));
+      } catch {
+        return undefined;
+      } finally {
+        await client.end();
+      }
+    }
+    return new Set([...group.pairs.keys()].filter((id) => sides[0]?.get(id) !== sides[1]?.get(id)));
   },
 };
 
