@@ -97,8 +97,13 @@ interface DetectorFacts {
   readonly twin: () => readonly Operation[];
 }
 
+/** What a trace can hold that some detectors look at and others do not. */
+export type TraceAspect = 'writes' | 'messages' | 'failures' | 'calls' | 'facts' | 'sessions';
+
 export interface TraceDetector extends DetectorFacts {
   readonly scope: 'trace' | 'message';
+  /** It is shown the traces that hold any of these; to the others it has nothing to say and nothing to learn from them. */
+  readonly concerns: readonly TraceAspect[] | 'every trace';
   readonly start: (options: Readonly<Record<string, number | readonly string[]>>, context: DetectionContext) => TraceFold;
 }
 
@@ -132,7 +137,7 @@ export function keyedDetector<S extends OptionsSchema>(
 }
 
 export function traceDetector<S extends OptionsSchema>(
-  facts: DetectorFacts & { readonly scope: 'trace' | 'message'; readonly options: S },
+  facts: DetectorFacts & { readonly scope: 'trace' | 'message'; readonly concerns: readonly TraceAspect[]; readonly options: S },
   start: (options: OptionValues<S>, context: DetectionContext) => TraceFold,
 ): TraceDetector {
   return { ...facts, start: (options, context) => start(options as OptionValues<S>, context) };

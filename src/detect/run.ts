@@ -3,7 +3,15 @@ import type { Collection } from '../domain/collection.ts';
 import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
 import type { Operation } from '../domain/operation.ts';
 import type { OrderedTrace } from '../domain/ordered-trace.ts';
-import { type DetectionContext, type Detector, defaultOptions, type HistoryFold, type Report, type TraceFold } from './detector.ts';
+import {
+  type DetectionContext,
+  type Detector,
+  defaultOptions,
+  type HistoryFold,
+  type Report,
+  type TraceAspect,
+  type TraceFold,
+} from './detector.ts';
 import { compareFacts, createFactQueue } from './fact-queue.ts';
 import { createFindings, type ToldFinding } from './findings.ts';
 import { type KeyedFolds, KeyedObjects } from './keyed-objects.ts';
@@ -100,6 +108,25 @@ const minimumShare = 1 / 65_536;
 /** Event time between two looks at how much is held, and between two halvings of the share. */
 const boundEveryUs = 1_000_000;
 const lowerEveryUs = 20_000_000;
+/** Aspects of a trace as bits, so that showing a trace to those whom it concerns costs nothing beyond what they do. */
+const aspectBits: Readonly<Record<TraceAspect, number>> = { writes: 1, messages: 2, failures: 4, calls: 8, facts: 16, sessions: 32 };
+const everyTrace = 64;
+
+function aspectsOf(concerns: readonly TraceAspect[] | 'every trace'): number {
+  return concerns === 'every trace' ? everyTrace : concerns.reduce((bits, aspect) => bits | aspectBits[aspect], 0);
+}
+
+function aspectsIn(trace: TraceView): number {
+  return (
+    (trace.hasWrites ? aspectBits.writes : 0) |
+    (trace.hasMessages ? aspectBits.messages : 0) |
+    (trace.hasFailures ? aspectBits.failures : 0) |
+    (trace.hasCalls ? aspectBits.calls : 0) |
+    (trace.hasFacts ? aspectBits.facts : 0) |
+    (trace.hasSessions ? aspectBits.sessions : 0)
+  );
+}
+
 /** Operations with facts that are made before they are looked at: some blocks of what looks them up together. */
 const factsAtOnce = 256;
 const defaultHeldBytes = 96_000_000;
@@ -127,7 +154,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   const context: DetectionContext = { learned: learner, messages, placeOf: createPlaces(options.domains ?? [], options.collections ?? []) };
   const findings = createFindings(options.told);
 
-  const traceFolds: { readonly fold: TraceFold; readonly report: Report }[] = [];
+  const traceFolds: { readonly fold: TraceFold; readonly report: Report; readonly concerns: number }[] = [];
   const keyedFolds: KeyedFolds[] = [];
   const historyFolds: { readonly fold: HistoryFold; readonly report: Report }[] = [];
   for (const detector of options.only ?? everyDetector) {
@@ -139,7 +166,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     switch (detector.scope) {
       case 'trace':
       case 'message':
-        traceFolds.push({ fold: detector.start(values, context), report });
+        traceFolds.push({ fold: detector.start(values, context), report, concerns: aspectsOf(detector.concerns) });
         break;
       case 'object':
       case 'session':
@@ -151,6 +178,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     }
   }
 
+  const advancing = traceFolds.filter(({ fold }) => fold.advance !== undefined);
   const traces = createTraceBuffer(idleUs, patienceUs);
   const objects = new KeyedObjects(keyedFolds, retainUs, options.maxKeyBytes ?? defaultKeyBytes, options.share ?? 1);
   const facts = createFactQueue();
@@ -195,10 +223,11 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   const inspect = (view: TraceView, closesUs: number): void => {
     // At the end of input no time passes beyond the newest operation: what has not come by then is unknown, not missing.
     const atUs = Math.min(closesUs, newestUs);
-    for (const { fold, report } of traceFolds) fold.advance?.(atUs, report);
+    for (const { fold, report } of advancing) fold.advance?.(atUs, report);
     duplicates += view.duplicates;
     learner.learn(view);
-    for (const { fold, report } of traceFolds) fold.inspect(view, report);
+    const has = everyTrace | aspectsIn(view);
+    for (const { fold, report, concerns } of traceFolds) if ((has & concerns) !== 0) fold.inspect(view, report);
   };
 
   const runTraces = (toUs: number, due: DueInput | undefined): void => {
@@ -230,7 +259,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
       inspect(viewOrdered(next), nextUs);
       pull();
     }
-    if (upToUs !== Number.POSITIVE_INFINITY) for (const { fold, report } of traceFolds) fold.advance?.(upToUs, report);
+    if (upToUs !== Number.POSITIVE_INFINITY) for (const { fold, report } of advancing) fold.advance?.(upToUs, report);
   };
 
   const bound = (): void => {

@@ -1,6 +1,7 @@
 import type { Operation } from '../domain/operation.ts';
 import type { OrderedTrace } from '../domain/ordered-trace.ts';
 import { bareName } from './object-place.ts';
+import { namedSessionOf } from './session.ts';
 import type { WriteOutcome } from './write-outcome.ts';
 
 /**
@@ -30,6 +31,9 @@ export interface TraceView {
   readonly hasMessages: boolean;
   readonly hasCalls: boolean;
   readonly hasFailures: boolean;
+  /** An operation with `consistency.*`, or with a session that has a name. */
+  readonly hasFacts: boolean;
+  readonly hasSessions: boolean;
 }
 
 export interface Unit {
@@ -181,11 +185,15 @@ export function viewOrdered(trace: OrderedTrace): TraceView {
   let startUs = Number.POSITIVE_INFINITY;
   let endUs = 0;
   let hasFailures = false;
+  let hasFacts = false;
+  let hasSessions = false;
   for (let i = 0; i < size; i += 1) {
     const operation = operations[i] as Operation;
     if (operation.startUs < startUs) startUs = operation.startUs;
     if (operation.endUs > endUs) endUs = operation.endUs;
     if (operation.failed) hasFailures = true;
+    if (operation.facts !== undefined) hasFacts = true;
+    if (namedSessionOf(operation) !== '') hasSessions = true;
     const parent = parentOf[i] as number;
     // A span's later operations hang on its first, which is no child for that.
     if (parent >= 0 && operation.index === 0) hasChild[parent] = 1;
@@ -291,7 +299,7 @@ export function viewOrdered(trace: OrderedTrace): TraceView {
         break;
     }
   }
-  return new ViewedTrace(trace, units, unitOf, startUs, endUs, hasWrites, hasMessages, hasCalls, hasFailures);
+  return new ViewedTrace(trace, units, unitOf, startUs, endUs, hasWrites, hasMessages, hasCalls, hasFailures, hasFacts, hasSessions);
 }
 
 /** A class, because a trace's id becomes text only where someone asks for it. */
@@ -306,6 +314,8 @@ class ViewedTrace implements TraceView {
   readonly hasMessages: boolean;
   readonly hasCalls: boolean;
   readonly hasFailures: boolean;
+  readonly hasFacts: boolean;
+  readonly hasSessions: boolean;
   readonly #trace: OrderedTrace;
 
   constructor(
@@ -318,6 +328,8 @@ class ViewedTrace implements TraceView {
     hasMessages: boolean,
     hasCalls: boolean,
     hasFailures: boolean,
+    hasFacts: boolean,
+    hasSessions: boolean,
   ) {
     this.#trace = trace;
     this.operations = trace.operations;
@@ -330,6 +342,8 @@ class ViewedTrace implements TraceView {
     this.hasMessages = hasMessages;
     this.hasCalls = hasCalls;
     this.hasFailures = hasFailures;
+    this.hasFacts = hasFacts;
+    this.hasSessions = hasSessions;
   }
 
   get traceId(): string {

@@ -6,7 +6,6 @@ import { SpanOperation, TraceId } from './span-operation.ts';
 import { noLinks, SpanTemplates } from './span-templates.ts';
 import { SpanView } from './span-view.ts';
 import { StatementCache } from './sql-fingerprint.ts';
-import { firstConsistencyCode, lastConsistencyCode } from './wanted-attributes.ts';
 
 /**
  * Single rows of batches into operations, one for each: says the same of a span as an `OperationReader` does, at a fraction of the cost,
@@ -38,7 +37,6 @@ export class SpanReader {
     const template = templates.of(row);
     const links = batch.linkStart[row] === batch.linkStart[row + 1] ? noLinks : linksOf(batch, row);
     const parts = templates.partsOf(template, links);
-    const hasFacts = view.hasAny(firstConsistencyCode, lastConsistencyCode);
     const startUs = batch.startUs[row] as number;
     const endUs = batch.endUs[row] as number;
     const operation = new SpanOperation(
@@ -49,7 +47,7 @@ export class SpanReader {
       startUs,
       endUs < startUs ? startUs : endUs,
       parts,
-      hasFacts ? factsOf(view, template.failed, undefined, '', template.home) : undefined,
+      templates.hasFacts ? factsOf(view, template.failed, undefined, '', template.home) : undefined,
     );
     view.leave();
     return operation;

@@ -8,7 +8,15 @@ import type { AttributeColumns, SpanBatch } from './span-batch.ts';
 import type { OperationTemplate, SpanParts } from './span-operation.ts';
 import type { SpanView } from './span-view.ts';
 import type { StatementCache } from './sql-fingerprint.ts';
-import { type AttributeKey, codeOf, firstParameter, attributeCodes, isConsistencyCode } from './wanted-attributes.ts';
+import {
+  type AttributeKey,
+  codeOf,
+  firstParameter,
+  attributeCodes,
+  isConsistencyCode,
+  firstConsistencyCode,
+  lastConsistencyCode,
+} from './wanted-attributes.ts';
 import { WordTable } from './word-table.ts';
 
 /** A description that spans share, and what has to be read of each of them. */
@@ -44,6 +52,10 @@ export class SpanTemplates {
   readonly #resources = new WordTable();
   #homes: ResourceFacts[] = [];
   readonly #texts = new Map<string, number>();
+  /** Numbers of texts that name a store of commands. */
+  readonly #commandStores = new Set<number>();
+  /** Whether the span that was looked up last has `consistency.*`. */
+  hasFacts = false;
   /** By table of strings: the number of each text among all texts here, 0 where not known yet. */
   #numbers = new WeakMap<readonly string[], Int32Array>();
   #strings: readonly string[] = [];
@@ -126,6 +138,8 @@ export class SpanTemplates {
     const isAlone = batch.status[row] === 2 || (batch.eventStart[row + 1] as number) > firstEvent || view.has(celeryStateCode);
     const words = this.#words;
     let hasOwn = false;
+    let hasFacts = false;
+    let isCommand = false;
     let count = 3;
     if (!isAlone) {
       words[0] = resource;
@@ -136,7 +150,10 @@ export class SpanTemplates {
       const to = batch.attributeStart[row + 1] as number;
       // Of a path nothing is kept where the route says the same without its ids.
       const isRouted = view.text(routeCode) !== '' || view.text(urlTemplateCode) !== '';
-      if (to - from > attributeCodes) return this.#describe(batch, row, home, true);
+      if (to - from > attributeCodes) {
+        this.hasFacts = view.hasAny(firstConsistencyCode, lastConsistencyCode);
+        return this.#describe(batch, row, home, true);
+      }
       for (let at = from; at < to; at += 1) {
         const code = columns.code[at] as number;
         switch (roles[code] as number) {
@@ -147,25 +164,29 @@ export class SpanTemplates {
             break;
           case asPresence: {
             hasOwn = true;
+            hasFacts ||= isConsistencyCode(code);
             words[count++] = code;
             const kind = columns.kind[at] as number;
             words[count++] = (kind === 1 || kind === 6) && this.#strings[columns.value[at] as number] === '' ? 0 : 1;
             continue;
           }
           default:
+            hasFacts ||= isConsistencyCode(code);
             continue;
         }
+        hasFacts ||= isConsistencyCode(code);
         count = this.#add(words, columns, at, count);
+        // A command holds its key: each would be a description of its own.
+        if (code === databaseSystemNameCode || code === databaseSystemCode)
+          isCommand ||= this.#commandStores.has(words[count - 1] as number) && (view.has(queryTextCode) || view.has(statementCode));
       }
+      this.hasFacts = hasFacts;
       for (const [address, port] of hostCodes) {
         if (!view.has(address)) continue;
         count = this.#add(words, columns, view.placeOf(address), count);
         if (view.has(port)) count = this.#add(words, columns, view.placeOf(port), count);
         break;
       }
-      // A command holds its key: each would be a description of its own.
-      const isCommand =
-        isCommandStore(view.either(databaseSystemNameCode, databaseSystemCode)) && view.either(queryTextCode, statementCode) !== '';
       if (!isCommand) {
         const number = this.#table.find(words, count);
         if (number >= 0) return this.#templates[number] as SpanTemplate;
@@ -174,6 +195,7 @@ export class SpanTemplates {
         return template;
       }
     }
+    this.hasFacts = view.hasAny(firstConsistencyCode, lastConsistencyCode);
     return this.#describe(batch, row, home, true);
   }
 
@@ -259,6 +281,7 @@ export class SpanTemplates {
     let number = this.#texts.get(text);
     if (number === undefined) {
       number = this.#texts.size + 1;
+      if (commandStores.has(text.toLowerCase())) this.#commandStores.add(number);
       this.#texts.set(text, number);
     }
     return number;
@@ -270,6 +293,7 @@ export class SpanTemplates {
     this.#resources.clear();
     this.#homes = [];
     this.#texts.clear();
+    this.#commandStores.clear();
     this.#numbers = new WeakMap();
     this.#strings = [];
     this.#generation += 1;
@@ -295,7 +319,6 @@ const exceptionTypeCode = codeOf('exception.type');
 const exceptionMessageCode = codeOf('exception.message');
 
 const commandStores: ReadonlySet<string> = new Set(['redis', 'valkey', 'memcached']);
-const isCommandStore = (system: string): boolean => commandStores.has(system) || commandStores.has(system.toLowerCase());
 
 /** How an attribute counts in a description. */
 const asIs = 0;

@@ -10,7 +10,7 @@ import { createDetection, type DetectionOptions, type DetectionStats, type DueIn
 import { traceSlotUs } from '../detect/trace-buffer.ts';
 import { createFeatures, type FeatureOptions, type FeaturePoint } from '../forecast/features.ts';
 import { ConcernedRows } from '../ingest/concerned-rows.ts';
-import { createSpanDedupe } from '../ingest/dedupe.ts';
+import { blockSize, createSpanDedupe } from '../ingest/dedupe.ts';
 import { FactRows } from '../ingest/fact-rows.ts';
 import { type HeldBatch, HeldBatches } from '../ingest/held-batches.ts';
 import { OperationReader } from '../ingest/operation-from-span.ts';
@@ -145,15 +145,18 @@ export class DetectStage {
   /** Drops what was seen before, keeps what the store and the forecasts want of it, and lets the rest wait for its time. */
   take(sent: SentBatch): void {
     const { packed } = sent;
+    const { isLog } = packed;
+    const dedupe = this.#dedupe;
     const strings = this.#tables.take(sent.strings);
     const futureUs = (this.#clock.nowMs() + futureLimitMs) * 1000;
     let newestUs = this.#newestUs;
     const kept = dropRows(packed, (ids, row, endUs) => {
+      if (!isLog && row % blockSize === 0) dedupe.prepare(ids, row, Math.min(blockSize, packed.rows - row));
       if (endUs > futureUs) {
         this.#futureSpans += 1;
         return false;
       }
-      if (!packed.isLog && !this.#dedupe.isNew(ids, row * 32)) return false;
+      if (!isLog && !dedupe.isNewRow(row % blockSize)) return false;
       if (endUs > newestUs) newestUs = endUs;
       return true;
     });

@@ -10,6 +10,7 @@ export const crossStoreWrite = traceDetector(
   {
     id: 'cross-store-write',
     scope: 'trace',
+    concerns: ['writes'],
     grades: ['structural'],
     title: 'Write across two stores',
     sentence:

@@ -27,6 +27,7 @@ export const dualWrite = traceDetector(
   {
     id: 'dual-write',
     scope: 'trace',
+    concerns: ['messages'],
     grades: ['structural', 'proven'],
     title: 'Dual write',
     sentence:

@@ -24,6 +24,7 @@ export const duplicateConsume = traceDetector(
   {
     id: 'duplicate-consume',
     scope: 'message',
+    concerns: ['messages'],
     grades: ['proven'],
     title: 'Message processed twice',
     sentence: 'A message was processed twice by the same consumer group and changed data both times.',

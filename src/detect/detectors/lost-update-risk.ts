@@ -24,6 +24,7 @@ export const lostUpdateRisk = traceDetector(
   {
     id: 'lost-update-risk',
     scope: 'trace',
+    concerns: ['writes'],
     grades: ['risk'],
     title: 'Unprotected read-modify-write',
     sentence: 'A service reads a row, computes and writes it back without a lock or a version predicate, and two such runs overlapped.',

@@ -36,6 +36,7 @@ export const notificationBeforeObject = traceDetector(
   {
     id: 'notification-before-object',
     scope: 'message',
+    concerns: ['messages'],
     grades: ['risk'],
     title: 'Message overtakes the object it announces',
     sentence: 'A consumer looked for an object that its message announced and could not find it yet; later it was there.',

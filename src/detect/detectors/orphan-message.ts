@@ -44,6 +44,7 @@ export const orphanMessage = traceDetector(
   {
     id: 'orphan-message',
     scope: 'message',
+    concerns: ['messages'],
     grades: ['risk'],
     title: 'Message never consumed',
     sentence: 'A message was published and never taken up by a group that took up its peers.',

@@ -40,6 +40,7 @@ export const outOfOrderConsume = traceDetector(
   {
     id: 'out-of-order-consume',
     scope: 'message',
+    concerns: ['messages'],
     grades: ['proven'],
     title: 'Messages out of order',
     sentence: 'A consumer group processed a message of a partition or key after a later one.',

@@ -47,6 +47,7 @@ export const outboxLag = traceDetector(
   {
     id: 'outbox-lag',
     scope: 'message',
+    concerns: ['writes', 'messages'],
     grades: ['proven'],
     title: 'Outbox row published late or never',
     sentence: 'A row was committed to an outbox and its message was not published within the deadline.',

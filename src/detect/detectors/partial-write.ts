@@ -30,6 +30,7 @@ export const partialWrite = traceDetector(
   {
     id: 'partial-write',
     scope: 'trace',
+    concerns: ['writes'],
     grades: ['structural'],
     title: 'Partial write across services',
     sentence: 'A request writes in several services; one of the writes failed, another stayed and was not taken back.',

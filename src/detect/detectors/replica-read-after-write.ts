@@ -5,7 +5,7 @@ import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
 import { bareName } from '../object-place.ts';
-import { sessionOf } from '../session.ts';
+import { namedSessionOf, sessionOf } from '../session.ts';
 import { keyOf, targetOf } from '../trace-view.ts';
 import { writeOutcomes } from '../write-outcome.ts';
 
@@ -22,6 +22,7 @@ export const replicaReadAfterWrite = traceDetector(
   {
     id: 'replica-read-after-write',
     scope: 'trace',
+    concerns: ['writes', 'sessions'],
     grades: ['risk'],
     title: 'Read from a replica right after a write',
     sentence: 'A session writes on one host and reads the same object from another host while the change may still be on its way.',
@@ -45,10 +46,10 @@ export const replicaReadAfterWrite = traceDetector(
     const sessions = createExpiringMap<Written[]>(withinUs * 2);
     return {
       inspect(trace, report) {
-        const named = trace.operations.find((operation) => sessionOf(operation) !== operation.traceId);
+        const named = trace.operations.find(isSessionNamed);
         if (!trace.hasWrites && named === undefined) return;
-        const session = named === undefined ? trace.traceId : sessionOf(named);
-        const written: Written[] = [...(named === undefined ? [] : (sessions.get(session, trace.startUs) ?? []))];
+        const session = named === undefined ? '' : sessionOf(named);
+        const written: Written[] = named === undefined ? [] : [...(sessions.get(session, trace.startUs) ?? [])];
         for (const unit of trace.units) {
           if (unit.writes.length === 0) continue;
           for (const { write, is, settledUs } of writeOutcomes(unit))
@@ -93,6 +94,12 @@ export const replicaReadAfterWrite = traceDetector(
     };
   },
 );
+
+/** The session is more than the trace. */
+function isSessionNamed(operation: Operation): boolean {
+  const name = namedSessionOf(operation);
+  return name !== '' && name !== operation.traceId;
+}
 
 function isSameObject(write: Operation, read: Operation): boolean {
   if (write.system !== read.system || bareName(targetOf(write)) !== bareName(targetOf(read))) return false;

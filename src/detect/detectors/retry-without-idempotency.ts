@@ -16,6 +16,7 @@ export const retryWithoutIdempotency = traceDetector(
   {
     id: 'retry-without-idempotency',
     scope: 'trace',
+    concerns: ['failures'],
     grades: ['structural'],
     title: 'Retry without idempotency key',
     sentence:

@@ -26,6 +26,7 @@ export const sagaUncompensated = traceDetector(
   {
     id: 'saga-uncompensated',
     scope: 'message',
+    concerns: ['facts', 'writes'],
     grades: ['proven', 'risk'],
     title: 'Saga stopped half way',
     sentence: 'A step of a saga failed, and steps that had been committed before were not compensated within the deadline.',

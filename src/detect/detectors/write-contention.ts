@@ -25,6 +25,7 @@ export const writeContention = traceDetector(
   {
     id: 'write-contention',
     scope: 'trace',
+    concerns: ['failures'],
     grades: ['proven'],
     title: 'Write contention',
     sentence: 'Transactions on the same rows abort or wait for each other: serialization failures, deadlocks, lock timeouts.',
