@@ -28,14 +28,16 @@ const rowsAtOnce = 10;
 export const bench: Bench = {
   name: 'incremental',
   says: 'changes that stores tell: time to a confirmed divergence at 5,000 changes a second, cost to the writers, quiet rounds; against full scans',
+  parts: ['changes', 'lag', 'mariadb', 'redis'],
   run: async (options) => {
     const figures: MutableFigures = {};
     const baseline: MutableFigures = {};
-    await onPostgres(options, figures, baseline);
-    await underLag(options, figures);
+    const isWanted = (part: string, isFull = false): boolean => options.only?.includes(part) ?? !(isFull && options.quick);
+    if (isWanted('changes')) await onPostgres(options, figures, baseline);
+    if (isWanted('lag')) await underLag(options, figures);
     // Two stores that the application writes one after the other, without replication: only time says when they should be equal.
-    if (!options.quick && mariadbAvailable) await onPair(options, 'mariadb', figures);
-    if (!options.quick && redisAvailable) await onPair(options, 'redis', figures);
+    if (mariadbAvailable && isWanted('mariadb', true)) await onPair(options, 'mariadb', figures);
+    if (redisAvailable && isWanted('redis', true)) await onPair(options, 'redis', figures);
     return { figures, baseline };
   },
 };
