@@ -143,7 +143,9 @@ export function OverviewPage({ overview, me }: { readonly overview: OverviewData
                         replica={collection.replicas.find((replica) => replica.id === column)}
                       />
                     ))}
-                    <td class="muted">{comparedWords(collection.state, nowMs)}</td>
+                    <td class="muted">
+                      <Compared state={collection.state} nowMs={nowMs} />
+                    </td>
                     <td>{domain === undefined ? null : <DomainTag domain={domain} />}</td>
                     <td>{mayOperate(me, collection.domain) ? <ScanButton name={collection.name} /> : null}</td>
                   </tr>
@@ -266,6 +268,26 @@ function ScanButton({ name }: { readonly name: string }): JSX.Element {
       Compare now
     </button>
   );
+}
+
+/** When it was last compared; how far a comparison in chunks has come, while it runs or where it was cut short. */
+function Compared({ state, nowMs }: { readonly state: CollectionState | null; readonly nowMs: number }): JSX.Element {
+  const progress = state?.progress ?? null;
+  const words = comparedWords(state, nowMs);
+  if (state === null || progress === null || progress.rowsOf === 0) return <>{words}</>;
+  const share = Math.min(1, progress.rowsDone / progress.rowsOf);
+  const percent = `${Math.floor(share * 100)} %`;
+  const differing = progress.differing === 0 ? 'none differing so far' : `${number(progress.differing)} differing so far`;
+  return (
+    <div class="scan-progress" title={`${number(progress.rowsDone)} of about ${number(progress.rowsOf)} rows, ${differing}`}>
+      <progress value={share} aria-label={`Comparison, ${percent} done`} />
+      <span>{isRunning(state) ? `${percent}, ${differing}` : `${words}; goes on at ${percent}`}</span>
+    </div>
+  );
+}
+
+function isRunning(state: CollectionState): boolean {
+  return state.error === null && (state.lastScanStartedMs ?? 0) > (state.lastScanEndedMs ?? 0);
 }
 
 function comparedWords(state: CollectionState | null, nowMs: number): string {
