@@ -167,7 +167,7 @@ export function createLearner(
       edges.call.count(caller.service, unit.service);
     for (const publish of unit.publishes) if (publish.target !== '') edges.send.count(unit.service, publish.target);
     for (const consume of unit.consumes) if (consume.target !== '') edges.take.count(consume.target, unit.service);
-    const [write] = unit.writes;
+    const write = unit.writes[0];
     if (write !== undefined) edges.write.count(unit.service, write.namespace === '' ? write.system : write.namespace);
     for (const other of unit.writes)
       if (other.system !== write?.system || other.namespace !== write.namespace)
@@ -305,7 +305,7 @@ export function createLearner(
       if (trace.startUs < firstUs) firstUs = trace.startUs;
       if (trace.endUs > newestUs) newestUs = trace.endUs;
       // A later stretch of a trace (a message that waited) hangs on spans that were there before.
-      const [first] = trace.operations;
+      const first = trace.operations[0];
       if (first === undefined) return;
       hashTrace(hash, idsOf(first));
       if (seenTraces.add(hash.low, hash.high)) {

@@ -373,8 +373,12 @@ function listed(
   list: 'reads' | 'writes' | 'transactions' | 'publishes' | 'calls' | 'commits' | 'consumes' | 'sagaSteps',
   operation: Operation,
 ): void {
-  if (unit[list].length === 0) (unit as { [key in typeof list]: Operation[] })[list] = [operation];
-  else unit[list].push(operation);
+  const lists = unit as { [key in typeof list]: Operation[] };
+  const known = lists[list];
+  // A list that is pushed to takes room for seventeen; most have one or two.
+  if (known.length === 0) lists[list] = [operation];
+  else if (known.length === 1) lists[list] = [known[0] as Operation, operation];
+  else known.push(operation);
 }
 
 /** Whether `unit` is `ancestor` or works, directly or not, for it. */

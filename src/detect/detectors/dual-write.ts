@@ -109,9 +109,13 @@ function inspectUnit(
     (write) =>
       (context.learned.isOutbox(targetOf(write)) && write.kind !== 'delete') || (write.facts !== undefined && write.facts.outboxId !== ''),
   );
-  const topics = new Set(unit.publishes.map((publish) => `${unit.service}\0${publish.target}`));
   const isRight = isTied || isRelay(unit) || isFastOutbox(unit);
-  for (const topic of topics) habits.note(topic, isRight);
+  const { publishes } = unit;
+  for (let i = 0; i < publishes.length; i += 1) {
+    const { target } = publishes[i] as Operation;
+    // Each topic once.
+    if (publishes.findIndex((other) => other.target === target) === i) habits.note(`${unit.service}\0${target}`, isRight);
+  }
   if (isRight) return;
   const outcomes = writeOutcomes(unit).filter(({ write }) => isOwnState(write, context));
   if (outcomes.length === 0) return;

@@ -49,9 +49,12 @@ export const lostUpdateRisk = traceDetector(
       inspect(trace, report) {
         if (!trace.hasWrites) return;
         for (const unit of trace.units) {
-          if (unit.writes.length === 0 || unit.reads.length === 0 || isGuarded(unit)) continue;
+          if (unit.writes.length === 0 || unit.reads.length === 0) continue;
+          let isUnguarded: boolean | undefined;
           for (const { write, is, settledUs } of writeOutcomes(unit)) {
             if (is === 'aborted' || !isOverwrite(write)) continue;
+            isUnguarded ??= !isGuarded(unit);
+            if (!isUnguarded) break;
             const read = unit.reads.findLast((other) => isReadOf(other, write));
             if (read === undefined || isFill(unit, read, write)) continue;
             const now: ReadModifyWrite = { read, write, settledUs };

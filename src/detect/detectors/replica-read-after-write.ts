@@ -6,7 +6,7 @@ import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
 import { bareName } from '../object-place.ts';
 import { namedSessionOf, sessionOf } from '../session.ts';
-import { keyOf, targetOf } from '../trace-view.ts';
+import { keyOf, targetOf, type TraceView } from '../trace-view.ts';
 import { writeOutcomes } from '../write-outcome.ts';
 
 interface Written {
@@ -47,7 +47,7 @@ export const replicaReadAfterWrite = traceDetector(
     return {
       inspect(trace, report) {
         const named = trace.operations.find(isSessionNamed);
-        if (!trace.hasWrites && named === undefined) return;
+        if (named === undefined && !hasTwoHosts(trace)) return;
         const session = named === undefined ? '' : sessionOf(named);
         const written: Written[] = named === undefined ? [] : [...(sessions.get(session, trace.startUs) ?? [])];
         for (const unit of trace.units) {
@@ -94,6 +94,21 @@ export const replicaReadAfterWrite = traceDetector(
     };
   },
 );
+
+/** Whether it writes on one host and reads or writes on another. */
+function hasTwoHosts(trace: TraceView): boolean {
+  if (!trace.hasWrites) return false;
+  let host = '';
+  for (const { writes } of trace.units)
+    for (const write of writes) {
+      if (write.host === '' || write.host === host) continue;
+      if (host !== '') return true;
+      host = write.host;
+    }
+  if (host === '') return false;
+  for (const { reads } of trace.units) for (const read of reads) if (read.host !== '' && read.host !== host) return true;
+  return false;
+}
 
 /** The session is more than the trace. */
 function isSessionNamed(operation: Operation): boolean {
