@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { existsSync, realpathSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runWithNode } from './run-with-node.mjs';
@@ -8,4 +8,10 @@ const root = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))));
 // A checkout runs the sources; the published package carries them compiled, since Node strips no types below node_modules.
 const source = join(root, 'src', 'main.ts');
 const compiled = join(root, 'dist', 'main.js');
-runWithNode(existsSync(compiled) && root.includes('node_modules') ? compiled : source, process.argv.slice(2));
+const args = process.argv.slice(2);
+const entry = existsSync(compiled) && root.includes('node_modules') ? compiled : source;
+// The service's own thread receives: it makes little that lives, and a nursery as large as V8 takes it is a hundred megabytes of nothing.
+// And glibc's allocator, left alone, keeps what detectors' tables leave behind as they grow, another hundred: large blocks go back at once.
+// Commands that think on the first thread (`check`, `diff`) keep their nursery.
+if (args[0] === 'start') runWithNode(entry, args, JSON.parse(readFileSync(join(root, 'bin', 'service-runtime.json'), 'utf8')));
+else runWithNode(entry, args);

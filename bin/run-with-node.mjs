@@ -8,8 +8,9 @@ import { findNode } from './find-node.mjs';
  * Runs a TypeScript entry with a Node that is new enough, in this terminal, and exits as it exits.
  * @param {string} entry absolute path of a .ts file
  * @param {readonly string[]} args
+ * @param {{ flags: readonly string[], env: Record<string, string> }} runtime flags of Node, and variables where the caller has not set them
  */
-export function runWithNode(entry, args) {
+export function runWithNode(entry, args, runtime = { flags: [], env: {} }) {
   let node;
   try {
     node = findNode();
@@ -18,11 +19,11 @@ export function runWithNode(entry, args) {
     process.exit(2);
   }
   const followParent = join(dirname(fileURLToPath(import.meta.url)), 'follow-parent.mjs');
-  const child = spawn(node, ['--disable-warning=ExperimentalWarning', '--import', followParent, entry, ...args], {
+  const child = spawn(node, ['--disable-warning=ExperimentalWarning', ...runtime.flags, '--import', followParent, entry, ...args], {
     // The channel carries nothing: its end tells the child that this process was killed without a chance to say so.
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     // Children of the child (vitest, esbuild) must find the same Node.
-    env: { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH ?? ''}` },
+    env: { ...runtime.env, ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH ?? ''}` },
   });
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   child.on('exit', (code, signal) => process.exit(code ?? 128 + (signal ? (constants.signals[signal] ?? 0) : 0)));

@@ -19,6 +19,8 @@ export interface DetectConsumerOptions {
   readonly settled: () => number;
   /** The thread died; what is being done about it, in a sentence. */
   readonly onDeath: (says: string) => void;
+  /** Most that the thread's old generation may hold, MiB; a thread that needs more dies. */
+  readonly heapMb?: number;
 }
 
 /** Bytes handed to the thread and not taken by it; beyond it payloads wait in the journal. */
@@ -47,6 +49,7 @@ export function openDetectConsumer(options: DetectConsumerOptions): DetectConsum
     const openedAtMs = clock.monotonicMs();
     thread = openDetectThread({
       stage: options.stage,
+      ...(options.heapMb === undefined ? {} : { heapMb: options.heapMb }),
       onReport: (report) => {
         options.onReport(report);
         offerRoom();
@@ -78,7 +81,8 @@ export function openDetectConsumer(options: DetectConsumerOptions): DetectConsum
     get settled() {
       return options.settled();
     },
-    idle: async () => thread?.sync(),
+    // What a thread that dies meanwhile had is in the journal, and whoever waits to shut down has nothing more to wait for.
+    idle: async () => thread?.sync().catch(() => undefined),
     get duplicateSpans() {
       return thread?.counts?.duplicateSpans ?? 0;
     },

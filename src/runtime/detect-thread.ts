@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { Failure } from '../base/failure.ts';
 import type { FeaturePoint } from '../forecast/features.ts';
@@ -23,6 +24,8 @@ export interface DetectThread {
 
 export interface DetectThreadOptions {
   readonly stage: DetectStageOptions;
+  /** Most that its old generation may hold, MiB. */
+  readonly heapMb?: number;
   readonly onReport: (report: DetectReport) => void;
   /** The thread is gone with all that it held; called once, not after `close`. */
   readonly onDeath: (error: Error) => void;
@@ -33,11 +36,13 @@ export interface DetectThreadOptions {
  * lie in memory that both threads see, strings travel once.
  */
 export function openDetectThread(options: DetectThreadOptions): DetectThread {
+  // The service is started with a small nursery (bin/service-runtime.json), a flag that would overrule the limits of a thread.
+  setFlagsFromString('--max-semi-space-size=0');
   const worker = new Worker(new URL('./detect-worker.ts', import.meta.url), {
     name: 'detect',
     workerData: options.stage,
     // Operations live for about a second; with the default nursery most of them would be moved to the old generation first.
-    resourceLimits: { maxYoungGenerationSizeMb: nurseryMb, maxOldGenerationSizeMb: oldMb(options.stage) },
+    resourceLimits: { maxYoungGenerationSizeMb: nurseryMb, maxOldGenerationSizeMb: options.heapMb ?? oldMb(options.stage) },
   });
   const tables = new StringTables();
   const flying: { readonly sequence: number; readonly bytes: number }[] = [];
@@ -130,7 +135,7 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
   };
 }
 
-const nurseryMb = 48;
+const nurseryMb = 24;
 
 /**
  * The heap holds some tens of megabytes, its big tables lie outside of it. A limit makes V8 let it grow to twice what lives in it instead

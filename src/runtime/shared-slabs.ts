@@ -43,7 +43,10 @@ export class SharedSlabs {
   }
 
   #emptySlab(): SharedArrayBuffer | undefined {
-    for (const slab of this.#slabs) if (slab !== this.#current && inUse(slab) === 0 && slab.byteLength === slabBytes) return slab;
+    let empty = 0;
+    // What a stall made necessary is not kept for ever.
+    this.#slabs = this.#slabs.filter((slab) => inUse(slab) > 0 || (slab.byteLength === slabBytes && (empty += 1) <= mostEmpty));
+    for (const slab of this.#slabs) if (slab !== this.#current && inUse(slab) === 0) return slab;
     return this.#newSlab(slabBytes);
   }
 
@@ -77,3 +80,5 @@ const roundedUp = (bytes: number): number => (bytes + 7) & ~7;
 /** Room for the count, and places stay at multiples of eight. */
 const headerBytes = 8;
 const slabBytes = 1024 * 1024;
+/** Slabs that are kept for the next burst. */
+const mostEmpty = 6;

@@ -19,7 +19,7 @@ export function countYoungBytes(bytes: number): void {
 }
 
 let counted = 0;
-const everyBytes = 12 * 1024 * 1024;
+const everyBytes = 8 * 1024 * 1024;
 
 let collect: (() => void) | undefined;
 

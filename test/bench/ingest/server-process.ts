@@ -2,6 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import serviceRuntime from '../../../bin/service-runtime.json' with { type: 'json' };
 
 /** What the `full` server says of itself. */
 export interface FullState {
@@ -23,7 +24,8 @@ export interface BenchServer extends AsyncDisposable {
 const serverFile = fileURLToPath(new URL('../ingest-server.ts', import.meta.url));
 
 export async function startServer(mode: string, core: string): Promise<BenchServer> {
-  const child: ChildProcess = spawn(process.execPath, [serverFile, mode], {
+  const child: ChildProcess = spawn(process.execPath, [...serviceRuntime.flags, serverFile, mode], {
+    env: { ...serviceRuntime.env, ...process.env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const { pid, stdout } = child;
