@@ -19,6 +19,28 @@ const recentMedian = (steps: number): Baseline => ({
   }),
 });
 
+/** Goes on along the least-squares line through the last values, from the last one: a rise that began some steps ago goes on. */
+const trend = (steps: number): Baseline => ({
+  id: `trend-${steps}`,
+  title: `the line through the last ${steps} values`,
+  fit: ({ values }) => ({
+    predict: (at, out) => {
+      const from = Math.max(0, at + 1 - steps);
+      const middle = (from + at) / 2;
+      let across = 0;
+      let along = 0;
+      for (let i = from; i <= at; i += 1) {
+        across += (i - middle) * (values[i] as number);
+        along += (i - middle) ** 2;
+      }
+      const slope = at + 1 >= steps ? across / along : 0;
+      const last = values[at] ?? 0;
+      for (let h = 1; h <= horizons; h += 1) out[h - 1] = last + slope * h;
+      out[horizons] = last + slope * (slope > 0 ? horizons : 1);
+    },
+  }),
+});
+
 /** A forecaster that answers each horizon by itself, and the last value where history is too short. The maximum is that of its answers. */
 const calendar = (
   id: string,
@@ -83,6 +105,7 @@ const changeOfYesterday = calendar('change-of-yesterday', 'the last value and th
 
 export const experts: readonly Baseline[] = [
   ...[6, 18, 72, 288].map(recentMedian),
+  ...[8, 24].map(trend),
   usualDay,
   weekAgo,
   changeOfYesterday,

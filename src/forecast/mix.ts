@@ -1,4 +1,4 @@
-import { levels, medianIndex } from './contender.ts';
+import { levels, medianIndex, quantileOfSorted } from './contender.ts';
 import type { Member } from './examples.ts';
 import { horizons, outputs } from './window.ts';
 
@@ -7,7 +7,8 @@ import { horizons, outputs } from './window.ts';
  * lately on this very series (ML-Poly of Gaillard, Stoltz and van Erven 2014 on linearised absolute losses, so that the mixture
  * competes with the best fixed combination and not only with the best expert; regrets are discounted for drift, and it has no rate to
  * tune). Weights are kept per group of horizons. The network starts with most of the weight and keeps it until others have earned it.
- * The band is the network's and moves with the median.
+ * The band moves with the median; its
+ * reach is the network's as far as the network is trusted, and that of the mixture's own last errors for the rest.
  *
  * Feedback is as late as in life: an outcome counts at an origin only if it lies at or before that origin (Joulani, György and
  * Szepesvári 2013). Cost: one pass, origins x outputs x experts.
@@ -47,6 +48,7 @@ export function mix(
   const out = new Float64Array(raw.length);
   const settled = new Uint32Array(outputs);
   const weights = new Float64Array(groups * k);
+  const errors = Array.from({ length: groups }, recentErrors);
   for (let i = 0; i < origins.length; i += 1) {
     const at = origins[i] ?? 0;
     for (let h = 0; h < outputs; h += 1) {
@@ -57,7 +59,7 @@ export function mix(
         const made = origins[past] ?? 0;
         if (made + delay > at) break;
         const gap = past > 0 ? made - (origins[past - 1] ?? 0) : 1;
-        settle(
+        const error = settle(
           state,
           member,
           points,
@@ -67,17 +69,22 @@ export function mix(
           h,
           Math.exp(-gap / options.memorySteps / (groupSizes[groupOf[h] as number] as number)),
         );
+        errors[groupOf[h] as number]?.add(error);
       }
     }
     weigh(state, member.unit, options.headStart, weights);
+    const reaches = errors.map((list) => list.reaches());
     for (let h = 0; h < outputs; h += 1) {
       const base = i * outputs + h;
       const from = (groupOf[h] as number) * k;
       let median = 0;
       for (let e = 0; e < k; e += 1) median += (weights[from + e] as number) * ((points[e] as Float64Array)[base] as number);
       mixed[base] = median;
-      const shift = median - (raw[base * q + medianIndex] as number);
-      for (let j = 0; j < q; j += 1) out[base * q + j] = (raw[base * q + j] as number) + shift;
+      const network = raw[base * q + medianIndex] as number;
+      const reach = reaches[groupOf[h] as number] ?? null;
+      const trust = reach === null ? 1 : (weights[from] as number);
+      for (let j = 0; j < q; j += 1)
+        out[base * q + j] = median + trust * ((raw[base * q + j] as number) - network) + (1 - trust) * (reach?.[j] ?? 0);
     }
   }
   return out;
@@ -109,7 +116,10 @@ function emptyState(k: number, share: number): State {
   };
 }
 
-/** Learns from the outcome of output `h` of the forecast `past`, which was made at step `made`. A step that was not observed teaches nothing. */
+/**
+ * Learns from the outcome of output `h` of the forecast `past`, which was made at step `made`, and answers the mixture's error, NaN where
+ * the step was not observed: that teaches nothing.
+ */
 function settle(
   { regret, square, count, error }: State,
   { grid: { values, missing } }: Member,
@@ -119,12 +129,12 @@ function settle(
   made: number,
   h: number,
   fade: number,
-): void {
+): number {
   let outcome = values[made + h + 1] ?? 0;
   if (h === horizons) {
     outcome = Number.NEGATIVE_INFINITY;
     for (let step = 1; step <= horizons; step += 1) outcome = Math.max(outcome, values[made + step] ?? 0);
-  } else if (missing[made + h + 1] === 1) return;
+  } else if (missing[made + h + 1] === 1) return Number.NaN;
   const group = groupOf[h] as number;
   const share = 1 / (groupSizes[group] as number);
   const own = mixed[past * outputs + h] as number;
@@ -138,6 +148,38 @@ function settle(
     regret[slot] = (regret[slot] as number) * fade + share * gain;
     square[slot] = (square[slot] as number) * fade + share * gain * gain;
   }
+  return outcome - own;
+}
+
+/** Errors that are kept of a group of horizons, and under how many they say nothing of a band. */
+const keptErrors = 240;
+const leastErrors = 40;
+
+/** The last errors of the mixture, and how far from its median each level of the band lies by them; null while there are few. */
+function recentErrors(): { add(error: number): void; reaches(): Float64Array | null } {
+  const ring = new Float64Array(keptErrors);
+  let count = 0;
+  let known: Float64Array | null = null;
+  let isStale = false;
+  return {
+    add: (error) => {
+      if (Number.isNaN(error)) return;
+      ring[count % keptErrors] = error;
+      count += 1;
+      isStale = true;
+    },
+    reaches: () => {
+      if (isStale && count >= leastErrors) {
+        const sorted = ring.slice(0, Math.min(count, keptErrors)).sort();
+        known = Float64Array.from(levels, (level, j) => {
+          const error = quantileOfSorted(sorted, level);
+          return j === medianIndex ? 0 : j < medianIndex ? Math.min(0, error) : Math.max(0, error);
+        });
+        isStale = false;
+      }
+      return known;
+    },
+  };
 }
 
 function weigh({ prior, regret, square, count, error }: State, unit: number, headStart: number, weights: Float64Array): void {

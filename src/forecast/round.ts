@@ -55,14 +55,15 @@ export function forecastRound(
   const newest = [...rules, ...(ridge === null ? [] : [ridgeContender(ridge.newest)])];
   const results: SeriesForecast[] = [];
   for (let from = 0; from < members.length; from += blockSize) {
-    const block = members
-      .slice(from, from + blockSize)
-      .map((member) => ({ member, origins: calibrationOrigins(member, perSeries, options.unseenFromMs) }));
+    const block = members.slice(from, from + blockSize).map((member) => {
+      const origins = calibrationOrigins(member, perSeries, options.unseenFromMs);
+      return { member, origins, recent: recentOrigins(member, origins) };
+    });
     // The last origin is now: its forecast is the one that is served.
-    const asked = block.map(({ member, origins }) => ({ member, origins: [...origins, member.upTo - 1] }));
+    const asked = block.map(({ member, origins, recent }) => ({ member, origins: [...origins, ...recent, member.upTo - 1] }));
     const answered = modelQuantiles(predict, asked);
-    block.forEach(({ member, origins }, i) => {
-      results.push(forecastOne(member, origins, answered[i] ?? new Float64Array(0), judged, newest, options));
+    block.forEach(({ member, origins, recent }, i) => {
+      results.push(forecastOne(member, origins, recent, answered[i] ?? new Float64Array(0), judged, newest, options));
     });
   }
   return results;
@@ -82,9 +83,19 @@ function calibrationOrigins(member: Member, count: number, unseenFromMs: number 
   return all.filter((_, i) => (all.length - 1 - i) % stride === 0);
 }
 
+/** Forecasts of the last hour cannot be scored yet, but the first of their steps have passed: by them a rise is known while it goes on. */
+function recentOrigins(member: Member, complete: readonly number[]): readonly number[] {
+  const stride = complete.length > 1 ? Math.min(3, (complete.at(-1) ?? 0) - (complete.at(-2) ?? 0)) : 3;
+  const found: number[] = [];
+  for (let at = member.upTo - 1 - stride; at > Math.max(complete.at(-1) ?? 0, member.upTo - 1 - horizons); at -= stride)
+    if (member.grid.missing[at] !== 1) found.unshift(at);
+  return found;
+}
+
 function forecastOne(
   member: Member,
   origins: readonly number[],
+  recent: readonly number[],
   raw: Float64Array,
   judged: readonly Contender[],
   newest: readonly Contender[],
@@ -95,12 +106,13 @@ function forecastOne(
   // Baselines learn their residuals before the calibration windows begin, so that nobody is scored on what it has seen.
   const before = memberOf(member.name, member.grid, Math.max(1, origins[0] ?? member.upTo));
   const rivals = judged.map((contender, i) => {
-    const points = new Float64Array((origins.length + 1) * outputs);
-    points.set(contender.points({ ...before, unit: member.unit }, origins));
-    points.set((newest[i] ?? contender).points(member, [now]), origins.length * outputs);
+    const known = [...origins, ...recent];
+    const points = new Float64Array((known.length + 1) * outputs);
+    points.set(contender.points({ ...before, unit: member.unit }, known));
+    points.set((newest[i] ?? contender).points(member, [now]), known.length * outputs);
     return points;
   });
-  const answered = modelAnswer(member, [...origins, now], raw, rivals);
+  const answered = modelAnswer(member, [...origins, ...recent, now], raw, rivals);
   const errors = new Map<string, Float64Array>();
   if (origins.length > 0) {
     errors.set(modelId, errorsOf(member, origins, answered));
@@ -109,7 +121,7 @@ function forecastOne(
   const scores = Object.fromEntries([...errors].map(([id, list]) => [id, list.reduce((sum, one) => sum + one, 0) / list.length]));
   const spacing = origins.length > 1 ? ((origins.at(-1) ?? 0) - (origins[0] ?? 0)) / (origins.length - 1) : 1;
   const choice = chooseServed(errors, modelId, Math.ceil(horizons / Math.max(1, spacing)));
-  const modelNow = answered.subarray(origins.length * width);
+  const modelNow = answered.subarray((origins.length + recent.length) * width);
   let quantiles = newest.find(({ id }) => id === choice.servedBy)?.quantiles(member, [now]) ?? modelNow;
   if (choice.servedBy !== modelId && origins.length < coldStart) quantiles = envelope(quantiles, modelNow);
   const row = (h: number): number[] =>

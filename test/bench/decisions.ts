@@ -19,10 +19,11 @@ import { readLoad } from './load/recorded.ts';
  * minutes until a change is in effect. Regret and moves are means over series, each the mean of its stretches; the interval is of the
  * mean regret saved, by drawing series with replacement (stretches of one series are one draw).
  *
+ * `--only recorded,delay6` judges one load at one delay (5 minutes a step).
+ *
  * The same on generated load, 32 series of the start model's generator with another seed and 32 by other mechanisms, as `generated_*`.
  */
 const delays = [1, 3, 6, 12] as const;
-const delaysQuick = [1, 6] as const;
 const mostSteps = 4_032;
 const leastSteps = 1_000;
 
@@ -34,20 +35,29 @@ interface Stretch {
 export const bench: Bench = {
   name: 'decisions',
   says: 'regret and moves of acting on forecasts, against tuned reactive hysteresis and an oracle',
-  parts: ['recorded', 'generated'],
+  parts: ['recorded', 'generated', ...delays.map((delay) => `delay${delay}`)],
   run: async ({ quick, only, log }) => {
     const panel = await readLoad();
     log(`${panel.series.length} series, ${panel.source}`);
-    const parts = only ?? (quick ? ['recorded'] : ['recorded', 'generated']);
+    const asks = (part: string, otherwise: boolean, all: readonly string[]): boolean =>
+      only?.some((one) => all.includes(one)) === true ? only.includes(part) : otherwise;
+    const loads = ['recorded', 'generated'].filter((load) => asks(load, load === 'recorded' || !quick, ['recorded', 'generated']));
+    const judged = delays.filter((delay) =>
+      asks(
+        `delay${delay}`,
+        !quick || delay === 1 || delay === 6,
+        delays.map((one) => `delay${one}`),
+      ),
+    );
     const thread = await openModelThread();
     const replays = openReplayThreads();
     try {
       const start = await loadCheckpoint(fileURLToPath(new URL('../../models/contention/v2', import.meta.url)));
       const recorded = panel.series.flatMap(({ name, grid }) => stretchesOf(name, grid).slice(0, quick ? 1 : undefined));
       const judge = (stretches: readonly Stretch[], prefix: string): Promise<{ readonly figures: Figures; readonly baseline: Figures }> =>
-        judgeAll(thread, replays, start, stretches, quick, prefix, log);
-      const first = parts.includes('recorded') ? await judge(recorded, '') : { figures: {}, baseline: {} };
-      const second = parts.includes('generated') ? await judge(generated(), 'generated_') : { figures: {}, baseline: {} };
+        judgeAll(thread, replays, start, stretches, judged, quick, prefix, log);
+      const first = loads.includes('recorded') ? await judge(recorded, '') : { figures: {}, baseline: {} };
+      const second = loads.includes('generated') ? await judge(generated(), 'generated_') : { figures: {}, baseline: {} };
       return {
         figures: { recorded_series: panel.isRecorded ? panel.series.length : 0, ...first.figures, ...second.figures },
         baseline: { ...first.baseline, ...second.baseline },
@@ -79,6 +89,7 @@ async function judgeAll(
   replays: ReplayThreads,
   start: Checkpoint,
   stretches: readonly Stretch[],
+  judged: readonly number[],
   quick: boolean,
   prefix: string,
   log: (line: string) => void,
@@ -92,7 +103,6 @@ async function judgeAll(
     ...(quick ? { examples: 40_000 } : {}),
   });
   await thread.use(trained);
-  const judged = quick ? delaysQuick : delays;
   const asked = new Map<number, { readonly series: string; readonly result: Promise<ReplayResult> }[]>(judged.map((delay) => [delay, []]));
   for (const member of members) {
     const { values } = member.grid;

@@ -59,6 +59,15 @@ describe('the experts', () => {
       }
   });
 
+  it('go on along a line, and its maximum is where it ends', () => {
+    for (const slope of [3, -3]) {
+      const line = Float64Array.from({ length: 200 }, (_, i) => 1_000 + slope * i);
+      const points = answersOf(line, 199).get('trend-24') ?? new Float64Array(outputs);
+      expect(points[11]).toBeCloseTo(1_000 + slope * 211, 6);
+      expect(points[horizons]).toBeCloseTo(1_000 + slope * (slope > 0 ? 211 : 200), 6);
+    }
+  });
+
   it('know the day, the week and yesterday', () => {
     const perDay = 288;
     const week = Float64Array.from({ length: 9 * perDay }, (_, i) => (i % perDay) + 1_000 * (Math.floor(i / perDay) % 7));

@@ -46,12 +46,21 @@ describe('trust in the network', () => {
     expect(errorAt(out, 399, 3)).toBeLessThan(0.5);
   });
 
-  it('moves the band with the median and keeps its width', () => {
+  it('moves the band with the median, as wide as the network says while that is trusted, and as its own errors say after', () => {
+    const widthAt = (quantiles: Float64Array, i: number): number => {
+      const at = (i * outputs + 2) * q;
+      return (quantiles[at + 8] ?? 0) - (quantiles[at] ?? 0);
+    };
     const raw = answers(() => 9);
-    const out = mix(member, origins, raw, [mediansOf(answers(() => 0))]);
-    const at = (300 * outputs + 2) * q;
-    expect((out[at + 8] ?? 0) - (out[at] ?? 0)).toBeCloseTo((raw[at + 8] ?? 0) - (raw[at] ?? 0), 9);
-    expect(out[at + 8]).toBeLessThan((raw[at + 8] ?? 0) - 5);
+    const none = mix(member, origins, raw, []);
+    expect(widthAt(none, 300)).toBeCloseTo(widthAt(raw, 300), 9);
+    // A rival that is off by up to three to either side, evenly.
+    const out = mix(member, origins, raw, [mediansOf(answers((i) => ((i * 7) % 13) / 2 - 3))]);
+    expect(widthAt(out, 0)).toBeCloseTo(widthAt(raw, 0), 9);
+    expect(widthAt(out, 350)).toBeGreaterThan(5);
+    expect(widthAt(out, 350)).toBeLessThan(7);
+    const at = (350 * outputs + 2) * q;
+    expect(out[at + 8]).toBeLessThan((raw[at + 8] ?? 0) - 2);
   });
 
   it('reads no outcome that was not complete at the origin', () => {

@@ -28,7 +28,7 @@ import { domainOf, type Estate, startEstate, until } from './estate.ts';
 
 const onlyWithRedis = redisAvailable ? describe : describe.skip;
 const stepMs = 300_000;
-const nodeOperationsPerSecond = 60;
+const nodeOperationsPerSecond = 140;
 const wait = new AbortController().signal;
 /** A node that comes back and retries that wait longer each time take their time on a loaded machine; nothing here is about speed. */
 const patienceMs = 240_000;
@@ -158,7 +158,7 @@ onlyWithRedis('a suggestion on a real Redis Cluster', () => {
     });
     try {
       let found: StoredSuggestion | undefined;
-      for (wanted = 290; found === undefined && wanted < 320; wanted += 1) {
+      for (wanted = 330; found === undefined && wanted < 352; wanted += 1) {
         nowMs = startMs + (wanted + 1) * stepMs;
         await loop.runOnce(wait);
         const { items } = await listSuggestions(estate.database, { kind: 'split', state: 'open' }, {});
