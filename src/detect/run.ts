@@ -131,7 +131,7 @@ function aspectsIn(trace: TraceView): number {
 const factsAtOnce = 256;
 const defaultHeldBytes = 96_000_000;
 /** How long messages of a topic that nobody is seen to take from are remembered: consumers that are not behind come within that time. */
-const untakenUs = 120_000_000;
+const untakenUs = 30_000_000;
 /** Some half a million operations on objects; the whole service is to stay under 512 MB. */
 const defaultKeyBytes = 64_000_000;
 
