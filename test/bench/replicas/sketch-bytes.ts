@@ -20,7 +20,7 @@ export async function sketchBytes(
   const [client, other] = clients;
   const scan = await digestScan(pair);
   // Bytes scatter with the seed, times do not.
-  const timed = differences === 100 || seeds <= 3 ? 3 : 1;
+  const timed = differences === 100 ? 3 : 1;
   const bytes: number[] = [];
   let last: { readonly found: readonly Divergence[]; readonly summary: CompareSummary } | undefined;
   const times: number[] = [];
