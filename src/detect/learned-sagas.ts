@@ -3,7 +3,7 @@ import { grainUs, skewUs } from './causality.ts';
 import { type DetectionContext, type Report, spanOf } from './detector.ts';
 import { isInboxName, isOutboxName } from './outbox-table.ts';
 import { bareName } from './object-place.ts';
-import { type TraceView, targetOf } from './trace-view.ts';
+import { rootOf, type TraceView, targetOf } from './trace-view.ts';
 import { mayStand, writeOutcomes } from './write-outcome.ts';
 
 /**
@@ -112,7 +112,7 @@ export function createLearnedSagas(settings: { readonly deadlineUs: number; read
         });
       }
       if (trace.units.length < 2) return;
-      const entry = trace.units[0]?.entry;
+      const entry = rootOf(trace);
       if (entry === undefined || entry.parentSpanId !== '') return;
       const done = new Map<string, Operation>();
       for (const unit of trace.units) {
@@ -130,7 +130,7 @@ export function createLearnedSagas(settings: { readonly deadlineUs: number; read
       const root = `${entry.service}\0${entry.target === '' ? entry.spanName : entry.target}`;
       const workflow = workflowOf(root);
       if (workflow === undefined) return;
-      const failure = trace.hasFailures ? failureOf(trace) : undefined;
+      const failure = trace.hasFailures ? failureOf(trace, entry) : undefined;
       if (failure === undefined) {
         workflow.runs += 1;
         for (const step of done.keys())
@@ -195,12 +195,12 @@ function parseStep(text: string): string {
 }
 
 /** The change that did not happen: the failed unit of work or statement that nothing later repeats. */
-function failureOf(trace: TraceView): Operation | undefined {
+function failureOf(trace: TraceView, root: Operation): Operation | undefined {
   let failure: Operation | undefined;
   for (const unit of trace.units) {
     for (const operation of [unit.entry, ...unit.writes, ...unit.calls]) {
       if (!operation.failed && operation.httpStatus < 500) continue;
-      if (unit.number === 0 && operation === unit.entry) continue;
+      if (operation === root) continue;
       if (
         trace.operations.some(
           (other) =>

@@ -2,6 +2,7 @@ import { Hash64 } from '../base/hash64.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
 import { HostTables } from './host-tables.ts';
 import { mayHaveBegunBefore, MissingCount } from './missing-count.ts';
+import { lossyShare } from './habits.ts';
 import { bareName } from './object-place.ts';
 import { isInboxName, isOutboxName } from './outbox-table.ts';
 import { RecentKeys } from './recent-keys.ts';
@@ -29,6 +30,8 @@ export interface LearnedStructure {
   mayBeCut(atUs: number): boolean;
   /** Whether so much has been seen that the two shares mean something. */
   isLossKnown(): boolean;
+  /** {@link lostShare} from the first missing parent on, when it is still rough; 0 where nothing is missing, or so little that it is an exception. */
+  lossSoFar(): number;
   facts(): readonly LearnedFact[];
 }
 
@@ -52,6 +55,8 @@ const enoughParents = 500;
 const enoughLinks = 50;
 /** Traces with missing parents are waited for longest, so that the first ones to close look better than the rest. */
 const lossKnownAfterUs = 20_000_000;
+/** Event time after which what has come since the first half minute says by itself how much is lost. */
+const lossSettledAfterUs = 60_000_000;
 /** A producer's trace can be over later than its consumer's: by its own length, by late spans, by clocks that differ. */
 const linkPatienceUs = 12_000_000;
 /** Links that wait at most; beyond it new ones are not counted. */
@@ -239,6 +244,12 @@ export function createLearner(
     isLossKnown: () => isOver || (parents.of >= enoughParents && newestUs - firstUs >= lossKnownAfterUs),
     missingLinkShare: () => (links.of < 3 ? 0 : links.missing / links.of),
     lostShare: () => (parents.of < 200 ? 0 : parents.missing / parents.of),
+    lossSoFar() {
+      // A trace with a missing parent is waited for longest: right after the start, and after the switch to what came later, few have been seen.
+      if (newestUs - firstUs < lossSettledAfterUs) return parents.shareOfAll;
+      const share = parents.of === 0 ? 0 : parents.missing / parents.of;
+      return parents.of < enoughParents || share >= lossyShare ? share : 0;
+    },
     facts() {
       const facts: LearnedFact[] = [];
       for (const [name, seen] of tables) {

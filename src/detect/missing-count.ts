@@ -46,4 +46,10 @@ export class MissingCount {
   get missing(): number {
     return this.#of >= this.#enough ? this.#missing : this.#firstMissing + this.#missing;
   }
+
+  /** Share of all that was counted, what came before among it; 0 where nothing was. */
+  get shareOfAll(): number {
+    const of = this.#firstOf + this.#of;
+    return of === 0 ? 0 : (this.#firstMissing + this.#missing) / of;
+  }
 }

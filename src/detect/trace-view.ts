@@ -79,6 +79,11 @@ interface MutableUnit extends Unit {
 const none: Operation[] = [];
 Object.freeze(none);
 
+/** What the trace began with: by its parent, not by its place, for where clocks differ what was called may seem to have begun first. */
+export function rootOf(trace: TraceView): Operation | undefined {
+  return (trace.units.find((unit) => unit.entry.parentSpanId === '') ?? trace.units[0])?.entry;
+}
+
 export function byStart(a: Operation, b: Operation): number {
   return a.startUs - b.startUs || a.endUs - b.endUs || (a.spanId < b.spanId ? -1 : a.spanId > b.spanId ? 1 : a.index - b.index);
 }

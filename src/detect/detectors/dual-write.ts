@@ -4,7 +4,7 @@ import { isCacheSystem } from '../cached-copy.ts';
 import { type DetectionContext, type Finding, type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
-import { createHabits, type Habits, lossyShare } from '../habits.ts';
+import { createHabits, type Habits } from '../habits.ts';
 import { producerKeys, spanKey } from '../message-flow.ts';
 import { keyOf, storeOf, type TraceView, targetOf, type Unit, unitWords } from '../trace-view.ts';
 import { type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
@@ -14,6 +14,19 @@ const failureDestination = /dlq|dlx|dead[-_.]?letter|(^|[-_.])(error|errors|retr
 
 /** How long a consumer is remembered, for publishes that end, as failed, after their message was taken up. */
 const consumedUs = 60_000_000;
+
+/**
+ * How long a finding is kept that a lost span might explain: until then it shows how the place behaves, and whether spans are lost at all. A
+ * place that was never right is told at once where no parent is missing.
+ */
+const doubtUs = 30_000_000;
+const doubtfulMax = 10_000;
+
+interface Doubtful {
+  readonly topic: string;
+  readonly dueUs: number;
+  readonly finding: Finding;
+}
 
 /** A publish whose spans say that it failed; its answer may have been lost, and then a consumer shows. */
 interface Unsent {
@@ -49,8 +62,17 @@ export const dualWrite = traceDetector(
   },
   (settings, context) => {
     const consumed = createExpiringMap<true>(consumedUs);
-    const habits = createHabits(() => context.learned.lostShare() >= lossyShare);
+    const habits = createHabits(context.learned);
     let unsent: Unsent[] = [];
+    let doubtful: Doubtful[] = [];
+    const settle = (atUs: number, report: Report): void => {
+      const open: Doubtful[] = [];
+      for (const one of doubtful) {
+        if (one.dueUs > atUs) open.push(one);
+        else if (!habits.isUsuallyRight(one.topic)) report(one.finding);
+      }
+      doubtful = open;
+    };
     const tell = (one: Unsent, report: Report): void => {
       if (!one.keys.some((key) => consumed.get(key, one.dueUs) === true)) report(one.finding);
     };
@@ -67,7 +89,11 @@ export const dualWrite = traceDetector(
         if (!trace.hasWrites) return;
         for (const unit of trace.units) {
           if (unit.publishes.length === 0 || unit.writes.length === 0) continue;
-          inspectUnit(trace, unit, context, habits, report, (finding, attempts) => {
+          const tellOf = (topic: string): Report => {
+            if (!habits.isDoubtful(topic) || doubtful.length >= doubtfulMax) return report;
+            return (finding) => void doubtful.push({ topic, dueUs: trace.endUs + doubtUs, finding });
+          };
+          inspectUnit(trace, unit, context, habits, tellOf, (finding, attempts) => {
             const keys = attempts.flatMap((attempt) => [
               spanKey(attempt.traceId, attempt.spanId),
               ...(attempt.message !== undefined && attempt.message.id !== '' ? [`id\0${attempt.system}\0${attempt.message.id}`] : []),
@@ -78,6 +104,7 @@ export const dualWrite = traceDetector(
       },
       advance(atUs, report) {
         consumed.sweep(atUs);
+        if (doubtful.length > 0) settle(atUs, report);
         if (unsent.length === 0) return;
         const open: Unsent[] = [];
         for (const one of unsent) {
@@ -87,10 +114,11 @@ export const dualWrite = traceDetector(
         unsent = open;
       },
       finish(_atUs, report) {
+        settle(Number.POSITIVE_INFINITY, report);
         for (const one of unsent) tell(one, report);
         unsent = [];
       },
-      bytes: () => consumed.size * 100 + unsent.length * 1_000,
+      bytes: () => consumed.size * 100 + (unsent.length + doubtful.length) * 1_000,
     };
   },
 );
@@ -102,7 +130,7 @@ function inspectUnit(
   unit: Unit,
   context: DetectionContext,
   habits: Habits,
-  report: Report,
+  tellOf: (topic: string) => Report,
   reportUnsent: ReportUnsent,
 ): void {
   const isTied = unit.writes.some(
@@ -126,9 +154,10 @@ function inspectUnit(
     if (stores.has(publish.system) || failureDestination.test(publish.target) || destinations.has(publish.target)) continue;
     if (publish.facts !== undefined && publish.facts.outboxId !== '') continue;
     // The span that would tie them may be among those that were lost.
-    if (habits.isUsuallyRight(`${unit.service}\0${publish.target}`)) continue;
+    const topic = `${unit.service}\0${publish.target}`;
+    if (habits.isUsuallyRight(topic)) continue;
     destinations.add(publish.target);
-    inspectPair(trace, unit, publish, outcomes, context, report, reportUnsent);
+    inspectPair(trace, unit, publish, outcomes, context, tellOf(topic), reportUnsent);
   }
 }
 

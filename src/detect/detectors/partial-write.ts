@@ -2,8 +2,8 @@ import type { Operation } from '../../domain/operation.ts';
 import { grainUs, isAfter, skewUs } from '../causality.ts';
 import { type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
-import { createHabits, lossyShare } from '../habits.ts';
-import { type TraceView, targetOf, type Unit } from '../trace-view.ts';
+import { createHabits } from '../habits.ts';
+import { rootOf, type TraceView, targetOf, type Unit } from '../trace-view.ts';
 import { mayStand, type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
 
 /** What became of a write, and the unit that made it. */
@@ -52,7 +52,7 @@ export const partialWrite = traceDetector(
   (settings, context) => {
     const settleUs = settings.compensationMs * 1000;
     let suspects: Suspect[] = [];
-    const habits = createHabits(() => context.learned.lostShare() >= lossyShare);
+    const habits = createHabits(context.learned);
 
     const tell = (suspect: Suspect, report: Report): void => {
       const { kept, lost } = suspect;
@@ -113,7 +113,7 @@ export const partialWrite = traceDetector(
             )[0];
           habits.note(habitOf(lost), kept === undefined);
           if (kept === undefined) continue;
-          const root = trace.units[0]?.entry;
+          const root = rootOf(trace);
           suspects.push({ traceId: trace.traceId, kept, lost, complete: trace.complete, root: root?.target || (root?.spanName ?? '') });
         }
       },
@@ -165,7 +165,7 @@ function habitOf(lost: WriteOutcome): string {
 
 function isFailed(unit: Unit, trace: TraceView): boolean {
   // Without its entry, whether the unit failed shows in what it was asked for.
-  if (!unit.complete) return trace.units[0]?.entry.failed === true;
+  if (!unit.complete) return rootOf(trace)?.failed === true;
   return unit.entry.failed || unit.entry.httpStatus >= 400 || unit.calledBy?.failed === true || (unit.calledBy?.httpStatus ?? 0) >= 400;
 }
 

@@ -2,7 +2,7 @@ import type { Operation } from '../../domain/operation.ts';
 import { grainUs } from '../causality.ts';
 import { spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
-import { createHabits, lossyShare } from '../habits.ts';
+import { createHabits } from '../habits.ts';
 import { isRepeatable } from '../message-flow.ts';
 import { isWithin, storeOf, type TraceView, targetOf, type Unit, unitWords } from '../trace-view.ts';
 
@@ -28,7 +28,7 @@ export const retryWithoutIdempotency = traceDetector(
     twin: () => charge('order-17'),
   },
   (_options, context) => {
-    const habits = createHabits(() => context.learned.lostShare() >= lossyShare);
+    const habits = createHabits(context.learned);
     return {
       inspect(trace, report) {
         if (!trace.hasFailures) return;
