@@ -108,8 +108,10 @@ describe('a streaming standby', () => {
     await leader.query(`INSERT INTO t SELECT i, 'v' || i FROM generate_series(301, 310) i`);
   });
 
-  test('that applies late while its leader is written all the time, beside a copy that really differs: exactly that is confirmed', async () => {
-    await replication.slowDown('down', 400);
+  test('that is behind while its leader is written all the time, beside a copy that really differs: exactly that is confirmed', async () => {
+    await standby.query('SELECT pg_wal_replay_pause()');
+    // What the standby does not have when it is scanned, and has when it is looked at again.
+    for (const client of [leader, other]) await client.query(`UPDATE t SET v = 'not yet' WHERE id BETWEEN 6001 AND 6050`);
     await other.query(`UPDATE t SET v = 'drift' WHERE id IN (15000, 15001)`);
     await other.query('DELETE FROM t WHERE id = 15002');
     const writer = new pg.Client({ connectionString: replication.url });
@@ -122,20 +124,25 @@ describe('a streaming standby', () => {
         for (const client of [writer, other]) await client.query('UPDATE t SET v = $1 WHERE id = $2', [`n${n}`, id]);
       }
     })();
-    const { found, summary } = await compare({ connections: opened, stalenessMs: 1_500 });
+    let hasResumed = false;
+    const onProgress = ({ phase }: CompareProgress): void => {
+      if (phase !== 'confirm' || hasResumed) return;
+      hasResumed = true;
+      void standby.query('SELECT pg_wal_replay_resume()');
+    };
+    const { found, summary } = await compare({ connections: opened, stalenessMs: 1_500, onProgress });
     isDone = true;
     await writing;
     await writer.end();
-    await replication.slowDown('down', 0);
     expect(confirmed(found)).toEqual(['15000', '15001', '15002']);
     // It was seen with its lag, and not blamed for it.
-    expect(summary.suspected).toBeGreaterThan(3);
+    expect(summary.suspected).toBeGreaterThanOrEqual(53);
   });
 
   test('that is far behind is given a rest before it is scanned: no snapshot of ours holds its replay up', async () => {
     const [down] = of('down');
     if (down?.pressure === undefined) throw new Error('a PostgreSQL standby tells its lag');
-    expect((await down.pressure(signal)).lagMs).toBeLessThan(1_000);
+    await until(async () => (await down.pressure?.(signal))?.lagMs === 0, 'the standby has replayed everything');
     await standby.query('SELECT pg_wal_replay_pause()');
     await leader.query(`UPDATE t SET v = 'more' WHERE id = 1`);
     await until(async () => ((await down.pressure?.(signal))?.lagMs ?? 0) > 200, 'the standby is behind');
