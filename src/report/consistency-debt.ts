@@ -129,7 +129,7 @@ export function consistencyDebt(input: {
       kind: 'lost-write',
       grade: 'traced',
       title: `Writes of ${origin.service}${origin.from === null ? '' : ` on ${origin.from}`} that never reached ${to}`,
-      fix: `Feed ${to} from a log (logical replication, change data capture) or from an outbox that is read until each change is confirmed, and alert on the age of the oldest one that is not.`,
+      fix: `Feed ${to} from a log (logical replication, change data capture) or an outbox, and retry each change until ${to} confirms it.`,
       domain: cases[0]?.domain ?? '',
       findings: 0,
       ...priced(cases),
