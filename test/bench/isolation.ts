@@ -41,7 +41,7 @@ export const bench: Bench = {
     log(
       `sessions: ${sessions.pairs} pairs of session and object remembered in ${Math.round(sessions.stateMb)} MB, ${sessions.found} findings`,
     );
-    const costs = measureDetectorCosts(quick ? 30_000 : 200_000, 3);
+    const costs = measureDetectorCosts(quick ? 30_000 : 200_000, 5);
     const delay = await measureDetectionDelay(quick ? 3 : 20);
     const sumUs = [...costs.ownUs.values()].reduce((sum, us) => sum + us, costs.engineUs);
     return {
