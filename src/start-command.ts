@@ -1,5 +1,6 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { systemClock } from './base/clock.ts';
 import { roles, type Role, startService } from './compose.ts';
@@ -25,6 +26,8 @@ export function registerStart(program: Command, context: CliContext): void {
     .addOption(new Option('--role <role>', 'what this process does').choices([...roles]).default('all'))
     .option('--json', 'print where it listens as JSON (it always does)')
     .action(async (flags: StartFlags) => {
+      // The small nursery of bin/service-runtime.json is this thread's; as a flag it would overrule what other threads are opened with.
+      setFlagsFromString('--max-semi-space-size=0');
       const log = createLog(
         (line) => context.err(line.trimEnd()),
         () => systemClock.nowMs(),

@@ -36,7 +36,7 @@ export interface DetectThreadOptions {
  * lie in memory that both threads see, strings travel once.
  */
 export function openDetectThread(options: DetectThreadOptions): DetectThread {
-  // The service is started with a small nursery (bin/service-runtime.json), a flag that would overrule the limits of a thread.
+  // A flag of the process (bin/service-runtime.json) would overrule the limits given here.
   setFlagsFromString('--max-semi-space-size=0');
   const worker = new Worker(new URL('./detect-worker.ts', import.meta.url), {
     name: 'detect',
