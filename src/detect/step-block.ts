@@ -8,6 +8,7 @@ export const blockSize = 64;
 
 /** A session may be named after a trace. */
 const traceId = /^[0-9a-f]{32}$/;
+const traceIdLength = 32;
 
 /** Some operations on objects with the hashes by which objects and sessions are known, made before any of them is judged. */
 export class StepBlock {
@@ -48,8 +49,9 @@ export class StepBlock {
       if (facts === undefined || facts.objectKey === '') continue;
       if (facts.objectType !== this.#type) this.#turnToType(facts.objectType);
       const session = namedSessionOf(operation);
-      const ids = idsOf(operation);
-      if (session !== this.#session || (session === '' && !isTraceAt(ids, this.#trace, 0))) this.#turnToSession(session, ids);
+      // The ids of a named session's spans are not looked at: where an operation holds them as text, reading them costs more than the rest.
+      if (session !== this.#session || (session === '' && !isTraceAt(idsOf(operation), this.#trace, 0)))
+        this.#turnToSession(session, idsOf(operation));
       hash.low = this.#typeLow;
       hash.high = this.#typeHigh;
       hash.text(facts.objectKey).end();
@@ -77,10 +79,11 @@ export class StepBlock {
   /** A session that nothing names is its trace; one that is named as its trace is the same. */
   #turnToSession(session: string, ids: SpanIds): void {
     writeIds(ids, this.#trace, 0);
-    const isTrace = session === '' || session === spanAt(this.#trace, 0).traceId;
+    const mayBeTrace = session.length === traceIdLength && traceId.test(session);
+    const isTrace = session === '' || (mayBeTrace && session === spanAt(this.#trace, 0).traceId);
     const { low, high } = isTrace
       ? hashTrace(this.#hash, ids)
-      : traceId.test(session)
+      : mayBeTrace
         ? hashLinkedTrace(this.#hash, session)
         : this.#hash.start().text(session).end();
     this.#session = session;

@@ -1,5 +1,6 @@
+import { packHex } from '../../../src/base/hex-words.ts';
 import type { Rng } from '../../../src/base/rng.ts';
-import type { ConsistencyFacts, Operation } from '../../../src/domain/operation.ts';
+import type { ConsistencyFacts, Operation, SpanIds } from '../../../src/domain/operation.ts';
 
 export interface StoreHistory {
   /** The next `count` transactions' operations, in order of ends. */
@@ -29,8 +30,9 @@ export function createStoreHistory(rng: Rng): StoreHistory {
 
   let lastTrace = '';
   let lastTraceId = '';
+  let lastIds = idsOfTrace('');
   const operation = (kind: 'read' | 'write', trace: string, index: number, key: number, version: number, session: string): Operation => {
-    if (trace !== lastTrace) [lastTrace, lastTraceId] = [trace, traceIdOf(trace)];
+    if (trace !== lastTrace) [lastTrace, lastTraceId, lastIds] = [trace, traceIdOf(trace), idsOfTrace(trace)];
     const facts: ConsistencyFacts = {
       domain: '',
       objectType: 'row',
@@ -54,6 +56,7 @@ export function createStoreHistory(rng: Rng): StoreHistory {
     return {
       kind,
       traceId: lastTraceId,
+      ids: lastIds,
       spanId: trace,
       parentSpanId: '',
       index,
@@ -127,4 +130,13 @@ function traceIdOf(trace: string): string {
 
 function flat(text: string): string {
   return Buffer.from(text, 'latin1').toString('latin1');
+}
+
+/** The same ids as numbers, which decoders give with them. */
+function idsOfTrace(trace: string): SpanIds {
+  const words = new Int32Array(6);
+  packHex(traceIdOf(trace), words, 0, 4);
+  packHex(trace, words, 4, 2);
+  const [traceA = 0, traceB = 0, traceC = 0, traceD = 0, spanA = 0, spanB = 0] = words;
+  return { traceA, traceB, traceC, traceD, spanA, spanB, parentA: 0, parentB: 0 };
 }
