@@ -1,7 +1,7 @@
 import { Hash64 } from '../base/hash64.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
 import { HostTables } from './host-tables.ts';
-import { mayHaveBegunBefore, MissingCount } from './missing-count.ts';
+import { isLongAfter, mayHaveBegunBefore, MissingCount } from './missing-count.ts';
 import { lossyShare } from './habits.ts';
 import { bareName } from './object-place.ts';
 import { isInboxName, isOutboxName } from './outbox-table.ts';
@@ -28,6 +28,8 @@ export interface LearnedStructure {
   missingLinkShare(): number;
   /** Whether what shows at `atUs` may have begun before the first span that was seen. */
   mayBeCut(atUs: number): boolean;
+  /** What `count` says by now. */
+  countOf(count: MissingCount): { readonly of: number; readonly missing: number };
   /** Whether so much has been seen that the two shares mean something. */
   isLossKnown(): boolean;
   /** {@link lostShare} from the first missing parent on, when it is still rough; 0 where nothing is missing, or so little that it is an exception. */
@@ -55,8 +57,6 @@ const enoughParents = 500;
 const enoughLinks = 50;
 /** Traces with missing parents are waited for longest, so that the first ones to close look better than the rest. */
 const lossKnownAfterUs = 20_000_000;
-/** Event time after which what has come since the first half minute says by itself how much is lost. */
-const lossSettledAfterUs = 60_000_000;
 /** A producer's trace can be over later than its consumer's: by its own length, by late spans, by clocks that differ. */
 const linkPatienceUs = 12_000_000;
 /** Links that wait at most; beyond it new ones are not counted. */
@@ -147,6 +147,8 @@ export function createLearner(
   /** In order of arrival, which is nearly that of their times; those before `settledLinks` are done with. */
   let waitingLinks: { readonly traceId: string; readonly dueUs: number; readonly isFirst: boolean }[] = [];
   let settledLinks = 0;
+
+  const isLate = (): boolean => isLongAfter(firstUs, newestUs);
 
   const use = (table: string): TableUse | undefined => {
     const known = tables.get(table);
@@ -241,14 +243,20 @@ export function createLearner(
     },
     knownSagas: () => [...sagas.values()],
     mayBeCut: (atUs) => mayHaveBegunBefore(firstUs, atUs),
-    isLossKnown: () => isOver || (parents.of >= enoughParents && newestUs - firstUs >= lossKnownAfterUs),
-    missingLinkShare: () => (links.of < 3 ? 0 : links.missing / links.of),
-    lostShare: () => (parents.of < 200 ? 0 : parents.missing / parents.of),
+    isLossKnown: () => isOver || (parents.read(isLate()).of >= enoughParents && newestUs - firstUs >= lossKnownAfterUs),
+    countOf: (count) => count.read(isLate()),
+    missingLinkShare() {
+      const { of, missing } = links.read(isLate());
+      return of < 3 ? 0 : missing / of;
+    },
+    lostShare() {
+      const { of, missing } = parents.read(isLate());
+      return of < 200 ? 0 : missing / of;
+    },
     lossSoFar() {
-      // A trace with a missing parent is waited for longest: right after the start, and after the switch to what came later, few have been seen.
-      if (newestUs - firstUs < lossSettledAfterUs) return parents.shareOfAll;
-      const share = parents.of === 0 ? 0 : parents.missing / parents.of;
-      return parents.of < enoughParents || share >= lossyShare ? share : 0;
+      const { of, missing } = parents.read(isLate());
+      const share = of === 0 ? 0 : missing / of;
+      return !isLate() || of < enoughParents || share >= lossyShare ? share : 0;
     },
     facts() {
       const facts: LearnedFact[] = [];
@@ -333,7 +341,7 @@ export function createLearner(
             waitingLinks.push({ traceId: link.traceId, dueUs: trace.endUs + linkPatienceUs, isFirst });
         }
       }
-      if (parents.of > 100_000) parents.fade();
+      parents.fade(100_000);
       for (const unit of trace.units) {
         learnUnit(unit);
         const from = unit.calledBy;

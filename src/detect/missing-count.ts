@@ -1,6 +1,14 @@
 /** What began before the first span was sent goes on to show its tail for about so long, microseconds of event time. */
 const underWayUs = 30_000_000;
 
+/** What is missing is counted later than what is there: so long after the first span the count of what came since can stand alone. */
+const standsAloneUs = 120_000_000;
+
+/** Whether so much time has passed since `firstUs` that what was under way then may be left out. */
+export function isLongAfter(firstUs: number, atUs: number): boolean {
+  return atUs >= firstUs + standsAloneUs;
+}
+
 /** Whether what shows at `atUs` may have begun before `firstUs`, when we began to look. */
 export function mayHaveBegunBefore(firstUs: number, atUs: number): boolean {
   return atUs < firstUs + underWayUs;
@@ -31,25 +39,19 @@ export class MissingCount {
     }
   }
 
-  /** The recent past counts most: what is older fades by half. */
-  fade(): void {
+  /** The recent past counts most: beyond `most` what is older fades by half. */
+  fade(most: number): void {
+    if (this.#firstOf + this.#of <= most) return;
     this.#firstOf /= 2;
     this.#firstMissing /= 2;
     this.#of /= 2;
     this.#missing /= 2;
   }
 
-  get of(): number {
-    return this.#of >= this.#enough ? this.#of : this.#firstOf + this.#of;
-  }
-
-  get missing(): number {
-    return this.#of >= this.#enough ? this.#missing : this.#firstMissing + this.#missing;
-  }
-
-  /** Share of all that was counted, what came before among it; 0 where nothing was. */
-  get shareOfAll(): number {
-    const of = this.#firstOf + this.#of;
-    return of === 0 ? 0 : (this.#firstMissing + this.#missing) / of;
+  /** `isLate`: as {@link isLongAfter} has it. */
+  read(isLate: boolean): { readonly of: number; readonly missing: number } {
+    return isLate && this.#of >= this.#enough
+      ? { of: this.#of, missing: this.#missing }
+      : { of: this.#firstOf + this.#of, missing: this.#firstMissing + this.#missing };
   }
 }

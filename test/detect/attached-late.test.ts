@@ -34,7 +34,7 @@ const orders = (unseen: (nth: number) => boolean, stuck: number): readonly Step[
 describe('whoever is attached to a fleet that runs', () => {
   test('sees tails of what came before, and claims a row that was never published all the same', () => {
     const tails = Array.from({ length: 12 }, (_, nth) => tail(nth, nth * 400)).flat();
-    expect(kindsOf([...tails, ...orders((nth) => nth < 6, 200)])).toEqual(['outbox-lag/proven']);
+    expect(kindsOf([...tails, ...orders((nth) => nth < 6, 300)])).toEqual(['outbox-lag/proven']);
   });
 
   test('claims nothing where rows go missing all the time: then a publish can be missing too', () => {

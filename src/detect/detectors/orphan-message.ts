@@ -193,7 +193,7 @@ export const orphanMessage = traceDetector(
           messages.unpin(row);
           if (verdict === undefined) continue;
           // Where publishes of consumed messages are missing, so are consumers of published ones: spans are sampled or lost.
-          const { of, missing } = verdict.publishes;
+          const { of, missing } = context.learned.countOf(verdict.publishes);
           if (missing * 100 > of - missing || context.learned.lostShare() > 0.01 || context.learned.missingLinkShare() > 0.3) continue;
           const publish = messages.noteOf(row);
           const { target } = messages.topicOf(row);

@@ -124,6 +124,11 @@ export const outboxLag = traceDetector(
       published.add(context.learned.mayBeCut(atUs), 1, 0);
     };
 
+    const isPublishedSeen = (): boolean => {
+      const { of, missing } = context.learned.countOf(published);
+      return missing * 200 <= of - missing;
+    };
+
     const finishRow = (row: Row, atUs: number): void => {
       row.isDone = true;
       byId.deleteAt(row.placeLow, row.placeHigh);
@@ -146,7 +151,7 @@ export const outboxLag = traceDetector(
 
     /** Whether a publish that does not show did not happen: without ids a relay that never shows (change data capture) may well have published. */
     const isVisible = (): boolean =>
-      published.missing * 200 <= published.of - published.missing &&
+      isPublishedSeen() &&
       // Most rows are seen to be published, or there are so few that one says nothing of the other: else their publishes are sampled away.
       overdue <= Math.max(matched, fewRows) &&
       context.learned.lostShare() < 0.005 &&
