@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { open } from 'lmdb';
 import { invariant } from '../../base/assert.ts';
@@ -11,8 +11,9 @@ import { RecordSizes } from './record-sizes.ts';
  * thread; `overlappingSync` is off, so that the promise of a write means on disk. Records are large values that LMDB keeps in runs of
  * pages; pages of released records are used again, so the file stays near the bound.
  *
- * LMDB writes new pages even to delete, so a disk that is full would stay so: a file of some megabytes beside the journal is given up then,
- * and made again when there is room.
+ * LMDB is not let run into a full disk: `lmdb` 3.5 writes the message of a failed page write past its end (100 bytes are allocated for it,
+ * `mdb_page_flush`), which ends the process. So appends are refused while there is still some room, and since new pages are written even to
+ * delete, a file of some megabytes beside the journal is given up for that, and made again when there is room.
  *
  * A record's value is the payload as it was received, handed to LMDB without a copy; what it is stands in the key beside its sequence.
  */
@@ -52,6 +53,22 @@ function openJournal(directory: string, maxBytes: number): Journal {
   }
   const held = sizes;
 
+  let roomLeft = 0;
+  let lookedAtMs = Number.NEGATIVE_INFINITY;
+  /** Bytes that the disk can take, as of a few milliseconds ago and less what was appended since. */
+  const room = (): number => {
+    const nowMs = performance.now();
+    if (nowMs - lookedAtMs > roomLookMs) {
+      const { bavail, bsize } = statfsSync(directory);
+      roomLeft = bavail * bsize;
+      lookedAtMs = nowMs;
+    }
+    return roomLeft;
+  };
+
+  /** Bytes of the file that held released records: they are written again before the file grows. */
+  const reusable = (): number => statSync(join(directory, 'payloads', 'data.mdb')).size - bytes;
+
   /** Deletes up to `upTo`, in transactions of a bounded size. */
   const remove = async (upTo: number): Promise<void> => {
     while (first < upTo) {
@@ -70,6 +87,13 @@ function openJournal(directory: string, maxBytes: number): Journal {
     append: async (record): Promise<Appended> => {
       const size = overheadBytes + record.bytes.length;
       if (bytes + size > maxBytes) return { is: 'full' };
+      if (room() < size + leastRoomBytes && reusable() < 2 * size + leastReusableBytes)
+        throw new Failure(
+          'journal-write',
+          `the disk of ${directory} is nearly full: make room, or name another place with --data`,
+          'later',
+        );
+      roomLeft -= size;
       const sequence = next;
       next += 1;
       bytes += size;
@@ -101,13 +125,10 @@ function openJournal(directory: string, maxBytes: number): Journal {
     bytesBetween: (from, to) => held.between(from, to),
     release: async (sequence) => {
       const upTo = Math.min(sequence, next);
-      try {
-        await remove(upTo);
-        reserve.restore();
-      } catch (error) {
-        if (!reserve.giveUp()) throw error;
-        await remove(upTo);
-      }
+      const isTight = room() < leastRoomBytes;
+      if (isTight) reserve.giveUp();
+      await remove(upTo);
+      if (!isTight) reserve.restore();
     },
     close: async () => {
       await environment.committed;
@@ -119,10 +140,14 @@ function openJournal(directory: string, maxBytes: number): Journal {
 /** Removals in one transaction: what it writes must fit the reserve. */
 const removedAtOnce = 256;
 const reserveBytes = 8 * 1024 * 1024;
+/** Appends leave the disk so much: for the pages beside their own, and for removals. */
+const leastRoomBytes = 4 * 1024 * 1024;
+/** Runs of pages for large values must be in one piece, so not all that was released is of use. */
+const leastReusableBytes = 2 * 1024 * 1024;
+const roomLookMs = 5;
 
 interface Reserve {
-  /** False where there is nothing to give. */
-  giveUp(): boolean;
+  giveUp(): void;
   restore(): void;
 }
 
@@ -143,10 +168,8 @@ function openReserve(directory: string): Reserve {
   restore();
   return {
     giveUp: () => {
-      const had = isThere;
       rmSync(path, { force: true });
       isThere = false;
-      return had;
     },
     restore,
   };
