@@ -68,15 +68,20 @@ const modelDir = fileURLToPath(new URL('../models/contention/v2', import.meta.ur
 export async function startPipeline(context: RuntimeContext, options: PipelineOptions): Promise<Pipeline> {
   const { config } = options;
   const loops = options.isWorker ? await startLoops(context, options.queue, { isOnlyProcess: options.isOnlyProcess }) : undefined;
-  const intake = options.ingest === undefined ? undefined : await startIntake(context, config, options.ingest, options.dataDir);
-  return {
-    ingest: intake?.ingest,
-    close: async () => {
-      await intake?.close();
-      if (loops === undefined) await options.queue.close(shutdownGraceMs);
-      else await loops.close(shutdownGraceMs);
-    },
-  };
+  const closeLoops = (): Promise<void> => (loops ?? options.queue).close(shutdownGraceMs);
+  try {
+    const intake = options.ingest === undefined ? undefined : await startIntake(context, config, options.ingest, options.dataDir);
+    return {
+      ingest: intake?.ingest,
+      close: async () => {
+        await intake?.close();
+        await closeLoops();
+      },
+    };
+  } catch (error) {
+    await closeLoops();
+    throw error;
+  }
 }
 
 async function startIntake(
@@ -119,6 +124,11 @@ async function startIntake(
         log: (line) => log('info', line),
       })
     : undefined;
+  const closeConsumers = async (): Promise<void> => {
+    await measure.close();
+    await forecast?.close();
+    await detect.close();
+  };
   const ingest = await startIngest({
     host: intake.host,
     httpPort: intake.httpPort,
@@ -137,14 +147,16 @@ async function startIntake(
       measure.observe(measurements);
     },
     onFailure: (error) => log('warn', `operations wait to be processed: ${sayError(error)}`),
+  }).catch(async (error: unknown) => {
+    // A port that is taken: what was started for it must not outlive its stores.
+    await closeConsumers();
+    throw error;
   });
   return {
     ingest,
     close: async () => {
       await ingest.close();
-      await measure.close();
-      await forecast?.close();
-      await detect.close();
+      await closeConsumers();
     },
   };
 }
