@@ -61,7 +61,7 @@ const pageSize = 500;
 const mostPages = 200;
 const answerWithinMs = 15_000;
 /** How long a question waits for a service that was killed and is started again: its PostgreSQL recovers first. */
-const backWithinMs = 60_000;
+const backWithinMs = 180_000;
 const askAgainMs = 250;
 
 export function openHomeostatApi(base: () => string, token: string): HomeostatApi {

@@ -118,6 +118,8 @@ async function placeOrder(context: ChildContext, request: ShopRequest): Promise<
 /** Messages that the broker has and does not deliver yet, by topic and key. */
 const held = new Map<string, () => void>();
 const heldPollMs = 20;
+/** Spans begin on whole milliseconds and end between them: what is to be seen one after the other is further apart than that. */
+const clockStepMs = 3;
 const heldMaxMs = 20_000;
 
 /** Sends a message to whoever takes `topic`: a producer span, the message's id and context in the request. */
@@ -129,9 +131,11 @@ async function publish(
   options: { readonly chaos?: Chaos; readonly traceparent?: string | null; readonly root?: boolean; readonly key?: string },
 ): Promise<readonly string[]> {
   const line = `${topic} ${options.key ?? ''}`;
-  if (options.chaos?.overtakeHeld === true)
+  if (options.chaos?.overtakeHeld === true) {
     while (!held.has(line))
       await delay(heldPollMs, undefined, { signal: AbortSignal.any([context.signal, AbortSignal.timeout(heldMaxMs)]) });
+    await delay(clockStepMs);
+  }
   const origin =
     options.traceparent === undefined || options.traceparent === null ? undefined : linkFrom({ traceparent: options.traceparent }).context;
   return context.tracing.tracer.startActiveSpan(
@@ -174,6 +178,7 @@ async function publish(
           if (reply.status >= 300) throw new Error(`the consumer answered ${reply.status}`);
           traces.push(String(reply.body['traceId']));
         }
+        if (held.has(line)) await delay(clockStepMs);
         held.get(line)?.();
         return traces;
       } catch (error) {

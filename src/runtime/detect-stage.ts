@@ -36,8 +36,9 @@ export interface DetectStageOptions {
   readonly features?: Omit<FeatureOptions, 'collectionOf' | 'regionOf' | 'originOf'>;
   readonly latenessMs: number;
   /**
-   * After a start, time stands still for this long: what exporters could not send while we were away comes in beside what is fresh, and
-   * would be late if the fresh moved time on.
+   * After a start time stands still for this long from the first payload on that is fresh, and for half of the time that we were away: what
+   * other exporters hold back comes in beside what is fresh, and would be late if the fresh moved time on. Exporters wait half as long again
+   * before each further try, so that the next one comes within half the time for which they have tried. 0: not at all.
    */
   readonly graceMs: number;
   /** Bytes of spans that wait for the watermark. */
@@ -105,7 +106,13 @@ export class DetectStage {
   readonly #places: ReturnType<typeof createPlaces>;
   readonly #features: ReturnType<typeof createFeatures> | undefined;
   readonly #latenessMs: number;
-  readonly #graceUntilMs: number;
+  readonly #graceMs: number;
+  readonly #startedMs: number;
+  /** Until when time stands still, and what was newest when it began to. */
+  #holdUntilMs: number;
+  #heldUs = 0;
+  /** The furthest behind the clock that the newest span has been since the start; undefined once it is beside it. */
+  #behindMs: number | undefined = 0;
   #findings: Anomaly[] = [];
   #writes: StoredWrite[] = [];
   #taken = 0;
@@ -134,7 +141,9 @@ export class DetectStage {
     this.#features =
       options.features === undefined ? undefined : createFeatures({ ...options.features, ...forecastSources(options.collections) });
     this.#latenessMs = options.latenessMs;
-    this.#graceUntilMs = clock.monotonicMs() + options.graceMs;
+    this.#graceMs = options.graceMs;
+    this.#startedMs = clock.monotonicMs();
+    this.#holdUntilMs = this.#startedMs + options.graceMs;
   }
 
   /** Whether another batch may be taken: what waits is within its bound. */
@@ -161,13 +170,31 @@ export class DetectStage {
       return true;
     });
     if (newestUs > this.#newestUs) {
+      const nowMs = this.#clock.monotonicMs();
+      if (this.#behindMs !== undefined) this.#holdUntilCaughtUp(this.#clock.nowMs() - newestUs / 1000, nowMs);
       this.#newestUs = newestUs;
-      this.#newestAtMs = this.#clock.monotonicMs();
+      this.#newestAtMs = nowMs;
     }
     if (!this.#concerned.isEmpty && kept.rows > 0) this.#keepConcerned(packed, strings);
     this.#room.add(sent.sequence, packed, strings, kept);
     giveBack(packed);
     this.#taken = sent.sequence + 1;
+  }
+
+  /** Holds time while what comes after a start leads up to the present, and a little longer. `behindMs`: how far it still is from it. */
+  #holdUntilCaughtUp(behindMs: number, nowMs: number): void {
+    if (this.#graceMs === 0 || nowMs > this.#startedMs + startingMs) {
+      this.#behindMs = undefined;
+      return;
+    }
+    if (behindMs > archivedMs) return;
+    if (nowMs >= this.#holdUntilMs) this.#heldUs = this.#newestUs;
+    this.#behindMs = Math.max(this.#behindMs ?? 0, behindMs);
+    if (behindMs > besideMs) this.#holdUntilMs = Math.max(this.#holdUntilMs, this.#startedMs + longestHoldMs);
+    else {
+      this.#holdUntilMs = nowMs + Math.min(longestHoldMs, this.#graceMs + this.#behindMs / 2);
+      this.#behindMs = undefined;
+    }
   }
 
   #keepConcerned(packed: PackedBatch, strings: readonly string[]): void {
@@ -264,7 +291,8 @@ export class DetectStage {
   /** How far time has come. */
   #targetUs(): number {
     const nowMs = this.#clock.monotonicMs();
-    if (this.#newestUs === 0 || nowMs < this.#graceUntilMs) return Number.NEGATIVE_INFINITY;
+    if (this.#newestUs === 0) return Number.NEGATIVE_INFINITY;
+    if (nowMs < this.#holdUntilMs) return this.#heldUs === 0 ? Number.NEGATIVE_INFINITY : this.#heldUs - this.#latenessMs * 1000;
     const idleMs = nowMs - this.#newestAtMs;
     return this.#newestUs + ((idleMs > idleAfterMs ? idleMs : 0) - this.#latenessMs) * 1000;
   }
@@ -323,6 +351,14 @@ const defaultTracePatienceMs = 10_000;
 const defaultWaitingBytes = 160 * 1024 * 1024;
 /** Clocks of services that run further ahead than this are wrong; time does not follow them. */
 const futureLimitMs = 300_000;
+/** For so long after a start spans may come that nobody could send before it. */
+const startingMs = 120_000;
+/** What ended longer ago than this is an archive, or our journal after a long absence: nobody holds back what belongs beside it. */
+const archivedMs = 60_000;
+/** The newest span of a busy fleet is no further behind the clock than this. */
+const besideMs = 1_000;
+/** The longest that exporters wait between two tries. */
+const longestHoldMs = 30_000;
 /** Without a span for this long, time follows the clock. */
 const idleAfterMs = 500;
 /** Moving time has a cost of its own, and findings are not wanted to the millisecond. */

@@ -180,6 +180,41 @@ describe('DetectStage', () => {
     expect(counts.shortenedWaits).toBeGreaterThan(0);
   });
 
+  test.each([3_000, 20_000])('after a gap of %d ms what an exporter sends on its next try is not late', (gapMs) => {
+    let nowMs = 0;
+    const clock: Clock = { nowMs: () => startMs + nowMs, monotonicMs: () => nowMs };
+    const stage = new DetectStage({ detection: { latenessMs }, domains: [], collections: [], latenessMs, graceMs: 4_000 }, clock);
+    const decoder = new ProtobufDecoder();
+    const tables = new StringTables();
+    let sequence = 1;
+    const take = (endMs: number): void => {
+      const batch = new SpanBatch();
+      const span = {
+        traceId: Buffer.alloc(16, sequence),
+        spanId: Buffer.alloc(8, sequence),
+        startTimeUnixNano: String(BigInt(startMs + endMs - 5) * 1_000_000n),
+        endTimeUnixNano: String(BigInt(startMs + endMs) * 1_000_000n),
+      };
+      decoder.decode(requestOf([{ atMs: 0, service: 'shop', span, operations: 0 }]), batch);
+      const packed = packBatch(batch);
+      if (packed !== undefined) stage.take({ sequence: sequence++, packed, strings: structuredClone(tables.added(batch.strings)) });
+      while (stage.work(1_000));
+    };
+    // From the journal, at once; then one exporter all that it has, from the gap to now; another what it held back, a little later.
+    for (let endMs = -gapMs - 2_000; endMs <= -gapMs; endMs += 100) take(endMs);
+    nowMs = 5_000;
+    for (let endMs = -gapMs; endMs <= nowMs; endMs += 250) take(endMs);
+    for (let waited = 0; waited < (gapMs + 5_000) / 2; waited += 100) {
+      nowMs += 100;
+      take(nowMs);
+    }
+    for (let endMs = -gapMs + 100; endMs < nowMs; endMs += 250) take(endMs);
+    // Time goes on after that.
+    nowMs += 60_000;
+    while (stage.work(1_000));
+    expect(stage.report()).toMatchObject({ settled: sequence, counts: { lateSpans: 0, operations: sequence - 1 } });
+  });
+
   test('a span sent twice is one, and a span from far ahead moves no time', () => {
     let nowMs = 0;
     const clock: Clock = { nowMs: () => startMs + nowMs, monotonicMs: () => nowMs };
