@@ -203,12 +203,12 @@ export class BinlogDecoder {
       const second = kind === 1 ? readImage(rows, at, mapped.columns, after, known) : undefined;
       at = second?.next ?? at;
       for (const [index, table] of known.entries()) {
-        const one = first.keys[index];
-        if (one === undefined) this.#sink.everything(table.watched, 'a change did not hold its key');
-        else this.#sink.key(table.watched, one);
+        const before = first.keys[index];
+        if (before === undefined) this.#sink.everything(table.watched, 'a change did not hold its key');
+        for (const key of before ?? []) this.#sink.key(table.watched, key);
         // An image after the change may leave out what did not change, its key above all.
-        const two = second?.keys[index];
-        if (two !== undefined && table.key.some(({ name }) => two[name] !== one?.[name])) this.#sink.key(table.watched, two);
+        for (const key of second?.keys[index] ?? [])
+          if (before?.some((one) => table.key.every(({ name }) => key[name] === one[name])) !== true) this.#sink.key(table.watched, key);
       }
     }
   }
@@ -235,7 +235,7 @@ function readImage(
   columns: readonly LoggedColumn[],
   present: Buffer,
   tables: readonly LoggedTable[],
-): { readonly keys: readonly (Key | undefined)[]; readonly next: number } {
+): { readonly keys: readonly (readonly Key[] | undefined)[]; readonly next: number } {
   let count = 0;
   for (let n = 0; n < columns.length; n += 1) if (isSet(present, n)) count += 1;
   let at = start + ((count + 7) >> 3);
@@ -249,13 +249,19 @@ function readImage(
     places.set(n, at);
     at = afterValue(rows, at, column);
   }
-  const keys = tables.map((table) => keyOf(rows, places, columns, table));
+  const keys = tables.map((table) => keysOf(rows, places, columns, table));
   return { keys, next: at };
 }
 
-function keyOf(rows: Buffer, places: ReadonlyMap<number, number>, columns: readonly LoggedColumn[], table: LoggedTable): Key | undefined {
+/** The key, or the keys of which one is it; undefined where the image does not hold it. */
+function keysOf(
+  rows: Buffer,
+  places: ReadonlyMap<number, number>,
+  columns: readonly LoggedColumn[],
+  table: LoggedTable,
+): readonly Key[] | undefined {
   const { shape } = table.watched;
-  const values: Record<string, string> = {};
+  let keys: readonly Key[] = [{}];
   for (const part of table.key) {
     const place = table.columns.indexOf(part.column);
     const at = places.get(place);
@@ -263,13 +269,14 @@ function keyOf(rows: Buffer, places: ReadonlyMap<number, number>, columns: reado
     if (at === undefined || column === undefined) return undefined;
     const type = shape.columns.find((one) => one.name === part.name)?.type ?? 'text';
     try {
-      values[part.name] = canonicalText(type, readValue(rows, at, column, part));
+      const texts = new Set(readValue(rows, at, column, part).map((text) => canonicalText(type, text)));
+      keys = keys.flatMap((key) => [...texts].map((text) => ({ ...key, [part.name]: text })));
     } catch (error) {
       if (error instanceof RangeError || error instanceof SyntaxError) return undefined;
       throw error;
     }
   }
-  return values;
+  return keys;
 }
 
 const isSet = (bitmap: Buffer, bit: number): boolean => ((bitmap[bit >> 3] ?? 0) & (1 << (bit & 7))) !== 0;

@@ -5,7 +5,7 @@ import { openSessionPool, type Session, type SessionPool } from '../../mysql/ses
 import type { ChangeFeed, FeedOptions, WatchedReplica } from '../changes.ts';
 import { BinlogDecoder, formatLogPosition, type LoggedTable, type LogPosition, parseLogPosition } from './binlog-decoder.ts';
 import { dumpBinlog } from './binlog-dump.ts';
-import { readableKeyTypes } from './row-values.ts';
+import { membersOf, readableKeyTypes } from './row-values.ts';
 
 /** ER_MASTER_FATAL_ERROR_READING_BINLOG: what we ask for is not in the log any more. */
 const cannotRead = 1236;
@@ -69,7 +69,7 @@ async function describeLogged(watched: WatchedReplica, session: Session): Promis
   const dot = written.indexOf('.');
   const [schema, table] = dot < 0 ? [null, written] : [written.slice(0, dot), written.slice(dot + 1)];
   const rows = await session.query(
-    `SELECT c.table_schema AS s, c.table_name AS t, c.column_name AS name, lower(c.data_type) AS base, lower(c.column_type) AS type,
+    `SELECT c.table_schema AS s, c.table_name AS t, c.column_name AS name, lower(c.data_type) AS base, lower(c.column_type) AS type, c.column_type AS written,
             lower(coalesce(c.character_set_name, '')) AS charset, coalesce(c.character_octet_length, 0) AS bytes, t.table_type AS kind
        FROM information_schema.columns c JOIN information_schema.tables t ON t.table_schema = c.table_schema AND t.table_name = c.table_name
       WHERE c.table_schema = coalesce(?, database()) AND c.table_name = ? ORDER BY c.ordinal_position`,
@@ -93,8 +93,15 @@ async function describeLogged(watched: WatchedReplica, session: Session): Promis
     const charset = charsetOf(base, String(row?.['charset']));
     if (row === undefined || !readableKeyTypes.has(base) || charset === 'unknown')
       return `${who} has key column ${column} of type ${String(row?.['type'])}, which is not read from the binary log: scans find its changes.`;
-    const fixedBytes = base === 'binary' ? Number(row['bytes']) : 0;
-    key.push({ name, column, isUnsigned: String(row['type']).includes('unsigned'), charset, fixedBytes });
+    key.push({
+      name,
+      column,
+      isUnsigned: String(row['type']).includes('unsigned'),
+      charset,
+      fixedBytes: base === 'binary' ? Number(row['bytes']) : (storedBytes[base] ?? 0),
+      ...(base === 'uuid' ? { is: 'uuid' } : base === 'inet4' || base === 'inet6' ? { is: 'inet' } : {}),
+      ...(base === 'enum' ? { members: membersOf(String(row['written'])) } : {}),
+    });
   }
   return {
     watched,
@@ -104,6 +111,9 @@ async function describeLogged(watched: WatchedReplica, session: Session): Promis
     key,
   };
 }
+
+/** Of types whose values are logged as strings of so many bytes. */
+const storedBytes: Readonly<Record<string, number>> = { uuid: 16, inet4: 4, inet6: 16 };
 
 function charsetOf(base: string, charset: string): 'utf8' | 'latin1' | undefined | 'unknown' {
   if (base !== 'char' && base !== 'varchar') return undefined;

@@ -17,6 +17,10 @@ export interface KeyType {
   readonly charset: 'utf8' | 'latin1' | undefined;
   /** Bytes of a BINARY(n): its zeros at the end are not logged. */
   readonly fixedBytes: number;
+  /** What its bytes mean, where that is neither text nor bytes. */
+  readonly is?: 'uuid' | 'inet';
+  /** Of an enumeration, in order. */
+  readonly members?: readonly string[];
 }
 
 const TINY = 1;
@@ -149,11 +153,45 @@ export function afterValue(bytes: Buffer, at: number, column: LoggedColumn): num
 
 /** Types of `information_schema.columns.data_type` whose values {@link readValue} gives. */
 export const readableKeyTypes: ReadonlySet<string> = new Set(
-  'tinyint smallint mediumint int bigint year decimal char varchar binary varbinary date datetime timestamp'.split(' '),
+  'tinyint smallint mediumint int bigint year decimal char varchar binary varbinary date datetime timestamp uuid inet4 inet6 enum'.split(
+    ' ',
+  ),
 );
 
-/** The value as text that `canonicalText` takes. Throws `RangeError` on a type that no key can have. */
-export function readValue(bytes: Buffer, at: number, column: LoggedColumn, key: KeyType): string {
+/**
+ * The value as text that `canonicalText` takes; for a UUID two texts, of which one is it. Throws `RangeError` on a type that no key can
+ * have.
+ */
+export function readValue(bytes: Buffer, at: number, column: LoggedColumn, key: KeyType): readonly string[] {
+  if (key.is === undefined) return [readPlain(bytes, at, column, key)];
+  const value = Buffer.alloc(key.fixedBytes);
+  bytes.copy(value, 0, at + 1, at + 1 + Math.min(bytes.readUInt8(at), value.length));
+  return key.is === 'uuid' ? uuidTexts(value) : [inetText(value)];
+}
+
+/** MariaDB logs a UUID with its five groups in reverse, so that those of one time sort together; newer versions leave some as they are. */
+function uuidTexts(bytes: Buffer): readonly string[] {
+  const reversed = [
+    [12, 16],
+    [10, 12],
+    [8, 10],
+    [6, 8],
+    [0, 6],
+  ].map(([from, to]) => bytes.toString('hex', from, to));
+  return [reversed.join(''), bytes.toString('hex')];
+}
+
+function inetText(bytes: Buffer): string {
+  if (bytes.length === 4) return bytes.join('.');
+  return (bytes.toString('hex').match(/.{4}/g) ?? []).join(':').replaceAll(/\b0{1,3}/g, '');
+}
+
+/** Members of an enumeration as `information_schema` writes its type. */
+export function membersOf(columnType: string): readonly string[] {
+  return [...columnType.matchAll(/'((?:[^']|'')*)'/g)].map(([, member = '']) => member.replaceAll("''", "'"));
+}
+
+function readPlain(bytes: Buffer, at: number, column: LoggedColumn, key: KeyType): string {
   const { type, meta } = column;
   switch (type) {
     case TINY:
@@ -168,6 +206,12 @@ export function readValue(bytes: Buffer, at: number, column: LoggedColumn, key: 
       return String(key.isUnsigned ? bytes.readBigUInt64LE(at) : bytes.readBigInt64LE(at));
     case YEAR:
       return String(bytes.readUInt8(at) === 0 ? 0 : 1900 + bytes.readUInt8(at));
+    case ENUM: {
+      const member = bytes.readUIntLE(at, meta);
+      const text = member === 0 ? '' : key.members?.[member - 1];
+      if (text === undefined) throw new RangeError(`member ${member} of an enumeration`);
+      return text;
+    }
     case NEWDECIMAL:
       return readDecimal(bytes, at, meta & 0xff, meta >> 8);
     case DATE:
