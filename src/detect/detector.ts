@@ -37,6 +37,8 @@ export interface Finding {
   readonly complete: boolean;
   /** The minimal witness. */
   readonly spans: readonly SpanRef[];
+  /** Writes that it takes for committed when their spans ended: it stands only if they were, by `byUs`, as far as their traces say. */
+  readonly restsOn?: readonly { readonly span: SpanRef; readonly endUs: number; readonly byUs: number }[];
   readonly domain?: string;
   readonly collection?: string;
   readonly objectKey?: string;

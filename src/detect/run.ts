@@ -17,6 +17,7 @@ import { createFindings, type ToldFinding } from './findings.ts';
 import { type KeyedFolds, KeyedObjects } from './keyed-objects.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
 import { createLearner, type DeclaredStructure } from './learned-structure.ts';
+import { OpenClaims } from './open-claims.ts';
 import { createPlaces } from './object-place.ts';
 import { detectors as everyDetector } from './registry.ts';
 import { isSampled } from './sample.ts';
@@ -85,6 +86,8 @@ export interface DueInput {
   /** When the next whole trace closes, Infinity where none is left: those that close by the watermark, in the order of a trace buffer. */
   nextTraceUs(): number;
   takeTrace(): OrderedTrace;
+  /** Whether operations of the trace wait that have not been given on. */
+  isOpen(traceId: string): boolean;
 }
 
 export interface Detection {
@@ -153,6 +156,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   const messages = new SentMessages(untakenUs);
   const context: DetectionContext = { learned: learner, messages, placeOf: createPlaces(options.domains ?? [], options.collections ?? []) };
   const findings = createFindings(options.told);
+  const claims = new OpenClaims(patienceUs, retainUs);
 
   const traceFolds: { readonly fold: TraceFold; readonly report: Report; readonly concerns: number }[] = [];
   const keyedFolds: KeyedFolds[] = [];
@@ -161,8 +165,9 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     const given = options.detectors?.[detector.id];
     if (given?.['enabled'] === false) continue;
     const values = { ...defaultOptions(detector.options), ...given } as Record<string, number | readonly string[]>;
-    const report: Report = (finding) =>
+    const tell: Report = (finding) =>
       findings.add(detector, finding, detector.scope === 'trace' || detector.scope === 'message' ? traceShare : objects.share);
+    const report: Report = (finding) => (finding.restsOn === undefined ? tell(finding) : claims.hold(finding, tell));
     switch (detector.scope) {
       case 'trace':
       case 'message':
@@ -226,6 +231,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     for (const { fold, report } of advancing) fold.advance?.(atUs, report);
     duplicates += view.duplicates;
     learner.learn(view);
+    claims.learn(view);
     const has = everyTrace | aspectsIn(view);
     for (const { fold, report, concerns } of traceFolds) if ((has & concerns) !== 0) fold.inspect(view, report);
   };
@@ -260,6 +266,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
       pull();
     }
     if (upToUs !== Number.POSITIVE_INFINITY) for (const { fold, report } of advancing) fold.advance?.(upToUs, report);
+    claims.settle(upToUs, (traceId) => traces.isOpen(traceId) || due?.isOpen(traceId) === true);
   };
 
   const bound = (): void => {

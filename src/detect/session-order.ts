@@ -34,12 +34,12 @@ export function reportOlderRead(
   earlierRow: number,
   context: DetectionContext,
   report: Report,
-  say: (before: Before) => Pick<Finding, 'facts' | 'tell'>,
+  say: (before: Before) => Pick<Finding, 'facts' | 'tell' | 'restsOn'>,
 ): void {
   const { operation, facts, sessions } = step;
   const { earlier } = sessions;
   const place = context.placeOf(facts.objectType, facts.domain);
-  const { facts: told, tell } = say({
+  const said = say({
     version: earlier.versionOf(earlierRow),
     replica: earlier.replicaOf(earlierRow),
     service: earlier.serviceOf(earlierRow),
@@ -55,7 +55,6 @@ export function reportOlderRead(
     collection: place.collection ?? facts.objectType,
     objectKey: facts.objectKey,
     service: operation.service,
-    facts: told,
-    tell,
+    ...said,
   });
 }

@@ -35,6 +35,8 @@ export interface TraceBuffer {
   close(upToUs: number): { readonly closed: readonly ClosedTrace[]; readonly upToUs: number };
   /** Drops the traces that `keep` refuses. */
   narrow(keep: (traceId: string) => boolean): void;
+  /** Whether operations of the trace wait to be given out. */
+  isOpen(traceId: string): boolean;
   readonly traces: number;
   readonly buffered: number;
 }
@@ -160,6 +162,7 @@ export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuff
       }
       last = undefined;
     },
+    isOpen: (traceId) => open.has(traceId),
     get traces() {
       return open.size;
     },

@@ -1,4 +1,5 @@
 import { HashTable } from '../base/hash-table.ts';
+import { packHex } from '../base/hex-words.ts';
 import type { HeldBatch, HeldBatches } from './held-batches.ts';
 import { isPlainRow } from './span-reader.ts';
 import { compareIds, SortedByTime } from './sorted-by-time.ts';
@@ -36,6 +37,7 @@ export class TraceShelf {
   readonly #due = new Set<HeldBatch>();
   readonly #timetable = new Map<number, number[]>();
   #nextSlot = Number.POSITIVE_INFINITY;
+  readonly #asked = new Int32Array(4);
   readonly #over = new SortedByTime((a, b) => this.#compareTraces(a, b));
 
   constructor(idleUs: number, patienceUs: number, held: HeldBatches) {
@@ -49,16 +51,19 @@ export class TraceShelf {
     for (let i = 0; i < count; i += 1) this.#addRow(held, rows[i] as number);
   }
 
+  /** Whether rows of the trace wait here. */
+  isOpen(traceId: string): boolean {
+    packHex(traceId, this.#asked, 0, 4);
+    const high = highOf(this.#asked, 0);
+    const trace = this.#traces.find(lowOf(this.#asked, 0, high), high);
+    return trace >= 0 && this.#head[trace] !== -1;
+  }
+
   #addRow(held: HeldBatch, row: number): void {
     const { ids } = held;
     const endUs = held.batch.endUs[row] as number;
-    const at = row * 8;
-    const [a, b] = [ids[at] as number, ids[at + 1] as number];
-    const [c, d] = [ids[at + 2] as number, ids[at + 3] as number];
-    // Ids of some tracers are random in one half only.
-    const high = Math.imul(b ^ (c >>> 15), 0x9e3779b1) ^ d;
-    const mixed = Math.imul(a ^ (high >>> 16), 0x85ebca6b) ^ c;
-    const low = mixed ^ (mixed >>> 13);
+    const high = highOf(ids, row * 8);
+    const low = lowOf(ids, row * 8, high);
     const known = this.#traces.find(low, high);
     if (known < 0) {
       const trace = this.#newTrace(low, high);
@@ -279,6 +284,16 @@ export class TraceShelf {
     held.uses += 1;
     return row;
   }
+}
+
+/** 64 bits for a trace's id. Those of some tracers are random in one half only. */
+function highOf(ids: Int32Array, at: number): number {
+  return Math.imul((ids[at + 1] as number) ^ ((ids[at + 2] as number) >>> 15), 0x9e3779b1) ^ (ids[at + 3] as number);
+}
+
+function lowOf(ids: Int32Array, at: number, high: number): number {
+  const mixed = Math.imul((ids[at] as number) ^ (high >>> 16), 0x85ebca6b) ^ (ids[at + 2] as number);
+  return mixed ^ (mixed >>> 13);
 }
 
 const initialTraces = 1024;

@@ -275,6 +275,7 @@ export class DetectStage {
       this.#facts.next(this.#readFact);
       return this.#fact;
     },
+    isOpen: (traceId) => this.#shelf.isOpen(traceId),
     nextTraceUs: () => this.#shelf.nextUs(),
     takeTrace: () => {
       this.#shelf.take(this.#traces.add);

@@ -59,6 +59,10 @@ export const lostUpdate = keyedDetector(
           atUs: operation.endUs,
           complete: true,
           spans: [span, spanOf(operation)],
+          restsOn: [
+            { span, endUs: earlier.endUsOf(first), byUs: Number.MAX_VALUE },
+            { span: spanOf(operation), endUs: operation.endUs, byUs: Number.MAX_VALUE },
+          ],
           domain: place.domainName,
           collection: place.collection ?? facts.objectType,
           objectKey: facts.objectKey,

@@ -34,6 +34,7 @@ export const readYourWrites = keyedDetector(
         if (last === undefined || earlier.isDelete(last) || !earlier.isNewerThan(last, step)) return;
         const agoUs = operation.startUs - earlier.endUsOf(last);
         reportOlderRead(step, last, context, report, ({ version, replica, service, object }) => ({
+          restsOn: [{ span: earlier.spanOf(last), endUs: earlier.endUsOf(last), byUs: operation.startUs }],
           facts: { wrote: String(version ?? ''), read: String(read), replica: facts.replicaId, afterMs: Math.round(agoUs / 1000) },
           tell: () => ({
             title: `A session did not read its own write of ${object}`,

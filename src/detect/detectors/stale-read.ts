@@ -112,6 +112,7 @@ export const staleRead = keyedDetector(
             atUs: operation.endUs,
             complete: true,
             spans: [spanOf(operation), newer.span],
+            restsOn: [{ span: newer.span, endUs: earlier.endUsOf(row), byUs: operation.startUs - budgetUs }],
             domain: place.domainName,
             collection: place.collection ?? facts.objectType,
             objectKey: facts.objectKey,
