@@ -37,8 +37,8 @@ export interface Finding {
   readonly complete: boolean;
   /** The minimal witness. */
   readonly spans: readonly SpanRef[];
-  /** Writes that it takes for committed when their spans ended: it stands only if they were, by `byUs`, as far as their traces say. */
-  readonly restsOn?: readonly { readonly span: SpanRef; readonly endUs: number; readonly byUs: number }[];
+  /** What it takes for committed when its spans ended: it stands only if that was so by `byUs`, as far as the traces say. */
+  readonly restsOn?: readonly RestsOn[];
   readonly domain?: string;
   readonly collection?: string;
   readonly objectKey?: string;
@@ -46,6 +46,14 @@ export interface Finding {
   readonly facts: Readonly<Record<string, string | number | boolean>>;
   /** The words; asked for once per place. */
   readonly tell: () => { readonly title: string; readonly explanation: string; readonly fix?: string };
+}
+
+/** A write by its span, or all writes of a transaction by one span of its trace and the id that it has there. */
+export interface RestsOn {
+  readonly span: SpanRef;
+  readonly transaction?: string;
+  readonly endUs: number;
+  readonly byUs: number;
 }
 
 export type Report = (finding: Finding) => void;

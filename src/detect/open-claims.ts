@@ -1,4 +1,5 @@
-import type { Finding } from './detector.ts';
+import type { SpanRef } from '../domain/anomaly.ts';
+import type { Finding, RestsOn } from './detector.ts';
 import { createExpiringMap, type ExpiringMap } from './expiring-map.ts';
 import type { TraceView } from './trace-view.ts';
 import { writeOutcomes } from './write-outcome.ts';
@@ -19,7 +20,7 @@ interface Claim {
  */
 export class OpenClaims {
   readonly #patienceUs: number;
-  /** By the write's span: when it was committed, where that was later; Infinity where it was not, or is not known to have been. */
+  /** By the write's span, and by its transaction: when it was committed, where that was later; Infinity where it was not, or is not known to have been. */
   readonly #late: ExpiringMap<number>;
   #waiting: Claim[] = [];
 
@@ -33,9 +34,13 @@ export class OpenClaims {
     for (const unit of trace.units) {
       if (unit.transactions.length === 0) continue;
       for (const { write, is, settledUs } of writeOutcomes(unit)) {
-        if (write.facts === undefined) continue;
+        // What says itself that it was not committed is taken for that.
+        if (write.facts?.transactionOutcome !== 'committed') continue;
         const committedUs = is === 'committed' ? settledUs : Number.POSITIVE_INFINITY;
-        if (committedUs > write.endUs + atOnceUs) this.#late.set(keyOf(write), committedUs, trace.endUs);
+        if (committedUs <= write.endUs + atOnceUs) continue;
+        this.#late.set(spanKey(write), committedUs, trace.endUs);
+        const { transactionId } = write.facts;
+        if (transactionId !== '') this.#late.set(transactionKey(write, transactionId), committedUs, trace.endUs);
       }
     }
   }
@@ -47,16 +52,23 @@ export class OpenClaims {
 
   /** Tells what stands, of all whose writes' traces are over at `atUs`. */
   settle(atUs: number, isOpen: (traceId: string) => boolean): void {
+    if (atUs !== Number.POSITIVE_INFINITY) this.#late.sweep(atUs);
     if (this.#waiting.length === 0) return;
     const waiting: Claim[] = [];
     for (const claim of this.#waiting) {
       const { restsOn = [] } = claim.finding;
       if (claim.dueUs > atUs && restsOn.some(({ span }) => isOpen(span.traceId))) waiting.push(claim);
-      else if (restsOn.every(({ span, byUs }) => (this.#late.get(keyOf(span), claim.finding.atUs) ?? 0) <= byUs)) claim.tell(claim.finding);
+      else if (restsOn.every((one) => this.#committedUs(one, claim.finding.atUs) <= one.byUs)) claim.tell(claim.finding);
     }
     this.#waiting = waiting;
-    this.#late.sweep(atUs);
+  }
+
+  /** 0 where nothing says that it was later than its span's end. */
+  #committedUs({ span, transaction }: RestsOn, atUs: number): number {
+    const own = this.#late.get(spanKey(span), atUs) ?? 0;
+    return transaction === undefined ? own : Math.max(own, this.#late.get(transactionKey(span, transaction), atUs) ?? 0);
   }
 }
 
-const keyOf = ({ traceId, spanId }: { readonly traceId: string; readonly spanId: string }): string => `${traceId}${spanId}`;
+const spanKey = ({ traceId, spanId }: SpanRef): string => `${traceId}${spanId}`;
+const transactionKey = ({ traceId }: SpanRef, transaction: string): string => `${traceId}\0${transaction}`;

@@ -329,6 +329,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
       learner.settle();
       for (const { fold, report } of historyFolds) fold.finish(newestUs, report);
       for (const { fold, report } of traceFolds) fold.finish?.(newestUs, report);
+      claims.settle(Number.POSITIVE_INFINITY, () => false);
       return findings.take();
     },
     learned: () => learner.facts(),

@@ -30,6 +30,36 @@ const read = (at: number, more: Partial<Step['facts']> = {}): Step => ({
 });
 const overwriting: Step = { kind: 'write', trace: 'o', at: 700, target: 'account', facts: { ...object, version: 6n, versionBase: 4n } };
 
+/** Two doctors who each see the other on call and leave: write skew, if both did. */
+const doctor = (trace: string, at: number, other: string, end: 'commit' | 'rollback'): readonly Step[] => {
+  const facts = { objectType: 'doctor', transactionId: trace };
+  return [
+    { kind: 'request', trace, span: `${trace}0`, at, lasts: 300, target: 'POST /leave' },
+    { kind: 'transaction', trace, parent: `${trace}0`, at, sql: 'begin' },
+    ...[trace, other].map(
+      (objectKey): Step => ({
+        kind: 'read',
+        trace,
+        span: `${trace}-${objectKey}`,
+        parent: `${trace}0`,
+        at: at + 3,
+        target: 'doctor',
+        facts: { ...facts, objectKey, version: 1n },
+      }),
+    ),
+    {
+      kind: 'write',
+      trace,
+      span: `${trace}-w`,
+      parent: `${trace}0`,
+      at: at + 9,
+      target: 'doctor',
+      facts: { ...facts, objectKey: trace, version: 2n, versionBase: 1n },
+    },
+    { kind: 'transaction', trace, parent: `${trace}0`, at: at + 200, sql: end },
+  ];
+};
+
 const cases: readonly (readonly [string, readonly Step[], readonly string[]])[] = [
   ['a read before the COMMIT is not stale', [first, ...writer('commit', 600), read(400)], []],
   ['a read after it is', [first, ...writer('commit', 600), read(900)], ['stale-read']],
@@ -43,6 +73,8 @@ const cases: readonly (readonly [string, readonly Step[], readonly string[]])[] 
   ],
   ['after the COMMIT it has', [first, ...writer('commit', 600), read(800, { sessionId: 'ada' })], ['read-your-writes', 'stale-read']],
   ['what was rolled back was not lost to another write', [first, ...writer('rollback', 600), overwriting], []],
+  ['write skew needs both transactions', [...doctor('a', 0, 'b', 'commit'), ...doctor('b', 1, 'a', 'rollback')], []],
+  ['and is there where both were committed', [...doctor('a', 0, 'b', 'commit'), ...doctor('b', 1, 'a', 'commit')], ['isolation']],
   ['what was committed was', [first, ...writer('commit', 600), overwriting], ['lost-update']],
 ];
 
