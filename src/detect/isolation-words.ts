@@ -83,7 +83,12 @@ export function createWords(tables: IsolationTables): {
         atUs: Math.max(...edges.map((edge) => endUsOf(edge.from))),
         complete: true,
         spans: edges.map((edge) => witness(edge.from)),
-        restsOn: edges.map(({ from }) => ({ span: witness(from), transaction: nameOf(from), endUs: endUsOf(from), byUs: Number.MAX_VALUE })),
+        restsOn: edges.map(({ from }) => ({
+          span: witness(from),
+          transaction: nameOf(from),
+          endUs: endUsOf(from),
+          byUs: Number.MAX_VALUE,
+        })),
         domain: place.domainName,
         ...(object.key === '' ? {} : { collection: place.collection ?? object.type, objectKey: object.key }),
         service: tables.service[edges[0]?.from ?? none] ?? '',
