@@ -101,8 +101,8 @@ export interface Detection {
   advance(watermarkUs: number, due?: DueInput): readonly Anomaly[];
   /** {@link advance} to the newest end seen less the lateness bound. */
   advanceToLateness(): readonly Anomaly[];
-  /** End of input. */
-  finish(): readonly Anomaly[];
+  /** End of input, `due` with all that is left of it. */
+  finish(due?: DueInput): readonly Anomaly[];
   learned(): readonly LearnedFact[];
   readonly stats: DetectionStats;
 }
@@ -322,10 +322,10 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     },
     advance,
     advanceToLateness: () => advance(newestUs - latenessUs),
-    finish() {
+    finish(due) {
       watermarkUs = Number.POSITIVE_INFINITY;
-      runFacts(Number.POSITIVE_INFINITY, undefined);
-      runTraces(Number.POSITIVE_INFINITY, undefined);
+      runFacts(Number.POSITIVE_INFINITY, due);
+      runTraces(Number.POSITIVE_INFINITY, due);
       learner.settle();
       for (const { fold, report } of historyFolds) fold.finish(newestUs, report);
       for (const { fold, report } of traceFolds) fold.finish?.(newestUs, report);

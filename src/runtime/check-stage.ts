@@ -1,12 +1,11 @@
 import { createDetection, type Detection, type DetectionOptions, type DetectionStats } from '../detect/run.ts';
 import type { Anomaly } from '../domain/anomaly.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
-import { createSpanDedupe } from '../ingest/dedupe.ts';
-import { OperationReader } from '../ingest/operation-from-span.ts';
+import { blockSize, createSpanDedupe } from '../ingest/dedupe.ts';
 import { dropRows, type PackedBatch } from '../ingest/packed-batch.ts';
 import { type StringsAdded, StringTablesTwin } from '../ingest/string-tables.ts';
-import { SpanBatch } from '../ingest/span-batch.ts';
 import { WaitingRoom } from '../ingest/waiting-room.ts';
+import { DueRows } from './due-rows.ts';
 
 /** Spans that were read, packed, on their way to the detectors. */
 export interface CheckBatch {
@@ -36,19 +35,26 @@ export class CheckStage {
   readonly #detection: Detection;
   readonly #room = new WaitingRoom(waitingBytes);
   readonly #tables = new StringTablesTwin();
-  readonly #reader = new OperationReader();
-  readonly #due = new SpanBatch();
+  readonly #due: DueRows;
   readonly #dedupe = createSpanDedupe({});
   readonly #found = new Map<string, Anomaly>();
   #batches = 0;
+  #newestUs = Number.NEGATIVE_INFINITY;
 
   constructor(options: DetectionOptions) {
     this.#detection = createDetection(options);
+    this.#due = new DueRows(this.#detection, options);
   }
 
   take({ packed, strings }: CheckBatch): void {
     const table = this.#tables.take(strings);
-    const kept = dropRows(packed, (ids, row) => packed.isLog || this.#dedupe.isNew(ids, row * 32));
+    const dedupe = this.#dedupe;
+    const kept = dropRows(packed, (ids, row) => {
+      if (packed.isLog) return true;
+      if (row % blockSize === 0) dedupe.prepare(ids, row, Math.min(blockSize, packed.rows - row));
+      return dedupe.isNewRow(row % blockSize);
+    });
+    if (kept.maxEndUs > this.#newestUs) this.#newestUs = kept.maxEndUs;
     this.#room.add(this.#batches, packed, table, kept);
     this.#batches += 1;
     while (this.#room.isOverBound) this.#advance();
@@ -56,22 +62,22 @@ export class CheckStage {
 
   finish(): CheckResult {
     while (this.#room.nextDueUs !== Number.POSITIVE_INFINITY) this.#advance();
-    this.#keep(this.#detection.finish());
+    this.#keep(this.#due.finish());
+    const { stats } = this.#detection;
     return {
       anomalies: [...this.#found.values()],
       learned: this.#detection.learned(),
-      duplicates: this.#dedupe.dropped + this.#detection.stats.duplicates,
-      stats: this.#detection.stats,
+      duplicates: this.#dedupe.dropped + stats.duplicates,
+      stats: { ...stats, operations: this.#due.operations, late: this.#due.late },
     };
   }
 
   /** Lets go of the oldest step of time that waits. */
   #advance(): void {
-    const upToUs = this.#room.nextDueUs + stepUs;
-    const into = (): SpanBatch => this.#due;
-    const add = (batch: SpanBatch, rows: Int32Array, count: number): void => this.#detection.add(this.#reader.readRows(batch, rows, count));
-    while (this.#room.release(upToUs, into, add));
-    this.#keep(this.#detection.advance(upToUs));
+    // Not beyond the newest span: no more time than that has passed for the detectors.
+    const upToUs = Math.min(this.#room.nextDueUs + stepUs, this.#newestUs);
+    while (this.#room.release(upToUs, this.#due.spare, this.#due.hold));
+    this.#keep(this.#due.advance(upToUs));
     // The room keeps a note of each batch until somebody asks which are still in there.
     this.#room.firstSequence(this.#batches);
   }

@@ -3,26 +3,18 @@ import type { Anomaly } from '../domain/anomaly.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
-import type { Operation } from '../domain/operation.ts';
 import { createPlaces } from '../detect/object-place.ts';
-import { factSlotUs } from '../detect/fact-queue.ts';
-import { createDetection, type DetectionOptions, type DetectionStats, type DueInput } from '../detect/run.ts';
-import { traceSlotUs } from '../detect/trace-buffer.ts';
+import { createDetection, type DetectionOptions, type DetectionStats } from '../detect/run.ts';
 import { createFeatures, type FeatureOptions, type FeaturePoint } from '../forecast/features.ts';
 import { ConcernedRows } from '../ingest/concerned-rows.ts';
 import { blockSize, createSpanDedupe } from '../ingest/dedupe.ts';
-import { FactRows } from '../ingest/fact-rows.ts';
-import { type HeldBatch, HeldBatches } from '../ingest/held-batches.ts';
 import { OperationReader } from '../ingest/operation-from-span.ts';
 import { dropRows, isDroppedRow, type PackedBatch, unpackBatch } from '../ingest/packed-batch.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
-import { isPlainRow, SpanReader } from '../ingest/span-reader.ts';
-import { TraceReader } from '../ingest/trace-reader.ts';
 import { type StringsAdded, StringTablesTwin } from '../ingest/string-tables.ts';
-import { TraceShelf } from '../ingest/trace-shelf.ts';
-import { isConsistencyCode } from '../ingest/wanted-attributes.ts';
 import { WaitingRoom } from '../ingest/waiting-room.ts';
 import type { StoredWrite } from '../io/store/write-evidence.ts';
+import { DueRows } from './due-rows.ts';
 import { forecastSources } from './forecast-sources.ts';
 import { giveBack } from './shared-slabs.ts';
 import { writeOf } from './write-of-operation.ts';
@@ -93,13 +85,7 @@ export class DetectStage {
   readonly #dedupe: ReturnType<typeof createSpanDedupe>;
   readonly #tables = new StringTablesTwin();
   readonly #room: WaitingRoom;
-  readonly #held = new HeldBatches();
-  readonly #shelf: TraceShelf;
-  readonly #facts = new FactRows(factSlotUs, this.#held);
-  readonly #spans = new SpanReader();
-  readonly #traces = new TraceReader(this.#spans);
-  /** For rows that are several operations. */
-  readonly #reader = new OperationReader();
+  readonly #due: DueRows;
   readonly #concerned: ConcernedRows;
   readonly #concernedReader = new OperationReader();
   readonly #batch = new SpanBatch();
@@ -116,11 +102,8 @@ export class DetectStage {
   #findings: Anomaly[] = [];
   #writes: StoredWrite[] = [];
   #taken = 0;
-  #operations = 0;
   #reportedOperations = 0;
   #futureSpans = 0;
-  #lateSpans = 0;
-  readonly #factRows: Int32Array = new Int32Array(rowsAtOnce);
   #shortenedWaits = 0;
   #newestUs = 0;
   #newestAtMs = 0;
@@ -132,8 +115,7 @@ export class DetectStage {
     this.#detection = createDetection({ ...options.detection, domains: options.domains, collections: options.collections });
     this.#dedupe = createSpanDedupe(options.dedupeCapacity === undefined ? {} : { capacity: options.dedupeCapacity });
     this.#room = new WaitingRoom(options.waitingBytes ?? defaultWaitingBytes);
-    const { traceIdleMs = defaultTraceIdleMs, tracePatienceMs = defaultTracePatienceMs } = options.detection;
-    this.#shelf = new TraceShelf(traceIdleMs * 1000, tracePatienceMs * 1000, this.#held);
+    this.#due = new DueRows(this.#detection, options.detection);
     this.#concerned = new ConcernedRows(
       options.collections.flatMap((collection) => [collection.name, ...collection.replicas.map((replica) => replica.table ?? '')]),
     );
@@ -225,69 +207,12 @@ export class DetectStage {
       if (isShortened) this.#shortenedWaits += 1;
       const fromUs = Math.max(this.#watermarkUs, Math.min(this.#room.nextDueUs, targetUs) - largestStepUs);
       const toUs = Math.min(targetUs, fromUs + largestStepUs);
-      while (this.#room.release(toUs, this.#emptyBatch, this.#holdRows));
-      // As far as whole slots of the engine's timetable go, so that what is given on as a trace and what as rows is judged in one order.
-      this.#shelf.release(Math.floor(toUs / traceSlotUs) * traceSlotUs, this.#detectRows);
-      for (const finding of this.#detection.advance(toUs, this.#due)) this.#findings.push(finding);
+      while (this.#room.release(toUs, this.#due.spare, this.#due.hold));
+      for (const finding of this.#due.advance(toUs)) this.#findings.push(finding);
       this.#watermarkUs = toUs;
       if (this.#clock.monotonicMs() >= untilMs) return true;
     }
   }
-
-  readonly #emptyBatch = (): SpanBatch => this.#held.spare();
-
-  /** What spans say of objects is due with their end; what they are in their trace once the trace is quiet. */
-  readonly #holdRows = (batch: SpanBatch, rows: Int32Array, count: number): void => {
-    const held = this.#held.hold(batch, count);
-    let several = 0;
-    for (let i = 0; i < count; i += 1) {
-      const row = rows[i] as number;
-      if ((batch.endUs[row] as number) <= this.#watermarkUs) this.#lateSpans += 1;
-      if (!hasFacts(batch, row)) continue;
-      if (isPlainRow(batch, row)) {
-        this.#facts.add(held, row);
-        continue;
-      }
-      this.#factRows[several] = row;
-      several += 1;
-      if (several < this.#factRows.length) continue;
-      this.#detection.add(this.#reader.readRows(batch, this.#factRows, several), 'facts');
-      several = 0;
-    }
-    if (several > 0) this.#detection.add(this.#reader.readRows(batch, this.#factRows, several), 'facts');
-    this.#shelf.add(held, rows, count);
-    this.#held.leave(held);
-  };
-
-  readonly #detectRows = ({ batch }: HeldBatch, rows: Int32Array, count: number): void => {
-    for (let from = 0; from < count; from += rowsAtOnce) {
-      const part = rows.subarray(from, Math.min(count, from + rowsAtOnce));
-      const operations: readonly Operation[] = this.#reader.readRows(batch, part, part.length);
-      this.#operations += operations.length;
-      this.#detection.add(operations, 'traces');
-    }
-  };
-
-  readonly #due: DueInput = {
-    openFacts: (upToUs) => this.#facts.open(upToUs),
-    nextFact: () => {
-      this.#fact = undefined;
-      this.#facts.next(this.#readFact);
-      return this.#fact;
-    },
-    isOpen: (traceId) => this.#shelf.isOpen(traceId),
-    nextTraceUs: () => this.#shelf.nextUs(),
-    takeTrace: () => {
-      this.#shelf.take(this.#traces.add);
-      const trace = this.#traces.finish();
-      this.#operations += trace.operations.length + trace.duplicates;
-      return trace;
-    },
-  };
-  #fact: Operation | undefined;
-  readonly #readFact = (held: HeldBatch, row: number): void => {
-    this.#fact = this.#spans.read(held, row);
-  };
 
   /** How far time has come. */
   #targetUs(): number {
@@ -305,22 +230,22 @@ export class DetectStage {
     this.#findings = [];
     this.#writes = [];
     const operationsBefore = this.#reportedOperations;
-    this.#reportedOperations = this.#operations;
+    this.#reportedOperations = this.#due.operations;
     const nowMs = this.#clock.monotonicMs();
     const isLearnedDue = nowMs - this.#learnedAtMs >= learnedEveryMs;
     if (isLearnedDue) this.#learnedAtMs = nowMs;
     return {
       findings,
       writes,
-      newOperations: this.#operations - operationsBefore,
+      newOperations: this.#due.operations - operationsBefore,
       settled: this.#room.firstSequence(this.#taken),
       taken: this.#taken,
       ...(isLearnedDue ? { learned: this.#detection.learned() } : {}),
       counts: {
-        operations: this.#operations,
+        operations: this.#due.operations,
         duplicateSpans: this.#dedupe.dropped,
         futureSpans: this.#futureSpans,
-        lateSpans: this.#lateSpans,
+        lateSpans: this.#due.late,
         shortenedWaits: this.#shortenedWaits,
         waiting_bytes_now: this.#room.bytes,
         waiting_spans_now: this.#room.rows,
@@ -337,17 +262,6 @@ export class DetectStage {
 
 /** What is learned changes slowly. */
 const learnedEveryMs = 5_000;
-/** Whether a row holds `consistency.*`, on the span or on an event. */
-function hasFacts(batch: SpanBatch, row: number): boolean {
-  const end = batch.attributeStart[row + 1] as number;
-  for (let at = batch.attributeStart[row] as number; at < end; at += 1)
-    if (isConsistencyCode(batch.attributes.code[at] as number)) return true;
-  return (batch.eventStart[row + 1] as number) > (batch.eventStart[row] as number);
-}
-
-/** As `createDetection` has them. */
-const defaultTraceIdleMs = 1_000;
-const defaultTracePatienceMs = 10_000;
 /** About a million and a half spans of ordinary instrumentation: ten seconds of what one thread can look at. */
 const defaultWaitingBytes = 160 * 1024 * 1024;
 /** Clocks of services that run further ahead than this are wrong; time does not follow them. */
@@ -366,5 +280,3 @@ const idleAfterMs = 500;
 const smallestStepUs = 50_000;
 /** What is made into operations before detectors let go of it again: bounds what is held at once when time jumps. */
 const largestStepUs = 250_000;
-/** Operations made at a time. */
-const rowsAtOnce = 2048;
