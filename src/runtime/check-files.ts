@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { Failure } from '../base/failure.ts';
 import type { DetectionOptions } from '../detect/run.ts';
@@ -35,6 +36,8 @@ const limitsOf = ({ maxOperations = 0 }: DetectionOptions) => ({
  * thread of its own, so that a large file takes two processors. Throws `Failure` where the thread dies, and what `signal` says.
  */
 export async function checkFiles(files: readonly string[], options: CheckFilesOptions): Promise<CheckResult> {
+  // A flag of the process (bin/service-runtime.json) would overrule the limits given here.
+  setFlagsFromString('--max-semi-space-size=0');
   const worker = new Worker(new URL('./check-worker.ts', import.meta.url), {
     name: 'check',
     workerData: options.detection,

@@ -11,6 +11,8 @@ export interface Template {
   readonly spans: number;
   /** The same bytes with ids, keys and times of another moment, `agoMs` before now. The buffer is used again by the next call. */
   fresh(agoMs?: number): Buffer;
+  /** The same for a moment given as milliseconds since 1970. */
+  freshAt(atMs: number): Buffer;
 }
 
 export interface Load {
@@ -166,27 +168,24 @@ function templateOf(bytes: Buffer, spans: number): Template {
   const timesLow = Uint32Array.from(times, (at) => bytes.readUInt32LE(at));
   const timesHigh = Uint32Array.from(times, (at) => bytes.readUInt32LE(at + 4));
   const keyWords = Uint32Array.from(keys, (at) => Number.parseInt(bytes.toString('latin1', at, at + 8), 16));
-  return {
-    bytes,
-    spans,
-    fresh: (agoMs = 0) => {
-      moment += 1;
-      const mark = Math.imul(moment, 0x9e3779b1);
-      for (let i = 0; i < ids.length; i += 1) view.setInt32(ids[i] as number, (idWords[i] as number) ^ mark, true);
-      const shift = BigInt(Date.now() - Math.round(agoMs)) * 1_000_000n - baseNs;
-      const [low, high] = [Number(BigInt.asUintN(32, shift)), Number(BigInt.asUintN(32, shift >> 32n))];
-      for (let i = 0; i < times.length; i += 1) {
-        const sum = (timesLow[i] as number) + low;
-        view.setUint32(times[i] as number, sum, true);
-        view.setUint32((times[i] as number) + 4, (timesHigh[i] as number) + high + (sum > 0xffffffff ? 1 : 0), true);
-      }
-      for (let i = 0; i < keys.length; i += 1) {
-        const value = ((keyWords[i] as number) ^ mark) >>> 0;
-        for (let k = 0; k < 8; k += 1) copy[(keys[i] as number) + k] = digits.charCodeAt((value >>> (k * 4)) & 15);
-      }
-      return copy;
-    },
+  const freshAt = (atMs: number): Buffer => {
+    moment += 1;
+    const mark = Math.imul(moment, 0x9e3779b1);
+    for (let i = 0; i < ids.length; i += 1) view.setInt32(ids[i] as number, (idWords[i] as number) ^ mark, true);
+    const shift = BigInt(Math.round(atMs)) * 1_000_000n - baseNs;
+    const [low, high] = [Number(BigInt.asUintN(32, shift)), Number(BigInt.asUintN(32, shift >> 32n))];
+    for (let i = 0; i < times.length; i += 1) {
+      const sum = (timesLow[i] as number) + low;
+      view.setUint32(times[i] as number, sum, true);
+      view.setUint32((times[i] as number) + 4, (timesHigh[i] as number) + high + (sum > 0xffffffff ? 1 : 0), true);
+    }
+    for (let i = 0; i < keys.length; i += 1) {
+      const value = ((keyWords[i] as number) ^ mark) >>> 0;
+      for (let k = 0; k < 8; k += 1) copy[(keys[i] as number) + k] = digits.charCodeAt((value >>> (k * 4)) & 15);
+    }
+    return copy;
   };
+  return { bytes, spans, fresh: (agoMs = 0) => freshAt(Date.now() - agoMs), freshAt };
 }
 
 const digits = '0123456789abcdef';

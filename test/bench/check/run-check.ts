@@ -57,6 +57,6 @@ const run: CheckRun = {
   ...found,
   wallS: (performance.now() - startedMs) / 1000,
   cpuS: (userCPUTime + systemCPUTime) / 1e6,
-  rssMb: maxRSS / 1000,
+  rssMb: (maxRSS * 1024) / 1e6,
 };
 process.stdout.write(`${JSON.stringify(run)}\n`);
