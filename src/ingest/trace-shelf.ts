@@ -34,6 +34,8 @@ export class TraceShelf {
   #rowNext: Int32Array = new Int32Array(initialRows);
   #freeRow = -1;
   #rowCount = 0;
+  /** Rows on the shelf. */
+  rows = 0;
   readonly #due = new Set<HeldBatch>();
   readonly #timetable = new Map<number, number[]>();
   #nextSlot = Number.POSITIVE_INFINITY;
@@ -110,6 +112,11 @@ export class TraceShelf {
       for (const slot of this.#timetable.keys()) if (slot < this.#nextSlot) this.#nextSlot = slot;
       this.#over.sort();
     }
+    this.giveOn(each);
+  }
+
+  /** Gives on what was handed on, without moving time. */
+  giveOn(each: (held: HeldBatch, rows: Int32Array, count: number) => void): void {
     for (const held of this.#due) {
       const count = held.due;
       held.due = 0;
@@ -139,6 +146,7 @@ export class TraceShelf {
       this.#rowNext[row] = this.#freeRow;
       this.#freeRow = row;
       row = next;
+      this.rows -= 1;
     }
     this.#free(trace);
   }
@@ -164,6 +172,12 @@ export class TraceShelf {
     }
   }
 
+  /** Gives on every row that is held: where there are too many, their traces wait as operations, of which there is a bound. */
+  handOnAll(): void {
+    for (const [slot, traces] of this.#timetable)
+      for (const trace of traces) if (this.#slot[trace] === slot && this.#head[trace] !== -1) this.#handOn(trace);
+  }
+
   #handOn(trace: number): void {
     let row = this.#head[trace] as number;
     while (row >= 0) {
@@ -172,6 +186,7 @@ export class TraceShelf {
       this.#rowNext[row] = this.#freeRow;
       this.#freeRow = row;
       row = next;
+      this.rows -= 1;
     }
     this.#head[trace] = -1;
   }
@@ -282,6 +297,7 @@ export class TraceShelf {
     this.#rowNumber[row] = number;
     this.#rowNext[row] = next;
     held.uses += 1;
+    this.rows += 1;
     return row;
   }
 }

@@ -43,7 +43,7 @@ export class CheckStage {
 
   constructor(options: DetectionOptions) {
     this.#detection = createDetection(options);
-    this.#due = new DueRows(this.#detection, options);
+    this.#due = new DueRows(this.#detection, { ...options, maxRows: options.maxOperations });
   }
 
   take({ packed, strings }: CheckBatch): void {

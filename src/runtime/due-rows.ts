@@ -16,6 +16,8 @@ export interface DueRowsOptions {
   /** As `createDetection` has them, milliseconds. */
   readonly traceIdleMs?: number | undefined;
   readonly tracePatienceMs?: number | undefined;
+  /** Rows of open traces that are held as columns; beyond it they are the engine's, which has its own bound. */
+  readonly maxRows?: number | undefined;
 }
 
 /**
@@ -32,6 +34,7 @@ export class DueRows {
   /** For rows that are several operations. */
   readonly #reader = new OperationReader();
   readonly #factRows: Int32Array = new Int32Array(rowsAtOnce);
+  readonly #maxRows: number;
   #watermarkUs = Number.NEGATIVE_INFINITY;
   #fact: Operation | undefined;
   /** Operations that the detectors have been shown in their traces, and those that came twice. */
@@ -39,8 +42,10 @@ export class DueRows {
   /** Rows that came after the watermark had passed their end. */
   late = 0;
 
-  constructor(detection: Detection, { traceIdleMs = defaultTraceIdleMs, tracePatienceMs = defaultTracePatienceMs }: DueRowsOptions) {
+  constructor(detection: Detection, options: DueRowsOptions) {
+    const { traceIdleMs = defaultTraceIdleMs, tracePatienceMs = defaultTracePatienceMs, maxRows = defaultMaxRows } = options;
     this.#detection = detection;
+    this.#maxRows = maxRows;
     this.#shelf = new TraceShelf(traceIdleMs * 1000, tracePatienceMs * 1000, this.#held);
   }
 
@@ -68,6 +73,9 @@ export class DueRows {
     if (several > 0) this.#detection.add(this.#reader.readRows(batch, this.#factRows, several), 'facts');
     this.#shelf.add(held, rows, count);
     this.#held.leave(held);
+    if (this.#shelf.rows <= this.#maxRows) return;
+    this.#shelf.handOnAll();
+    this.#shelf.giveOn(this.#detectRows);
   };
 
   /** Moves the detectors' time on; every row that ended before it is held. */
@@ -127,5 +135,6 @@ function hasFacts(batch: SpanBatch, row: number): boolean {
 /** As `createDetection` has them. */
 const defaultTraceIdleMs = 1_000;
 const defaultTracePatienceMs = 10_000;
+const defaultMaxRows = 2_000_000;
 /** Operations made at a time. */
 const rowsAtOnce = 2048;

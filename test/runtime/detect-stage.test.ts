@@ -9,6 +9,7 @@ import { packBatch } from '../../src/ingest/packed-batch.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
 import { StringTables } from '../../src/ingest/string-tables.ts';
 import { DetectStage } from '../../src/runtime/detect-stage.ts';
+import { DueRows } from '../../src/runtime/due-rows.ts';
 import { encodeTraces } from '../ingest/otlp-proto.ts';
 
 const latenessMs = 10_000;
@@ -170,6 +171,28 @@ describe('DetectStage', () => {
       }
     }
     expect([...kinds]).toEqual(expect.arrayContaining(['dual-write', 'lost-update']));
+  });
+
+  test('traces of which too many rows wait are cut by the engine instead, with the same findings', () => {
+    const sent = traces(createRng('dense'), 250);
+    const detection = createDetection({ latenessMs });
+    let mostBuffered = 0;
+    const due = new DueRows(detection, { maxRows: 50 });
+    const found = new Map<string, Anomaly>();
+    for (let at = 0; at < sent.length; at += 100) {
+      const batch = due.spare();
+      new ProtobufDecoder().decode(requestOf(sent.slice(at, at + 100)), batch);
+      due.hold(
+        batch,
+        Int32Array.from({ length: batch.count }, (_, row) => row),
+        batch.count,
+      );
+      mostBuffered = Math.max(mostBuffered, detection.stats.buffered);
+    }
+    for (const finding of due.advance((startMs + endMs - latenessMs) * 1000)) found.set(finding.fingerprint, finding);
+    expect(plain(found)).toEqual(plain(atOnce(sent)));
+    expect(due.operations).toBe(operationsOf(sent));
+    expect(mostBuffered).toBeGreaterThan(sent.length / 2);
   });
 
   test('what does not fit goes to the detectors early: nothing is dropped, and it is counted', () => {
