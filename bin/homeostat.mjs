@@ -13,5 +13,6 @@ const entry = existsSync(compiled) && root.includes('node_modules') ? compiled :
 // The first thread of the service and of `check` receives: it makes little that lives, and a nursery as large as V8 takes it is a hundred
 // megabytes of nothing. And glibc's allocator, left alone, keeps what detectors' tables leave behind as they grow, another hundred: large
 // blocks go back at once. Commands that think on the first thread (`diff`) keep their nursery.
-if (args[0] === 'start' || args[0] === 'check') runWithNode(entry, args, JSON.parse(readFileSync(join(root, 'bin', 'service-runtime.json'), 'utf8')));
+if (args[0] === 'start' || args[0] === 'check')
+  runWithNode(entry, args, JSON.parse(readFileSync(join(root, 'bin', 'service-runtime.json'), 'utf8')));
 else runWithNode(entry, args);

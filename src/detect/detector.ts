@@ -44,6 +44,8 @@ export interface Finding {
   readonly objectKey?: string;
   readonly service?: string;
   readonly facts: Readonly<Record<string, string | number | boolean>>;
+  /** Writes that are at stake, whose rows may come to differ because of it. */
+  readonly writes?: readonly Operation[];
   /** The words; asked for once per place. */
   readonly tell: () => { readonly title: string; readonly explanation: string; readonly fix?: string };
 }

@@ -1,11 +1,17 @@
 import { sha256Hex } from '../base/hash.ts';
 import type { Anomaly, SpanRef } from '../domain/anomaly.ts';
-import type { Detector, Finding } from './detector.ts';
+import type { Sighting } from '../domain/sighting.ts';
+import { type DetectionContext, type Detector, type Finding, spanOf } from './detector.ts';
+import { keyOf, targetOf } from './trace-view.ts';
 
 /** A witness is small enough to read; a longer one only where a cycle is longer. */
 const exampleSpansMax = 5;
 /** Occurrences remembered per finding, so that a replay or a re-sent batch is not counted again. */
 const occurrencesMax = 4096;
+/** Writes of one sighting that are kept. */
+const writesMax = 8;
+/** Sightings that wait to be taken; beyond it the oldest go. */
+const sightingsMax = 10_000;
 /** Findings remembered. Beyond it the one that was seen longest ago is forgotten, and counted again from one if it returns. */
 const findingsMax = 200_000;
 
@@ -42,8 +48,13 @@ const leastRateUs = 60_000_000;
  * Merges what detectors say: one anomaly per place, with its count, first and last time and example traces. `told` is what earlier
  * processes said, by fingerprint: their counts go on, and what happened before their last time is taken as counted.
  */
-export function createFindings(told: readonly ToldFinding[] = []): {
+export function createFindings(
+  told: readonly ToldFinding[] = [],
+  placeOf?: DetectionContext['placeOf'],
+): {
   add(detector: Detector, finding: Finding, share: number): void;
+  /** Sightings since the last call at writes of configured collections. */
+  takeSightings(): readonly Sighting[];
   /** What is new or has changed since the last call, in the order in which it first appeared. */
   take(): readonly Anomaly[];
   readonly size: number;
@@ -55,6 +66,28 @@ export function createFindings(told: readonly ToldFinding[] = []): {
   const earlier = new Map(told.map((finding) => [finding.fingerprint, finding]));
   /** Realised cases that came before the structural finding that they are cases of. */
   const early = new Map<string, number>();
+
+  let sightings: Sighting[] = [];
+  const noteWrites = ({ fingerprint, count }: Tally, { writes = [] }: Finding): void => {
+    for (const [number, write] of writes.entries()) {
+      if (number === writesMax) break;
+      // Rows that nobody compares come to no difference that is seen.
+      const collection = placeOf?.(targetOf(write), write.facts?.domain ?? '').collection;
+      if (collection === undefined) continue;
+      sightings.push({
+        fingerprint,
+        nth: count,
+        write: number,
+        collection,
+        objectKey: keyOf(write),
+        version: write.facts?.version?.toString() ?? '',
+        service: write.service,
+        span: spanOf(write),
+        atUs: write.endUs,
+      });
+    }
+    if (sightings.length > sightingsMax) sightings = sightings.slice(-sightingsMax / 2);
+  };
 
   const realise = (key: string): void => {
     const tally = tallies.get(key);
@@ -100,6 +133,7 @@ export function createFindings(told: readonly ToldFinding[] = []): {
         tallies.set(key, tally);
         changed.add(tally);
         if (realised !== undefined && isNew) realise(realised);
+        if (isNew) noteWrites(tally, finding);
         return;
       }
       if (known.occurrences.has(occurrence)) return;
@@ -107,6 +141,7 @@ export function createFindings(told: readonly ToldFinding[] = []): {
       if (finding.atUs > known.countedUs) {
         known.count += 1;
         if (realised !== undefined) realise(realised);
+        noteWrites(known, finding);
       }
       known.complete &&= finding.complete;
       known.share = Math.min(known.share, share);
@@ -121,6 +156,11 @@ export function createFindings(told: readonly ToldFinding[] = []): {
       const anomalies = [...changed].map(anomalyOf);
       changed.clear();
       return anomalies;
+    },
+    takeSightings() {
+      const taken = sightings;
+      sightings = [];
+      return taken;
     },
     get size() {
       return tallies.size;

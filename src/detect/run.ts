@@ -3,6 +3,7 @@ import type { Collection } from '../domain/collection.ts';
 import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
 import type { Operation } from '../domain/operation.ts';
 import type { OrderedTrace } from '../domain/ordered-trace.ts';
+import type { Sighting } from '../domain/sighting.ts';
 import {
   type DetectionContext,
   type Detector,
@@ -104,6 +105,8 @@ export interface Detection {
   /** End of input, `due` with all that is left of it. */
   finish(due?: DueInput): readonly Anomaly[];
   learned(): readonly LearnedFact[];
+  /** At which writes of configured collections findings were seen since the last call: each once, also across restarts. */
+  takeSightings(): readonly Sighting[];
   readonly stats: DetectionStats;
 }
 
@@ -155,7 +158,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   const learner = createLearner(options.declared, options.known);
   const messages = new SentMessages(untakenUs);
   const context: DetectionContext = { learned: learner, messages, placeOf: createPlaces(options.domains ?? [], options.collections ?? []) };
-  const findings = createFindings(options.told);
+  const findings = createFindings(options.told, context.placeOf);
   const claims = new OpenClaims(patienceUs, retainUs);
 
   const traceFolds: { readonly fold: TraceFold; readonly report: Report; readonly concerns: number }[] = [];
@@ -333,6 +336,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
       return findings.take();
     },
     learned: () => learner.facts(),
+    takeSightings: () => findings.takeSightings(),
     get stats() {
       return {
         operations: operationCount,

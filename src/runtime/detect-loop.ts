@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Anomaly } from '../domain/anomaly.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
+import type { Sighting } from '../domain/sighting.ts';
 import type { FeaturePoint } from '../forecast/features.ts';
 import { saveAnomalies } from '../io/store/anomalies.ts';
 import { listUnexplainedCases, setCaseCause, setCaseOrigin } from '../io/store/cases.ts';
@@ -8,6 +9,7 @@ import { linkAnomaly } from '../io/store/anomalies.ts';
 import { listCaseDivergences } from '../io/store/divergences.ts';
 import { saveLearned } from '../io/store/learned.ts';
 import { publishEvent } from '../io/store/events.ts';
+import { saveSightings } from '../io/store/sightings.ts';
 import { saveWrites, type StoredWrite } from '../io/store/write-evidence.ts';
 import { sayError } from '../io/telemetry/log.ts';
 import type { BatchConsumer } from './batch-consumer.ts';
@@ -49,6 +51,7 @@ export function startDetectLoop(
   const stopping = new AbortController();
   let writes: StoredWrite[] = [];
   let findings: Anomaly[] = [];
+  let sightings: Sighting[] = [];
   /** As far as the detectors have come, and as far as that is stored. */
   let learned: readonly LearnedFact[] | undefined;
   let seen = 0;
@@ -57,6 +60,8 @@ export function startDetectLoop(
   const onReport = (report: DetectReport): void => {
     for (const finding of report.findings) findings.push(finding);
     for (const write of report.writes) writes.push(write);
+    for (const sighting of report.sightings) sightings.push(sighting);
+    if (sightings.length > pendingWritesLimit) sightings = sightings.slice(-pendingWritesLimit);
     if (report.learned !== undefined) learned = report.learned;
     seen = Math.max(seen, report.settled);
     metrics.count('homeostat_operations_total', {}, report.newOperations);
@@ -88,6 +93,17 @@ export function startDetectLoop(
         await saveWrites(context.database, taken, clock.nowMs());
       } catch (error) {
         writes = [...taken, ...writes].slice(-pendingWritesLimit);
+        throw error;
+      }
+    }
+    // Before the counts that say which of them have been told.
+    if (sightings.length > 0) {
+      const taken = sightings;
+      sightings = [];
+      try {
+        await saveSightings(context.database, taken);
+      } catch (error) {
+        sightings = [...taken, ...sightings].slice(-pendingWritesLimit);
         throw error;
       }
     }
@@ -150,13 +166,9 @@ async function explainOpenCases(context: RuntimeContext): Promise<void> {
     const collection = context.collections[found.collection];
     if (collection === undefined) continue;
     const members = await listCaseDivergences(database, found.id, keysLookedAt);
-    const { writes, cause } = await explainCase(
-      database,
-      collection,
-      members.map((member) => member.key),
-      clock.nowMs(),
-    );
-    const origin = originOfCase(traceBack(members, writes, cause));
+    const explained = await explainCase(database, collection, members, clock.nowMs());
+    const { cause } = explained;
+    const origin = originOfCase(traceBack(members, explained));
     if (origin !== null) await setCaseOrigin(database, found.id, origin);
     if (cause === undefined) continue;
     await setCaseCause(database, found.id, cause.fingerprint);

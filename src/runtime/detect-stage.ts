@@ -3,6 +3,7 @@ import type { Anomaly } from '../domain/anomaly.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
+import type { Sighting } from '../domain/sighting.ts';
 import { createPlaces } from '../detect/object-place.ts';
 import { createDetection, type DetectionOptions, type DetectionStats } from '../detect/run.ts';
 import { createFeatures, type FeatureOptions, type FeaturePoint } from '../forecast/features.ts';
@@ -48,6 +49,7 @@ export interface SentBatch {
 export interface DetectReport {
   readonly findings: readonly Anomaly[];
   readonly writes: readonly StoredWrite[];
+  readonly sightings: readonly Sighting[];
   readonly newOperations: number;
   /** Everything before this sequence has been through the detectors. */
   readonly settled: number;
@@ -237,6 +239,7 @@ export class DetectStage {
     return {
       findings,
       writes,
+      sightings: this.#detection.takeSightings(),
       newOperations: this.#due.operations - operationsBefore,
       settled: this.#room.firstSequence(this.#taken),
       taken: this.#taken,

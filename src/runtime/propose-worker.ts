@@ -76,13 +76,9 @@ async function propose(context: RuntimeContext, found: StoredCase, signal: Abort
     await database.transaction((tx) => closeEmptyCase(tx, found.id, 'gone', clock.nowMs()));
     return;
   }
-  const { writes, cause } = await explainCase(
-    database,
-    collection,
-    current.map((divergence) => divergence.key),
-    clock.nowMs(),
-  );
-  const origin = originOfCase(traceBack(current, writes, cause));
+  const explained = await explainCase(database, collection, current, clock.nowMs());
+  const { writes, cause } = explained;
+  const origin = originOfCase(traceBack(current, explained));
   if (origin !== null) await setCaseOrigin(database, found.id, origin);
   if (cause !== undefined) {
     await setCaseCause(database, found.id, cause.fingerprint);

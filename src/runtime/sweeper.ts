@@ -6,6 +6,7 @@ import { pruneOutbox } from '../io/store/outbox.ts';
 import { forgetRows, listExpiredProposals, lockProposal } from '../io/store/proposals.ts';
 import { freeClaims, listRepairsToContinue } from '../io/store/repairs.ts';
 import { listSuggestionsToContinue } from '../io/store/suggestions.ts';
+import { pruneSightings } from '../io/store/sightings.ts';
 import { pruneWrites } from '../io/store/write-evidence.ts';
 import { reopenCase } from '../io/store/cases.ts';
 import { sayError } from '../io/telemetry/log.ts';
@@ -124,4 +125,5 @@ async function pruneStore(context: RuntimeContext): Promise<void> {
   await pruneDivergences(database, nowMs - keepMs);
   await forgetRows(database, nowMs, nowMs - keepMs);
   await pruneWrites(database, (nowMs - keepMs) * 1000, evidenceRowsLimit);
+  await pruneSightings(database, (nowMs - keepMs) * 1000);
 }

@@ -3,6 +3,7 @@ import type { CaseOrigin } from '../domain/case.ts';
 import type { Divergence } from '../domain/divergence.ts';
 import type { Row } from '../domain/row.ts';
 import type { WriteEvidence } from '../domain/write-evidence.ts';
+import type { Explained } from './explain-case.ts';
 
 /** How one row of a case came to differ, as far as traces tell. */
 export interface TracedRow {
@@ -13,6 +14,10 @@ export interface TracedRow {
   readonly without: readonly string[];
   /** The message of the write that never left, where a span shows it. */
   readonly unsent: WriteEvidence | undefined;
+  /** What was found at this very write, where something was. */
+  readonly finding?: Pick<Anomaly, 'fingerprint' | 'kind' | 'grade' | 'title'>;
+  /** `time`: no span names the row; its trace is the only one that wrote so at the time of its clock. */
+  readonly by: 'key' | 'time';
 }
 
 export interface TracedCase {
@@ -20,6 +25,9 @@ export interface TracedCase {
   /** "3 rows are missing on us: ..."; undefined where no write explains any row. */
   readonly says: string | undefined;
 }
+
+/** What traces tell of a case, as `explainCase` finds it. */
+type TracesOfCase = Pick<Explained, 'writes' | 'cause'> & Partial<Pick<Explained, 'sightings'>>;
 
 /** What is asked of a divergence here. */
 type Differing = Pick<Divergence, 'key' | 'is' | 'replicas'>;
@@ -30,14 +38,19 @@ const unsentWithinUs = 120_000_000;
 /**
  * From each divergence back to the write that caused it: by key, then by version, and by time where there is none. A row is traced to the
  * newest committed write that one side has and another has not, and to the failed publish of that write, in its trace or after it. A row
- * that no write explains is left out, and the sentence says of how many it speaks.
+ * that no write explains is left out, and the sentence says of how many it speaks. Where a finding was seen at that write it is named; and
+ * where the write itself is not kept any more, or names no row, the sighting stands for it.
  */
-export function traceBack(divergences: readonly Differing[], writes: readonly WriteEvidence[], cause: Anomaly | undefined): TracedCase {
+export function traceBack(divergences: readonly Differing[], { writes, cause, sightings = [] }: TracesOfCase): TracedCase {
   const ofKey = Map.groupBy(writes, (write) => JSON.stringify(write.key));
+  const seenOf = Map.groupBy(sightings, ({ key }) => JSON.stringify(key));
   const rows: TracedRow[] = [];
   for (const divergence of divergences) {
     const own = ofKey.get(JSON.stringify(divergence.key)) ?? [];
-    const newest = originOf(own.filter((write) => write.kind === 'write' && write.outcome === 'committed'));
+    const seen = seenOf.get(JSON.stringify(divergence.key)) ?? [];
+    const newest =
+      originOf(own.filter((write) => write.kind === 'write' && write.outcome === 'committed')) ??
+      (own.length === 0 ? originOf(seen.map(({ write }) => write)) : undefined);
     if (newest === undefined) continue;
     const without = Object.entries(divergence.replicas)
       .filter(([replica, row]) => replica !== newest.replica && lacks(row, newest, divergence))
@@ -50,10 +63,26 @@ export function traceBack(divergences: readonly Differing[], writes: readonly Wr
         write.kind === 'publish-failed' &&
         (write.span.traceId === newest.span.traceId || (write.atUs >= newest.atUs && write.atUs - newest.atUs <= unsentWithinUs)),
     );
-    rows.push({ key: divergence.key, write: newest, without: without.toSorted(), unsent });
+    const atWrite = seen.filter(({ write }) => write.span.traceId === newest.span.traceId);
+    const told = atWrite.find(({ finding }) => finding.fingerprint === cause?.fingerprint) ?? atWrite[0];
+    rows.push({
+      key: divergence.key,
+      write: newest,
+      without: without.toSorted(),
+      unsent,
+      ...(told === undefined ? {} : { finding: findingOf(told.finding) }),
+      by: atWrite.some(({ by }) => by === 'time') ? 'time' : 'key',
+    });
   }
   return { rows, says: sayWhy(rows, divergences.length, cause) };
 }
+
+const findingOf = ({ fingerprint, kind, grade, title }: Anomaly): NonNullable<TracedRow['finding']> => ({
+  fingerprint,
+  kind,
+  grade,
+  title,
+});
 
 /** The way on which most of the rows got lost; null where no row is traced. */
 export function originOfCase({ rows }: TracedCase): CaseOrigin | null {
@@ -108,6 +137,11 @@ function sayWhy(rows: readonly TracedRow[], all: number, cause: Anomaly | undefi
     sentences.push(
       `${unsent.length === rows.length ? 'The' : `Of ${unsent.length} of them the`} message failed to leave: span ${lost.unsent.span.spanId} of trace ${lost.unsent.span.traceId}.`,
     );
-  else if (cause !== undefined && cause.grade !== 'risk') sentences.push(`The code permits it: ${cause.title}.`);
+  else if (cause !== undefined && cause.grade !== 'risk') {
+    const atWrite = rows.filter(({ finding }) => finding?.fingerprint === cause.fingerprint).length;
+    const where =
+      atWrite === 0 || rows.length === 1 ? '' : ` (seen at the write of ${atWrite === rows.length ? 'each' : `${atWrite} of them`})`;
+    sentences.push(`The code permits it: ${cause.title}${where}.`);
+  }
   return sentences.join(' ');
 }

@@ -53,6 +53,7 @@ export const crossStoreWrite = traceDetector(
           atUs: two.endUs,
           complete: unit.complete,
           spans: [spanOf(one), spanOf(two)],
+          writes: [one, two],
           domain: place.domainName,
           collection: place.collection ?? targetOf(one),
           service: unit.service,

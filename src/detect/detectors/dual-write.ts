@@ -214,6 +214,7 @@ function inspectPair(
     place,
     grade: 'structural',
     spans: [spanOf(shown.write), spanOf(publish)],
+    writes: outcomes.filter(({ is }) => is !== 'aborted').map(({ write }) => write),
     tell: () => ({
       title: `${unit.service} writes ${tableWords(table)} and publishes to ${destination} without an outbox`,
       explanation: `In one unit of work ${unitWords(unit)} ${order}, with no outbox row in the transaction: if the process dies or the broker refuses in between, one of the two exists without the other.`,
@@ -232,6 +233,7 @@ function inspectPair(
       place: `${unit.service}\0${table}\0${publish.target}\0publish-failed\0${caseId}`,
       grade: 'proven',
       spans: [spanOf(lasting.write), ...(lasting.settledBy === undefined ? [] : [spanOf(lasting.settledBy)]), spanOf(failure)],
+      writes: [lasting.write],
       facts: { ...shared.facts, happened: 'write', failed: 'publish' },
       tell: () => ({
         title: `${unit.service} committed ${tableWords(table)} but its message to ${destination} never left`,
@@ -252,6 +254,7 @@ function inspectPair(
         spanOf(undone.write),
         ...(undone.settledBy === undefined || undone.settledBy === undone.write ? [] : [spanOf(undone.settledBy)]),
       ],
+      writes: [undone.write],
       facts: { ...shared.facts, table: targetOf(undone.write), happened: 'publish', failed: 'write' },
       tell: () => ({
         title: `${unit.service} published to ${destination} but its write to ${tableWords(targetOf(undone.write))} was undone`,

@@ -70,6 +70,7 @@ export const partialWrite = traceDetector(
           spanOf(lost.write),
           ...(lost.settledBy === undefined || lost.settledBy === lost.write ? [] : [spanOf(lost.settledBy)]),
         ],
+        writes: [kept.write, lost.write],
         domain: place.domainName,
         collection: place.collection ?? keptTable,
         service: kept.write.service,

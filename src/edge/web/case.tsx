@@ -103,6 +103,7 @@ export function TracePanel({ trace }: { readonly trace: TracedCase | null | unde
               </td>
               <td>
                 <code>{row.write.span.traceId}</code>
+                {row.by === 'time' ? ' (by its time)' : ''}
               </td>
             </tr>
           ))}

@@ -116,6 +116,11 @@ export async function listAnomaliesOnObjects(
   return rows.map(parseAnomaly);
 }
 
+export async function listAnomaliesByFingerprint(db: Queryable, fingerprints: readonly string[]): Promise<readonly StoredAnomaly[]> {
+  const { rows } = await db.query<AnomalyRow>('select * from anomalies where fingerprint = any($1::text[])', [fingerprints]);
+  return rows.map(parseAnomaly);
+}
+
 /** Anomalies that one of these traces is a witness of. */
 export async function listAnomaliesOfTraces(
   db: Queryable,

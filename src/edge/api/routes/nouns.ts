@@ -239,9 +239,7 @@ async function traceOf(context: RuntimeContext, found: { readonly id: string; re
   const collection = context.collections[found.collection];
   if (collection === undefined) return null;
   const members = await listDivergences(context.database, { caseId: found.id }, { limit: caseDivergences });
-  const keys = members.items.map((member) => member.key);
-  const { writes, cause } = await explainCase(context.database, collection, keys, context.clock.nowMs());
-  const traced = traceBack(members.items, writes, cause);
+  const traced = traceBack(members.items, await explainCase(context.database, collection, members.items, context.clock.nowMs()));
   return { says: traced.says, rows: traced.rows.slice(0, tracedRows) };
 }
 
