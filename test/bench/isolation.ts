@@ -31,39 +31,46 @@ const context = { learned: createLearner(), messages: new SentMessages(60_000_00
 export const bench: Bench = {
   name: 'isolation',
   says: 'transactions a second through the isolation checker, session checks a second, cost of each detector, delay, memory',
-  run: async ({ quick, log }) => {
+  parts: ['checker', 'sessions', 'costs', 'delay'],
+  run: async ({ quick, only, log }) => {
+    const wants = (part: string): boolean => only?.includes(part) !== false;
     const transactions = quick ? 150_000 : 2_000_000;
-    const checked = runChecker(transactions);
-    log(`checker: ${checked.cycles} cycles told of ${checked.injected} injected; peak ${Math.round(checked.rssMb)} MB`);
-    const engine = runEngine(Math.floor(transactions / 5));
-    const sessions = runSessions(quick ? 1_500_000 : 5_000_000, [readYourWrites, nonMonotonicRead]);
-    const keyed = runSessions(quick ? 700_000 : 2_500_000, [readYourWrites, nonMonotonicRead, staleRead, versionFork, lostUpdate]);
-    log(
-      `sessions: ${sessions.pairs} pairs of session and object remembered in ${Math.round(sessions.stateMb)} MB, ${sessions.found} findings`,
-    );
-    const costs = measureDetectorCosts(quick ? 30_000 : 200_000, 5);
-    const delay = await measureDetectionDelay(quick ? 3 : 20);
-    const sumUs = [...costs.ownUs.values()].reduce((sum, us) => sum + us, costs.engineUs);
-    return {
-      figures: {
-        txn_per_s: Math.round(checked.perSecond),
-        session_ops_per_s: Math.round(sessions.perSecond),
-        rss_mb: Math.round(checked.rssMb),
-        engine_txn_per_s: Math.round(engine),
-        recall: checked.cycles / checked.injected,
-        session_share: sessions.share,
-        session_state_mb: Math.round(sessions.stateMb),
-        keyed_ops_per_s: Math.round(keyed.perSecond),
-        engine_us_per_span: costs.engineUs,
-        all_detectors_us_per_span: costs.allUs,
-        all_vs_sum_of_each: costs.allUs / sumUs,
-        delay_after_watermark_p50_ms: delay.p50Ms,
-        delay_after_watermark_p95_ms: delay.p95Ms,
-        delay_found_share: delay.found,
-        ...Object.fromEntries([...costs.ownUs].map(([id, us]) => [`own_us_${id.replaceAll('-', '_')}`, us])),
-      },
-      baseline: { loop_txn_per_s: Math.round(runLoop(Math.floor(transactions / 5))) },
-    };
+    const figures: Record<string, number> = {};
+    const baseline: Record<string, number> = {};
+    if (wants('checker')) {
+      const checked = runChecker(transactions);
+      log(`checker: ${checked.cycles} cycles told of ${checked.injected} injected; peak ${Math.round(checked.rssMb)} MB`);
+      figures['txn_per_s'] = Math.round(checked.perSecond);
+      figures['rss_mb'] = Math.round(checked.rssMb);
+      figures['recall'] = checked.cycles / checked.injected;
+      figures['engine_txn_per_s'] = Math.round(runEngine(Math.floor(transactions / 5)));
+      baseline['loop_txn_per_s'] = Math.round(runLoop(Math.floor(transactions / 5)));
+    }
+    if (wants('sessions')) {
+      const sessions = runSessions(quick ? 1_500_000 : 5_000_000, [readYourWrites, nonMonotonicRead]);
+      const keyed = runSessions(quick ? 700_000 : 2_500_000, [readYourWrites, nonMonotonicRead, staleRead, versionFork, lostUpdate]);
+      log(
+        `sessions: ${sessions.pairs} pairs of session and object remembered in ${Math.round(sessions.stateMb)} MB, ${sessions.found} findings`,
+      );
+      figures['session_ops_per_s'] = Math.round(sessions.perSecond);
+      figures['session_share'] = sessions.share;
+      figures['session_state_mb'] = Math.round(sessions.stateMb);
+      figures['keyed_ops_per_s'] = Math.round(keyed.perSecond);
+    }
+    if (wants('costs')) {
+      const { engineUs, allUs, ownUs } = measureDetectorCosts(quick ? 30_000 : 200_000, 5);
+      figures['engine_us_per_span'] = engineUs;
+      figures['all_detectors_us_per_span'] = allUs;
+      figures['all_vs_sum_of_each'] = allUs / [...ownUs.values()].reduce((sum, us) => sum + us, engineUs);
+      for (const [id, us] of ownUs) figures[`own_us_${id.replaceAll('-', '_')}`] = us;
+    }
+    if (wants('delay')) {
+      const { p50Ms, p95Ms, found } = await measureDetectionDelay(quick ? 3 : 20);
+      figures['delay_after_watermark_p50_ms'] = p50Ms;
+      figures['delay_after_watermark_p95_ms'] = p95Ms;
+      figures['delay_found_share'] = found;
+    }
+    return { figures, baseline };
   },
 };
 
