@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { dualWrite } from '../../src/detect/detectors/dual-write.ts';
+import { outboxLag } from '../../src/detect/detectors/outbox-lag.ts';
 import { sagaUncompensated } from '../../src/detect/detectors/saga-uncompensated.ts';
 import type { Detector } from '../../src/detect/detector.ts';
 import { exampleOperations, type Step } from '../../src/detect/example.ts';
@@ -108,4 +109,22 @@ it('where nothing is lost, each time without an outbox counts', () => {
   expect(detect([dualWrite], sometimes).map(({ service, count }) => `${service} ${count}`)).toEqual(
     expect.arrayContaining(['orders 12', 'payments 120']),
   );
+});
+
+it('an outbox row whose publish shows, but too late, is told where spans are lost; one that is only cleared away late is not', () => {
+  const rows = Array.from({ length: 260 }, (_, nth) => nth).flatMap((nth): Step[] => {
+    const at = nth * 1_000;
+    const id = `row ${nth}`;
+    const publishedAt = at + (nth === 140 ? 60_000 : 800);
+    return [
+      { kind: 'append', trace: `r${nth}`, at, service: 'loans', target: 'outbox', facts: { outboxId: id } },
+      // Of row 150 the publish's span is lost.
+      ...(nth === 150
+        ? []
+        : [{ kind: 'publish', trace: `p${nth}`, at: publishedAt, service: 'relay', target: 'loans', facts: { outboxId: id } } as const]),
+      { kind: 'delete', trace: `d${nth}`, at: publishedAt + 50_000, service: 'loans', target: 'outbox', facts: { outboxId: id } },
+      { kind: 'read', trace: `x${nth}`, ...(nth % 3 === 0 ? { parent: `lost${nth}` } : {}), at, service: 'shop', target: 'stock' },
+    ];
+  });
+  expect(detect([outboxLag], rows).map(({ title }) => title)).toEqual(['An outbox row of loans was published only after 60 s']);
 });

@@ -27,6 +27,8 @@ interface Row {
   readonly idHigh: number;
   /** Published, or judged. */
   isDone: boolean;
+  /** Judged as not published in time, where that could not be said: spans are lost. */
+  isUnsaid: boolean;
 }
 
 /** How long a publish waits for the trace of its row to end. */
@@ -159,6 +161,11 @@ export const outboxLag = traceDetector(
 
     /** `isExact`: it says which row it published; otherwise an earlier publish, which does not show, may have. */
     const settle = (row: Row, by: SpanNote, isExact: boolean, report: Report): void => {
+      if (row.isUnsaid && isExact) {
+        // The publish that came too late shows: that needs no span that may be lost.
+        row.isUnsaid = false;
+        if (by.startUs - row.settledUs > deadlineUs) tell(row, by, report);
+      }
       if (row.isDone) return;
       finishRow(row, Math.max(by.endUs, row.insert.endUs));
       waiting.delete(row);
@@ -208,7 +215,9 @@ export const outboxLag = traceDetector(
           // A row that is marked or removed has been taken, by whatever published it.
           const { low, high } = hashRow(write, id === '' ? keyOf(write) : id);
           const marked = byId.getAt(low, high, write.endUs);
-          if (marked !== undefined && (marked.id !== '' || unit.publishes.length > 0)) settle(marked, noteOf(write), true, report);
+          // When it was published shows where it is marked so, or by its own relay; it may be cleared away long after that.
+          const isExact = unit.publishes.length > 0 || write.statement?.verb === 'update';
+          if (marked !== undefined && (marked.id !== '' || unit.publishes.length > 0)) settle(marked, noteOf(write), isExact, report);
           if (unit.publishes.length > 0) relayed.set(tableKey(write), noteOf(unit.publishes[0] as Operation), write.endUs);
           continue;
         }
@@ -233,6 +242,7 @@ export const outboxLag = traceDetector(
           idLow,
           idHigh,
           isDone: false,
+          isUnsaid: false,
         };
         byId.setAt(low, high, row, write.endUs);
         if (id !== '') byId.setAt(idLow, idHigh, row, write.endUs);
@@ -336,6 +346,7 @@ export const outboxLag = traceDetector(
       row.isDone = true;
       overdue += 1;
       if (isVisible() && (row.isDeclared || relayed.get(row.tableKey, atUs) !== undefined)) tell(row, undefined, report);
+      else row.isUnsaid = true;
     };
 
     const judge = (atUs: number, report: Report): void => {
