@@ -1,18 +1,13 @@
-import { ByteInterner } from './byte-interner.ts';
+import type { ByteInterner } from './byte-interner.ts';
+import { KeyCodes } from './key-codes.ts';
 import { Malformed, type ProtobufWire } from './protobuf-wire.ts';
 import type { AttributeColumns, ValueKind } from './span-batch.ts';
-import { classifyKey } from './wanted-attributes.ts';
 
 /** `KeyValue` and `AnyValue` of OTLP into columns: wanted keys only, texts as numbers of `strings`. */
 export class AttributeDecoder {
   readonly #wire: ProtobufWire;
   readonly #strings: ByteInterner;
-  readonly #keys = new ByteInterner(1024, 64 * 1024);
-  #keyCodes: Uint8Array = new Uint8Array(1025);
-  #keysKnown = 1;
-  /** The key that last came after each key, and the last key. */
-  readonly #followers: Int32Array = new Int32Array(1025);
-  #lastKey = 0;
+  readonly #keys = new KeyCodes();
 
   constructor(wire: ProtobufWire, strings: ByteInterner) {
     this.#wire = wire;
@@ -21,10 +16,7 @@ export class AttributeDecoder {
 
   /** Between messages: starts a new table of keys if somebody has spent this one. */
   renew(): void {
-    if (!this.#keys.renew()) return;
-    this.#keysKnown = 1;
-    this.#followers.fill(0);
-    this.#lastKey = 0;
+    this.#keys.renew();
   }
 
   /** One `KeyValue` message into `columns`, if its key is wanted. */
@@ -76,24 +68,7 @@ export class AttributeDecoder {
   }
 
   #keyCode(start: number, end: number): number {
-    // Spans of one instrumentation have the same keys in the same order: the key that followed the last one is tried first.
-    const guess = this.#followers[this.#lastKey] as number;
-    if (guess !== 0 && this.#keys.isSameAs(guess, this.#wire.bytes, this.#wire.view, start, end)) {
-      this.#lastKey = guess;
-      return this.#keyCodes[guess] as number;
-    }
-    const number = this.#keys.intern(this.#wire.bytes, this.#wire.view, start, end);
-    if (number < this.#keysKnown) {
-      this.#followers[this.#lastKey] = number;
-      this.#lastKey = number;
-      return this.#keyCodes[number] as number;
-    }
-    const code = classifyKey(this.#keys.strings[number] as string);
-    if (number === this.#keysKnown && number < this.#keyCodes.length) {
-      this.#keyCodes[number] = code;
-      this.#keysKnown += 1;
-    }
-    return code;
+    return this.#keys.of(this.#wire.bytes, this.#wire.view, start, end);
   }
 
   #anyValue(start: number, end: number, columns: AttributeColumns, code: number): void {

@@ -40,16 +40,21 @@ export class JsonBytesDecoder {
     const wire = this.#wire;
     if (wire.enter(openBrace, closeBrace)) {
       if (this.#fields.next() !== f.resourceSpans) throw unusual;
-      if (wire.enter(openBracket, closeBracket))
-        do this.#resourceSpans(batch);
-        while (wire.more(closeBracket));
+      this.#items(this.#resourceSpans, batch);
       // A second field would be another list, or unknown.
       wire.expect(closeBrace);
     }
     if (wire.next() !== -1) throw unusual;
   }
 
-  #resourceSpans(batch: SpanBatch): void {
+  /** A list, `read` one by one. */
+  #items(read: (batch: SpanBatch) => void, batch: SpanBatch): void {
+    if (!this.#wire.enter(openBracket, closeBracket)) return;
+    do read(batch);
+    while (this.#wire.more(closeBracket));
+  }
+
+  readonly #resourceSpans = (batch: SpanBatch): void => {
     const wire = this.#wire;
     batch.openResource();
     let seen = 0;
@@ -61,16 +66,14 @@ export class JsonBytesDecoder {
         this.#attributed(batch.resourceAttributes, resourceShape);
         batch.closeResource();
       } else if (field === f.scopeSpans) {
-        if (wire.enter(openBracket, closeBracket))
-          do this.#scopeSpans(batch);
-          while (wire.more(closeBracket));
+        this.#items(this.#scopeSpans, batch);
       } else if (field === f.schemaUrl) wire.skip();
       else throw unusual;
     } while (wire.more(closeBrace));
     batch.closeResource();
-  }
+  };
 
-  #scopeSpans(batch: SpanBatch): void {
+  readonly #scopeSpans = (batch: SpanBatch): void => {
     const wire = this.#wire;
     let seen = 0;
     if (!wire.enter(openBrace, closeBrace)) return;
@@ -78,14 +81,12 @@ export class JsonBytesDecoder {
       const field = this.#fields.next();
       seen = this.#fields.once(seen, field);
       if (field === f.spans) {
-        if (wire.enter(openBracket, closeBracket))
-          do this.#span(batch);
-          while (wire.more(closeBracket));
+        this.#items(this.#span, batch);
       } else if (field === f.scope) this.#fields.walk(scopeShape);
       else if (field === f.schemaUrl) wire.skip();
       else throw unusual;
     } while (wire.more(closeBrace));
-  }
+  };
 
   /** An object of which only the attributes are read. */
   #attributed(columns: SpanBatch['attributes'], shape: Shape): void {
@@ -100,7 +101,7 @@ export class JsonBytesDecoder {
     } while (wire.more(closeBrace));
   }
 
-  #span(batch: SpanBatch): void {
+  readonly #span = (batch: SpanBatch): void => {
     const wire = this.#wire;
     const row = batch.openRow();
     let hasTraceId = false;
@@ -142,14 +143,10 @@ export class JsonBytesDecoder {
           this.#attributes.list(batch.attributes);
           break;
         case f.events:
-          if (wire.enter(openBracket, closeBracket))
-            do this.#event(batch);
-            while (wire.more(closeBracket));
+          this.#items(this.#event, batch);
           break;
         case f.links:
-          if (wire.enter(openBracket, closeBracket))
-            do this.#link(batch);
-            while (wire.more(closeBracket));
+          this.#items(this.#link, batch);
           break;
         default:
           this.#fields.other(spanShape, field);
@@ -159,7 +156,7 @@ export class JsonBytesDecoder {
     if (!hasTraceId) batch.rejectRow('bad-trace-id');
     else if (!hasSpanId) batch.rejectRow('bad-span-id');
     else batch.keepRow();
-  }
+  };
 
   #status(batch: SpanBatch, row: number): void {
     const wire = this.#wire;
@@ -174,7 +171,7 @@ export class JsonBytesDecoder {
     } while (wire.more(closeBrace));
   }
 
-  #event(batch: SpanBatch): void {
+  readonly #event = (batch: SpanBatch): void => {
     const wire = this.#wire;
     let kind: EventKind | 0 = 0;
     let us = 0;
@@ -206,9 +203,9 @@ export class JsonBytesDecoder {
       wire.at = end;
     }
     batch.closeEvent();
-  }
+  };
 
-  #link(batch: SpanBatch): void {
+  readonly #link = (batch: SpanBatch): void => {
     const wire = this.#wire;
     const at = batch.openLink();
     let seen = 0;
@@ -227,7 +224,7 @@ export class JsonBytesDecoder {
       isMore = wire.more(closeBrace);
     }
     if (known < 2) batch.linkCount -= 1;
-  }
+  };
 
   #microseconds(): number {
     const wire = this.#wire;

@@ -10,6 +10,8 @@ import type { StatementCache } from './sql-fingerprint.ts';
 import { sqlStateOf } from './sql-state.ts';
 import { codeOf } from './wanted-attributes.ts';
 
+// Celery asks for another run without calling the span failed; what its task did is given up.
+const celeryStateCode = codeOf('celery.state');
 const celeryActionCode = codeOf('celery.action');
 const databaseSystemNameCode = codeOf('db.system.name');
 const databaseSystemCode = codeOf('db.system');
@@ -25,18 +27,19 @@ const exceptionTypeCode = codeOf('exception.type');
 const exceptionMessageCode = codeOf('exception.message');
 const sagaStepCode = codeOf('consistency.saga.step');
 
-/**
- * What the selected span of `view`, row `row`, says. The exception is that of its events; '' where it has none.
- */
-export function describeSpan(
-  view: SpanView,
-  statements: StatementCache,
-  batch: SpanBatch,
-  row: number,
-  failed: boolean,
-  exceptionType: string,
-  exceptionMessage: string,
-): Described {
+/** What row `row` says, which is then the selected span of `view`: with the exception that its events tell of, where one does. */
+export function describeRow(view: SpanView, statements: StatementCache, batch: SpanBatch, row: number): Described {
+  let exceptionType = '';
+  let exceptionMessage = '';
+  const last = batch.eventStart[row + 1] as number;
+  for (let event = batch.eventStart[row] as number; event < last; event += 1) {
+    if (batch.eventKind[event] !== 1) continue;
+    view.select(batch.eventAttributes, batch.eventAttributeStart[event] as number, batch.eventAttributeStart[event + 1] as number);
+    exceptionType = view.text(exceptionTypeCode);
+    exceptionMessage = view.text(exceptionMessageCode);
+  }
+  view.select(batch.attributes, batch.attributeStart[row] as number, batch.attributeStart[row + 1] as number);
+  const failed = batch.status[row] === 2 || view.text(celeryStateCode) === 'RETRY';
   const spanKind = batch.kind[row] as number;
   const spanName = batch.strings[batch.name[row] as number] as string;
   const queryText = view.either(queryTextCode, statementCode);
@@ -63,5 +66,6 @@ export function describeSpan(
   if (declared !== undefined) described.kind = declared;
   else if (view.has(sagaStepCode) && (described.kind === 'internal' || described.kind === 'request' || described.kind === 'call'))
     described.kind = 'saga-step';
+  described.failed = failed;
   return described;
 }

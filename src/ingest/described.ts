@@ -5,6 +5,7 @@ import { codeOf } from './wanted-attributes.ts';
 /** What a span says, before it becomes an operation; written field by field. */
 export interface Described {
   kind: OperationKind;
+  failed: boolean;
   sqlState: string;
   errorType: string;
   httpStatus: number;
@@ -27,6 +28,7 @@ const noParameters: readonly number[] = [];
 
 export const blank = (kind: OperationKind): Described => ({
   kind,
+  failed: false,
   sqlState: '',
   errorType: '',
   httpStatus: 0,

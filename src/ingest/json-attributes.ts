@@ -1,7 +1,8 @@
-import { ByteInterner } from './byte-interner.ts';
+import type { ByteInterner } from './byte-interner.ts';
 import { fieldNumbers as f, type JsonFields } from './json-fields.ts';
 import { plainValue } from './json-reading.ts';
 import { closeBrace, closeBracket, type JsonWire, openBrace, openBracket, unusual, wordsOf } from './json-wire.ts';
+import { KeyCodes } from './key-codes.ts';
 import { type Shape, shapeAt } from './otlp-json-shape.ts';
 import type { AttributeColumns } from './span-batch.ts';
 import { classifyKey } from './wanted-attributes.ts';
@@ -15,12 +16,7 @@ export class JsonAttributes {
   readonly #wire: JsonWire;
   readonly #fields: JsonFields;
   readonly #strings: ByteInterner;
-  readonly #keys = new ByteInterner(1024, 64 * 1024);
-  #keyCodes: Uint8Array = new Uint8Array(1025);
-  #keysKnown = 1;
-  /** The key that last came after each, and the last key. */
-  readonly #keyFollowers: Int32Array = new Int32Array(1025);
-  #lastKey = 0;
+  readonly #keys = new KeyCodes();
 
   constructor(wire: JsonWire, fields: JsonFields, strings: ByteInterner) {
     this.#wire = wire;
@@ -30,10 +26,7 @@ export class JsonAttributes {
 
   /** Between documents: starts a new table of keys if this one is spent. */
   renew(): void {
-    if (!this.#keys.renew()) return;
-    this.#keysKnown = 1;
-    this.#keyFollowers.fill(0);
-    this.#lastKey = 0;
+    this.#keys.renew();
   }
 
   list(columns: AttributeColumns): void {
@@ -152,23 +145,7 @@ export class JsonAttributes {
     const wire = this.#wire;
     const { bytes, view, start, end } = wire;
     if (wire.isEscaped) return classifyKey(wire.plain.toString('utf8', 0, wire.unescape()));
-    const guess = this.#keyFollowers[this.#lastKey] as number;
-    if (guess !== 0 && this.#keys.isSameAs(guess, bytes, view, start, end)) {
-      this.#lastKey = guess;
-      return this.#keyCodes[guess] as number;
-    }
-    const number = this.#keys.intern(bytes, view, start, end);
-    if (number < this.#keysKnown) {
-      this.#keyFollowers[this.#lastKey] = number;
-      this.#lastKey = number;
-      return this.#keyCodes[number] as number;
-    }
-    const code = classifyKey(this.#keys.strings[number] as string);
-    if (number === this.#keysKnown && number < this.#keyCodes.length) {
-      this.#keyCodes[number] = code;
-      this.#keysKnown += 1;
-    }
-    return code;
+    return this.#keys.of(bytes, view, start, end);
   }
 
   /** The number of a text. */

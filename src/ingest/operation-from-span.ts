@@ -1,7 +1,7 @@
 import type { Operation } from '../domain/operation.ts';
 import { declaredKind, factsHome, factsOf } from './consistency-facts.ts';
 import type { SpanDedupe } from './dedupe.ts';
-import { describeSpan } from './describe-span.ts';
+import { describeRow } from './describe-span.ts';
 import type { SpanBatch } from './span-batch.ts';
 import { SpanView } from './span-view.ts';
 import { StatementCache } from './sql-fingerprint.ts';
@@ -49,19 +49,10 @@ export class OperationReader {
 
   #readRow(batch: SpanBatch, row: number, ids: IdReader, into: Operation[]): void {
     const view = this.#view;
-    let exceptionType = '';
-    let exceptionMessage = '';
     const firstEvent = batch.eventStart[row] as number;
     const lastEvent = batch.eventStart[row + 1] as number;
-    for (let event = firstEvent; event < lastEvent; event += 1) {
-      if (batch.eventKind[event] !== 1) continue;
-      view.select(batch.eventAttributes, batch.eventAttributeStart[event] as number, batch.eventAttributeStart[event + 1] as number);
-      exceptionType = view.text(exceptionTypeCode);
-      exceptionMessage = view.text(exceptionMessageCode);
-    }
-    view.select(batch.attributes, batch.attributeStart[row] as number, batch.attributeStart[row + 1] as number);
-    const failed = batch.status[row] === 2 || view.text(celeryStateCode) === 'RETRY';
-    const span = describeSpan(view, this.#statements, batch, row, failed, exceptionType, exceptionMessage);
+    const span = describeRow(view, this.#statements, batch, row);
+    const { failed } = span;
     const operation: Operation = {
       kind: span.kind,
       traceId: ids.trace(row),
@@ -121,11 +112,7 @@ export class OperationReader {
 const serviceNameCode = codeOf('service.name');
 const languageCode = codeOf('telemetry.sdk.language');
 const regionCode = codeOf('cloud.region');
-// Celery asks for another run without calling the span failed; what its task did is given up.
-const celeryStateCode = codeOf('celery.state');
 const sessionIdCode = codeOf('session.id');
-const exceptionTypeCode = codeOf('exception.type');
-const exceptionMessageCode = codeOf('exception.message');
 
 /**
  * A log record has no id: its place among its span's operations is made from its time and object, so that the same record sent twice is

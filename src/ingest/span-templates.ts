@@ -2,7 +2,7 @@ import { type FactsHome, factsHome } from './consistency-facts.ts';
 import { documentKey, boundKey, rowsOf } from './describe-database.ts';
 import { idempotencyKeyOf } from './describe-call.ts';
 import { messageFactsOf } from './describe-message.ts';
-import { describeSpan } from './describe-span.ts';
+import { describeRow } from './describe-span.ts';
 import { type Described, hostCodes } from './described.ts';
 import type { AttributeColumns, SpanBatch } from './span-batch.ts';
 import type { OperationTemplate, SpanParts } from './span-operation.ts';
@@ -212,28 +212,14 @@ export class SpanTemplates {
 
   #describe(batch: SpanBatch, row: number, home: ResourceFacts, hasOwn: boolean): SpanTemplate {
     const view = this.#view;
-    let exceptionType = '';
-    let exceptionMessage = '';
-    const lastEvent = batch.eventStart[row + 1] as number;
-    const firstEvent = batch.eventStart[row] as number;
-    if (lastEvent > firstEvent) {
-      for (let event = firstEvent; event < lastEvent; event += 1) {
-        if (batch.eventKind[event] !== 1) continue;
-        view.select(batch.eventAttributes, batch.eventAttributeStart[event] as number, batch.eventAttributeStart[event + 1] as number);
-        exceptionType = view.text(exceptionTypeCode);
-        exceptionMessage = view.text(exceptionMessageCode);
-      }
-      view.select(batch.attributes, batch.attributeStart[row] as number, batch.attributeStart[row + 1] as number);
-    }
     view.selectResource(batch, batch.resource[row] as number);
-    const failed = batch.status[row] === 2 || view.text(celeryStateCode) === 'RETRY';
-    const span = describeSpan(view, this.#statements, batch, row, failed, exceptionType, exceptionMessage);
+    const span = describeRow(view, this.#statements, batch, row);
     return {
       kind: span.kind,
       service: home.service,
       spanName: batch.strings[batch.name[row] as number] as string,
       spanKind: batch.kind[row] as number,
-      failed,
+      failed: span.failed,
       sqlState: span.sqlState,
       errorType: span.errorType,
       httpStatus: span.httpStatus,
@@ -315,8 +301,6 @@ const queryTextCode = codeOf('db.query.text');
 const statementCode = codeOf('db.statement');
 const databaseSystemNameCode = codeOf('db.system.name');
 const databaseSystemCode = codeOf('db.system');
-const exceptionTypeCode = codeOf('exception.type');
-const exceptionMessageCode = codeOf('exception.message');
 
 const commandStores: ReadonlySet<string> = new Set(['redis', 'valkey', 'memcached']);
 
