@@ -54,31 +54,29 @@ export class RequestSplitter {
   /** The requests that end in `bytes`, which follow those before. */
   *feed(bytes: Buffer): Generator<Buffer> {
     if (this.#from >= 0) this.#from = 0;
-    for (let at = 0; at < bytes.length; at += 1) {
+    let at = this.#isInString ? this.#endOfString(bytes, 0) : 0;
+    while (at < bytes.length) {
+      if (this.#depth >= 7) at = this.#endOfItem(bytes, at);
+      if (at === bytes.length) break;
       const byte = bytes[at] as number;
-      if (this.#isInString) {
-        if (this.#isEscaped) this.#isEscaped = false;
-        else if (byte === backslash) this.#isEscaped = true;
-        else if (byte === quote) this.#isInString = false;
-        if (this.#isInString && this.#depth < 6 && this.#nameLength < longestName) this.#name[this.#nameLength++] = byte;
-        continue;
-      }
+      at += 1;
       if (isStructure[byte] === 0) continue;
       if (byte === quote) {
         this.#isInString = true;
         this.#nameLength = 0;
+        at = this.#endOfString(bytes, at);
       } else if (byte === 0x3a) {
         if (this.#depth < 6) this.#nameAt(this.#depth);
-      } else if (byte === 0x7b || byte === 0x5b) this.#opens(bytes, at, byte === 0x7b);
+      } else if (byte === 0x7b || byte === 0x5b) this.#opens(bytes, at - 1, byte === 0x7b);
       else if (byte === 0x7d || byte === 0x5d) {
-        const part = this.#closes(bytes, at);
+        const part = this.#closes(bytes, at - 1);
         if (part !== undefined) {
           this.parts += 1;
           yield part;
         }
         if (this.#depth === 0) {
           this.isDone = true;
-          this.endedAt = at + 1;
+          this.endedAt = at;
           return;
         }
       } else if (byte === 0x0a) this.lines += 1;
@@ -88,6 +86,64 @@ export class RequestSplitter {
     this.#heldBytes += bytes.length - this.#from;
     if (this.#heldBytes > heldBytesMax)
       throw badInput(`a span, or what stands before spans, is larger than ${heldBytesMax / 1024 / 1024} MiB`);
+  }
+
+  /** Within a span, or a log record, nothing matters but its end: the bracket that closes it, or the end of the bytes. */
+  #endOfItem(bytes: Buffer, from: number): number {
+    const length = bytes.length;
+    let depth = this.#depth;
+    let lines = 0;
+    let at = from;
+    scan: while (at < length) {
+      switch (bytes[at]) {
+        case quote:
+          at += 1;
+          while (at < length && bytes[at] !== quote) at += bytes[at] === backslash ? 2 : 1;
+          if (at >= length) {
+            this.#isInString = true;
+            this.#isEscaped = at > length;
+            at = length;
+            break scan;
+          }
+          break;
+        case 0x7b:
+        case 0x5b:
+          depth += 1;
+          break;
+        case 0x7d:
+        case 0x5d:
+          if (depth === 7) break scan;
+          depth -= 1;
+          break;
+        case 0x0a:
+          lines += 1;
+          break;
+      }
+      at += 1;
+    }
+    this.#depth = depth;
+    this.lines += lines;
+    return at;
+  }
+
+  /** Behind the quote that ends the string at hand, or at the end of the bytes where it goes on. */
+  #endOfString(bytes: Buffer, from: number): number {
+    const isName = this.#depth < 6;
+    let isEscaped = this.#isEscaped;
+    let at = from;
+    for (; at < bytes.length; at += 1) {
+      const byte = bytes[at] as number;
+      if (isEscaped) isEscaped = false;
+      else if (byte === backslash) isEscaped = true;
+      else if (byte === quote) {
+        this.#isInString = false;
+        this.#isEscaped = false;
+        return at + 1;
+      }
+      if (isName && this.#nameLength < longestName) this.#name[this.#nameLength++] = byte;
+    }
+    this.#isEscaped = isEscaped;
+    return at;
   }
 
   #nameAt(depth: number): void {
