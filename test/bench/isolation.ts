@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
 import type { KeyedDetector } from '../../src/detect/detector.ts';
 import { isolation } from '../../src/detect/detectors/isolation.ts';
 import { lostUpdate } from '../../src/detect/detectors/lost-update.ts';
@@ -5,7 +7,7 @@ import { nonMonotonicRead } from '../../src/detect/detectors/non-monotonic-read.
 import { readYourWrites } from '../../src/detect/detectors/read-your-writes.ts';
 import { staleRead } from '../../src/detect/detectors/stale-read.ts';
 import { versionFork } from '../../src/detect/detectors/version-fork.ts';
-import { defaultOptions, type Finding } from '../../src/detect/detector.ts';
+import { defaultOptions } from '../../src/detect/detector.ts';
 import { KeyedObjects } from '../../src/detect/keyed-objects.ts';
 import { createLearner } from '../../src/detect/learned-structure.ts';
 import { createPlaces } from '../../src/detect/object-place.ts';
@@ -16,8 +18,12 @@ import type { Operation } from '../../src/domain/operation.ts';
 import type { Bench } from './bench.ts';
 import { measureDetectionDelay } from './isolation/detection-delay.ts';
 import { measureDetectorCosts } from './isolation/detector-costs.ts';
+import type { CheckerRun } from './isolation/run-checker.ts';
 import { createStoreHistory } from './isolation/store-history.ts';
+import { chunk, cpuMs, spentOn } from './isolation/time-spent.ts';
 
+/** As `runtime/detect-thread.ts` has it. */
+const nurseryMb = 24;
 const context = { learned: createLearner(), messages: new SentMessages(60_000_000), placeOf: createPlaces([], []) };
 
 /**
@@ -38,7 +44,7 @@ export const bench: Bench = {
     const figures: Record<string, number> = {};
     const baseline: Record<string, number> = {};
     if (wants('checker')) {
-      const checked = runChecker(transactions);
+      const checked = await runChecker(transactions);
       log(`checker: ${checked.cycles} cycles told of ${checked.injected} injected; peak ${Math.round(checked.rssMb)} MB`);
       figures['txn_per_s'] = Math.round(checked.perSecond);
       figures['rss_mb'] = Math.round(checked.rssMb);
@@ -74,50 +80,15 @@ export const bench: Bench = {
   },
 };
 
-/** Transactions made and then fed at once: what a decoder has just made is still in the processor's cache, and dies young. */
-const chunk = 100;
-
-/** Time on the processor, so that neighbours on the machine do not count. */
-function cpuMs(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1000;
-}
-
-/**
- * Milliseconds that `feed` takes for a history of so many transactions: those of making and feeding it, less those of making it. The clock is
- * read twice in all, because reading it costs up to a tenth of a millisecond where the machine is busy.
- */
-function spentOn(seed: number, transactions: number, feed: (operations: readonly Operation[]) => void): number {
-  const run = (each: (operations: readonly Operation[]) => void): number => {
-    const history = createStoreHistory(createRng(seed));
-    const before = cpuMs();
-    for (let done = 0; done < transactions; done += chunk) each(history.next(chunk));
-    return cpuMs() - before;
-  };
-  let sum = 0;
-  const making = run((operations) => (sum += operations.length));
-  const all = run(feed);
-  return sum === 0 ? Number.NaN : Math.max(1, all - making);
-}
-
-function runChecker(transactions: number): { perSecond: number; cycles: number; injected: number; rssMb: number } {
-  const fold = isolation.start(defaultOptions(isolation.options), context);
-  const places = new Set<string>();
-  const report = (finding: Finding) => places.add(finding.place);
-  let rssMb = 0;
-  let fed = 0;
-  let newestUs = 0;
-  const spentMs = spentOn(11, transactions, (operations) => {
-    for (const operation of operations) fold.step(operation, report);
-    newestUs = operations.at(-1)?.endUs ?? newestUs;
-    fold.advance(newestUs, report);
-    fed += 1;
-    if (fed % 50 === 0) rssMb = Math.max(rssMb, process.memoryUsage.rss() / 1e6);
+/** In a thread with the nursery that the service gives its detectors: what V8 would take without a limit says nothing of the checker. */
+async function runChecker(transactions: number): Promise<CheckerRun> {
+  const worker = new Worker(new URL('isolation/run-checker.ts', import.meta.url), {
+    workerData: transactions,
+    resourceLimits: { maxYoungGenerationSizeMb: nurseryMb, maxOldGenerationSizeMb: 768 },
   });
-  fold.finish(newestUs, report);
-  const history = createStoreHistory(createRng(11));
-  for (let done = 0; done < transactions; done += chunk) history.next(chunk);
-  return { perSecond: transactions / (spentMs / 1000), cycles: places.size, injected: history.injected(), rssMb };
+  const [checked] = (await once(worker, 'message')) as [CheckerRun];
+  await worker.terminate();
+  return checked;
 }
 
 function runEngine(transactions: number): number {
