@@ -44,13 +44,9 @@ const mostAttributes = 255;
 
 const ownBuffer = (bytes: number): Place => ({ buffer: new ArrayBuffer(bytes), offset: 0 });
 
-/** A copy of the batch, packed; undefined where it has no row. The batch may be used again. */
-export function packBatch(batch: SpanBatch): PackedBatch | undefined;
-/** `placeOf` gives the memory; where it has none, the answer is undefined too. */
-export function packBatch(batch: SpanBatch, placeOf: (bytes: number) => Place | undefined): PackedBatch | undefined;
-export function packBatch(batch: SpanBatch, placeOf: (bytes: number) => Place | undefined = ownBuffer): PackedBatch | undefined {
+/** What a batch takes when it is packed: {@link bytesOf} says how many bytes. */
+export function countsOf(batch: SpanBatch): Counts {
   const rows = batch.count;
-  if (rows === 0) return undefined;
   let longest = 0;
   let messages = 0;
   let largest = 0;
@@ -72,7 +68,7 @@ export function packBatch(batch: SpanBatch, placeOf: (bytes: number) => Place | 
   const wide = wideOf(batch.attributes) + wideOf(batch.resourceAttributes) + wideOf(batch.eventAttributes);
   // Past the whole numbers of a double a time is not its base and an offset.
   const hasLongTimes = longest > longestTimeUs || lastUs - baseUs > longestTimeUs || lastUs > Number.MAX_SAFE_INTEGER;
-  const counts: Counts = {
+  return {
     rows,
     attributes: batch.attributes.count,
     resources: batch.resourceCount,
@@ -87,6 +83,19 @@ export function packBatch(batch: SpanBatch, placeOf: (bytes: number) => Place | 
     hasManyAttributes: most > mostAttributes,
     hasStatusMessages: messages !== 0,
   };
+}
+
+/** A copy of the batch, packed; undefined where it has no row. The batch may be used again. */
+export function packBatch(batch: SpanBatch): PackedBatch | undefined;
+/** `placeOf` gives the memory; where it has none, the answer is undefined too. `counts`: the batch's own, where they are known. */
+export function packBatch(batch: SpanBatch, placeOf: (bytes: number) => Place | undefined, counts?: Counts): PackedBatch | undefined;
+export function packBatch(
+  batch: SpanBatch,
+  placeOf: (bytes: number) => Place | undefined = ownBuffer,
+  counts: Counts = countsOf(batch),
+): PackedBatch | undefined {
+  const { rows, baseUs, hasLongTimes } = counts;
+  if (rows === 0) return undefined;
   const bytes = bytesOf(counts);
   const place = placeOf(bytes);
   if (place === undefined) return undefined;

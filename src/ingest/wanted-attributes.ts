@@ -148,6 +148,10 @@ export function codeOf(key: AttributeKey): number {
   return codes.get(key) ?? 0;
 }
 
+/** The key that has a code; '' for 0. */
+export const keyOfCode = (code: number): string =>
+  isParameterCode(code) ? `${parameterPrefix}${code - firstParameter}` : (keys[code] ?? '');
+
 /** First code of the `consistency.*` attributes; they are contiguous up to `lastConsistencyCode`. */
 export const firstConsistencyCode = codeOf('consistency.domain');
 export const lastConsistencyCode = codeOf('consistency.transaction.outcome');

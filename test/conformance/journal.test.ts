@@ -48,6 +48,8 @@ describe.each(journals)('the $name journal', ({ open }) => {
       record(Buffer.alloc(0)),
       record(gzipSync('x'.repeat(100_000)), { compression: 'gzip', signal: 'logs' }),
       record(Buffer.alloc(300_000, 7), { encoding: 'json', signal: 'metrics' }),
+      record(Buffer.alloc(50_000, 9), { encoding: 'columns' }),
+      record(Buffer.alloc(50, 9), { encoding: 'columns', signal: 'logs' }),
     ];
     const appended = await Promise.all(records.map((one) => journal.append(one)));
     expect(appended).toEqual(records.map((_, i) => ({ is: 'durable', sequence: journal.first + i })));

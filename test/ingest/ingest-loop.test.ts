@@ -97,7 +97,7 @@ describe('startIngest', () => {
       release = resolve;
     });
     const seen: Operation[] = [];
-    const ingest = await start(openMemoryJournal({ maxBytes: 900 }), async (operations) => {
+    const ingest = await start(openMemoryJournal({ maxBytes: 500 }), async (operations) => {
       await gate;
       seen.push(...operations);
     });
@@ -112,6 +112,18 @@ describe('startIngest', () => {
     release?.();
     await ingest.idle();
     expect(seen).toHaveLength(statuses.filter((status) => status === 200).length);
+  });
+
+  test('the journal keeps what was read, or what came where that is smaller', async () => {
+    const journal = openMemoryJournal();
+    const ingest = await start(journal, () => undefined);
+    const body = request(...Array.from({ length: 200 }, (_, i) => span(id(1, 32), id(i + 1, 16))));
+    const zipped = gzipSync(body);
+    await post(ingest, body);
+    await post(ingest, zipped, { 'content-encoding': 'gzip' });
+    expect(journal.read(journal.first)).toMatchObject({ encoding: 'columns', compression: 'none' });
+    expect(journal.read(journal.first)?.bytes.length).toBeLessThan(body.length / 3);
+    expect(journal.read(journal.first + 1)).toMatchObject({ encoding: 'json', compression: 'gzip', bytes: zipped });
   });
 
   test('I4: what was acknowledged and not processed is processed after a restart', async () => {

@@ -1,7 +1,8 @@
-/** What the journal keeps: a payload as it was received, and what it is. */
+/** What the journal keeps: a payload as it was received, or what was read of it where that is smaller, and what it is. */
 export interface JournalRecord {
   readonly signal: 'traces' | 'logs' | 'metrics';
-  readonly encoding: 'protobuf' | 'json';
+  /** `columns`: a batch of spans or log records, see `ingest/batch-record.ts`. */
+  readonly encoding: 'protobuf' | 'json' | 'columns';
   readonly compression: 'none' | 'gzip';
   /** For the lag; of a record of an earlier run: when the journal was opened. */
   readonly receivedAtMs: number;

@@ -15,7 +15,7 @@ import { RecordSizes } from './record-sizes.ts';
  * `mdb_page_flush`), which ends the process. So appends are refused while there is still some room, and since new pages are written even to
  * delete, a file of some megabytes beside the journal is given up for that, and made again when there is room.
  *
- * A record's value is the payload as it was received, handed to LMDB without a copy; what it is stands in the key beside its sequence.
+ * A record's value is handed to LMDB without a copy; what it is stands in the key beside its sequence.
  */
 export function openLmdbJournal(options: { readonly directory: string; readonly maxBytes?: number }): Promise<Journal> {
   return Promise.resolve().then(() => openJournal(options.directory, options.maxBytes ?? 1024 * 1024 * 1024));
@@ -210,18 +210,24 @@ function openEnvironment(directory: string, maxBytes: number) {
 const signals = ['traces', 'logs', 'metrics'] as const;
 const encodings = ['protobuf', 'json'] as const;
 const compressions = ['none', 'gzip'] as const;
+/** Columns, which are never compressed, have what the other two encodings leave. */
+const firstColumns = 12;
 /** Room in a key for what a record is; sequences, which start at a time in milliseconds, leave it in the exact integers of a double. */
 const kindsOfRecord = 16;
 /** Key, node and page overhead of a record, roughly: a journal of empty payloads is bounded too. */
 const overheadBytes = 32;
 
 function keyOf(sequence: number, record: JournalRecord): number {
-  const kind = signals.indexOf(record.signal) * 4 + encodings.indexOf(record.encoding) * 2 + compressions.indexOf(record.compression);
+  const signal = signals.indexOf(record.signal);
+  if (record.encoding === 'columns') return sequence * kindsOfRecord + firstColumns + signal;
+  const kind = signal * 4 + encodings.indexOf(record.encoding) * 2 + compressions.indexOf(record.compression);
   return sequence * kindsOfRecord + kind;
 }
 
 function kindOf(key: number): Pick<JournalRecord, 'signal' | 'encoding' | 'compression'> {
   const kind = key % kindsOfRecord;
+  const columnsOf = signals[kind - firstColumns];
+  if (columnsOf !== undefined) return { signal: columnsOf, encoding: 'columns', compression: 'none' };
   const signal = signals[kind >> 2];
   const encoding = encodings[(kind >> 1) & 1];
   const compression = compressions[kind & 1];

@@ -1,5 +1,5 @@
 /**
- * Memory for bodies that came in several chunks. Half a megabyte for each request would make V8 collect everything every few requests,
+ * Memory for bodies that came in several chunks, and for what is made of them. Half a megabyte for each request would make V8 collect everything every few requests,
  * because it counts such memory towards its limits; so it is used again once a payload is answered and nobody looks at it any more.
  */
 export class BodyBuffers {
@@ -11,10 +11,16 @@ export class BodyBuffers {
   gather(chunks: readonly Buffer[], length: number): Buffer {
     if (chunks.length === 1) return chunks[0] as Buffer;
     if (length < smallestBytes || length > largestBytes) return Buffer.concat(chunks, length);
-    const bytes = this.#take(2 ** Math.ceil(Math.log2(length))).subarray(0, length);
+    const bytes = this.take(length);
     let at = 0;
     for (const chunk of chunks) at += chunk.copy(bytes, at);
     return bytes;
+  }
+
+  /** A buffer whose memory begins at a multiple of eight bytes; what it holds is anything. */
+  take(length: number): Buffer {
+    if (length < smallestBytes || length > largestBytes) return Buffer.allocUnsafeSlow(length);
+    return this.#take(2 ** Math.ceil(Math.log2(length))).subarray(0, length);
   }
 
   /** Nobody reads `bytes` any more. Says nothing of buffers that are not its own. */

@@ -1,0 +1,251 @@
+import { countsOf, packBatch, type PackedBatch, unpackBatch } from './packed-batch.ts';
+import { bytesOf } from './packed-regions.ts';
+import { Malformed } from './protobuf-wire.ts';
+import type { AttributeColumns, SpanBatch } from './span-batch.ts';
+import { attributeCodes, classifyKey, keyOfCode } from './wanted-attributes.ts';
+
+/*
+ * A batch as it lies on disk: its packed columns as they are, the strings that they name, and the names of the attributes that they have. It
+ * reads alone, without the table of strings that wrote it, and after an upgrade that counts attributes differently.
+ *
+ *   header (64 bytes)   columns   numbers and lengths of the strings (4 bytes each)   their characters   code, length, name of attributes
+ *
+ * A fifth of what came in protobuf, a tenth of JSON: every byte of a journal is copied, written and synced, which took the kernel as much
+ * CPU as decoding did. Characters are Latin-1 where all of a batch are, else UTF-16: the strings come back as they were.
+ */
+
+export interface BatchRecord {
+  readonly bytes: Buffer;
+  /** The columns, in `bytes`. */
+  readonly packed: PackedBatch;
+}
+
+const formatVersion = 1;
+const headerBytes = 64;
+const headerWords = headerBytes / 4;
+const baseUsAt = 56;
+
+const isLog = 1;
+const hasLongTimes = 2;
+const hasLongNumbers = 4;
+const hasManyAttributes = 8;
+const hasStatusMessages = 16;
+const isUtf16 = 32;
+
+const isText = (kind: number): boolean => kind === 1 || kind === 5 || kind === 6;
+
+export class BatchRecordWriter {
+  /** By number of a string: the last record that had it. */
+  #seenIn = new Int32Array(1024);
+  #record = 0;
+  #numbers: number[] = [];
+  readonly #codes = new Uint8Array(256);
+  readonly #names: (Buffer | undefined)[] = [];
+
+  /** The batch as a record, in memory from `take`; undefined where that is not smaller than `largest`, or the batch has no row. */
+  write(batch: SpanBatch, largest: number, take: (bytes: number) => Buffer): BatchRecord | undefined {
+    if (batch.count === 0) return undefined;
+    const counts = countsOf(batch);
+    const columns = bytesOf(counts);
+    if (headerBytes + columns >= largest) return undefined;
+    this.#look(batch);
+    const { strings } = batch;
+    const numbers = this.#numbers;
+    const texts: string[] = [];
+    for (let i = 0; i < numbers.length; i += 1) texts.push(strings[numbers[i] as number] as string);
+    const text = texts.join('');
+    const isWide = !isLatin1(text);
+    const textBytes = isWide ? text.length * 2 : text.length;
+    let keyBytes = 0;
+    for (let code = 0; code < attributeCodes; code += 1) if (this.#codes[code] === 1) keyBytes += this.#nameOf(code).length;
+    const numbersAt = headerBytes + roundedUp(columns);
+    const textAt = numbersAt + numbers.length * 8;
+    const total = textAt + textBytes + keyBytes;
+    if (total >= largest) return undefined;
+    const bytes = take(total);
+    const packed = packBatch(batch, () => ({ buffer: bytes.buffer, offset: bytes.byteOffset + headerBytes }), counts);
+    if (packed === undefined) return undefined;
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset, headerWords);
+    words[0] = formatVersion;
+    words[1] =
+      (packed.isLog ? isLog : 0) |
+      (packed.hasLongTimes ? hasLongTimes : 0) |
+      (packed.hasLongNumbers ? hasLongNumbers : 0) |
+      (packed.hasManyAttributes ? hasManyAttributes : 0) |
+      (packed.hasStatusMessages ? hasStatusMessages : 0) |
+      (isWide ? isUtf16 : 0);
+    words[2] = packed.rows;
+    words[3] = packed.attributes;
+    words[4] = packed.resources;
+    words[5] = packed.resourceAttributes;
+    words[6] = packed.events;
+    words[7] = packed.eventAttributes;
+    words[8] = packed.links;
+    words[9] = packed.wide;
+    words[10] = packed.bytes;
+    words[11] = numbers.length;
+    words[12] = textBytes;
+    words[13] = keyBytes;
+    bytes.writeDoubleLE(packed.baseUs, baseUsAt);
+    const table = new Int32Array(bytes.buffer, bytes.byteOffset + numbersAt, numbers.length * 2);
+    for (let i = 0; i < numbers.length; i += 1) {
+      table[i * 2] = numbers[i] as number;
+      table[i * 2 + 1] = (texts[i] as string).length;
+    }
+    bytes.write(text, textAt, isWide ? 'utf16le' : 'latin1');
+    let at = textAt + textBytes;
+    for (let code = 0; code < attributeCodes; code += 1) if (this.#codes[code] === 1) at += this.#nameOf(code).copy(bytes, at);
+    return { bytes, packed };
+  }
+
+  /** Which strings and attributes the batch has. */
+  #look(batch: SpanBatch): void {
+    if (this.#seenIn.length < batch.strings.length) this.#seenIn = new Int32Array(batch.strings.length * 2);
+    this.#record = this.#record === 0x7fff_ffff ? 1 : this.#record + 1;
+    if (this.#record === 1) this.#seenIn.fill(0);
+    this.#numbers = [];
+    this.#codes.fill(0);
+    for (let row = 0; row < batch.count; row += 1) {
+      this.#note(batch.name[row] as number);
+      this.#note(batch.statusMessage[row] as number);
+    }
+    this.#lookAt(batch.attributes);
+    this.#lookAt(batch.resourceAttributes);
+    this.#lookAt(batch.eventAttributes);
+  }
+
+  #lookAt(columns: AttributeColumns): void {
+    for (let at = 0; at < columns.count; at += 1) {
+      this.#codes[columns.code[at] as number] = 1;
+      if (isText(columns.kind[at] as number)) this.#note(columns.value[at] as number);
+    }
+  }
+
+  #note(number: number): void {
+    if (this.#seenIn[number] === this.#record) return;
+    this.#seenIn[number] = this.#record;
+    this.#numbers.push(number);
+  }
+
+  #nameOf(code: number): Buffer {
+    const known = this.#names[code];
+    if (known !== undefined) return known;
+    const name = Buffer.from(keyOfCode(code), 'latin1');
+    return (this.#names[code] = Buffer.concat([Buffer.from([code, name.length]), name]));
+  }
+}
+
+/** Reads records back, with a table of strings of its own. */
+export class BatchRecordReader {
+  #strings: string[] = [''];
+  readonly #numberOf = new Map<string, number>([['', 0]]);
+
+  /** Fills `batch`; throws {@link Malformed} where the bytes are no record. */
+  read(record: Buffer, batch: SpanBatch): void {
+    const bytes = aligned(record);
+    const header = bytes.length < headerBytes ? undefined : new Int32Array(bytes.buffer, bytes.byteOffset, headerWords);
+    if (header === undefined || header[0] !== formatVersion) throw new Malformed('a record of another form');
+    if (this.#strings.length > stringsMax) {
+      this.#strings = [''];
+      this.#numberOf.clear();
+      this.#numberOf.set('', 0);
+    }
+    const word = (at: number): number => header[at] as number;
+    const flags = word(1);
+    const counts = {
+      rows: word(2),
+      attributes: word(3),
+      resources: word(4),
+      resourceAttributes: word(5),
+      events: word(6),
+      eventAttributes: word(7),
+      links: word(8),
+      wide: word(9),
+      baseUs: bytes.readDoubleLE(baseUsAt),
+      hasLongTimes: (flags & hasLongTimes) !== 0,
+      hasLongNumbers: (flags & hasLongNumbers) !== 0,
+      hasManyAttributes: (flags & hasManyAttributes) !== 0,
+      hasStatusMessages: (flags & hasStatusMessages) !== 0,
+    };
+    const columns = word(10);
+    const numbersAt = headerBytes + roundedUp(columns);
+    const textAt = numbersAt + word(11) * 8;
+    const keysAt = textAt + word(12);
+    const isWhole =
+      header.subarray(2, 14).every((count) => count >= 0) && bytesOf(counts) === columns && keysAt + word(13) === bytes.length;
+    if (!isWhole) throw new Malformed('a record whose parts do not fit');
+    unpackBatch(
+      { ...counts, buffer: bytes.buffer, offset: headerBytes, bytes: columns, isLog: (flags & isLog) !== 0 },
+      this.#strings,
+      batch,
+    );
+    const numbers = this.#readStrings(bytes, numbersAt, textAt, keysAt, (flags & isUtf16) !== 0);
+    const numberOf = (number: number): number => {
+      const own = numbers.get(number);
+      if (own === undefined) throw new Malformed('a record names a string that it does not have');
+      return own;
+    };
+    for (let row = 0; row < batch.count; row += 1) {
+      batch.name[row] = numberOf(batch.name[row] as number);
+      batch.statusMessage[row] = numberOf(batch.statusMessage[row] as number);
+    }
+    const codes = readCodes(bytes, keysAt);
+    for (const each of [batch.attributes, batch.resourceAttributes, batch.eventAttributes]) {
+      for (let at = 0; at < each.count; at += 1) {
+        each.code[at] = codes[each.code[at] as number] as number;
+        if (isText(each.kind[at] as number)) each.value[at] = numberOf(each.value[at] as number);
+      }
+    }
+  }
+
+  #readStrings(bytes: Buffer, numbersAt: number, textAt: number, end: number, isWide: boolean): ReadonlyMap<number, number> {
+    const text = bytes.toString(isWide ? 'utf16le' : 'latin1', textAt, end);
+    const numbers = new Map<number, number>();
+    let from = 0;
+    for (let at = numbersAt; at < textAt; at += 8) {
+      const to = from + bytes.readInt32LE(at + 4);
+      numbers.set(bytes.readInt32LE(at), this.#intern(text.slice(from, to)));
+      from = to;
+    }
+    return numbers;
+  }
+
+  #intern(text: string): number {
+    const known = this.#numberOf.get(text);
+    if (known !== undefined) return known;
+    const number = this.#strings.push(text) - 1;
+    this.#numberOf.set(text, number);
+    return number;
+  }
+}
+
+/** Strings of a reader's table; then it begins a new one. */
+const stringsMax = 65_536;
+
+/** What the codes of a record are called today: 0 where nobody wants the attribute any more. */
+function readCodes(bytes: Buffer, keysAt: number): Uint8Array {
+  const codes = new Uint8Array(256);
+  for (let at = keysAt; at < bytes.length; ) {
+    const code = bytes[at] as number;
+    const end = at + 2 + (bytes[at + 1] ?? 0);
+    if (end > bytes.length) throw new Malformed('a record ends inside a name');
+    codes[code] = classifyKey(bytes.toString('latin1', at + 2, end));
+    at = end;
+  }
+  return codes;
+}
+
+/** Columns lie at multiples of eight bytes, which a value from a store need not. */
+function aligned(record: Buffer): Buffer {
+  if (record.byteOffset % 8 === 0) return record;
+  const bytes = Buffer.from(new ArrayBuffer(record.length));
+  record.copy(bytes);
+  return bytes;
+}
+
+function isLatin1(text: string): boolean {
+  for (let i = 0; i < text.length; i += 1) if (text.charCodeAt(i) > 255) return false;
+  return true;
+}
+
+const roundedUp = (bytes: number): number => (bytes + 7) & ~7;
