@@ -1,12 +1,15 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /**
  * The OpenTelemetry Collector as a baseline: an OTLP receiver, the batch processor and either the OTLP/HTTP exporter or nop, built
- * from `main.go` with the Go toolchain and kept in node_modules/.cache. Null where it cannot be built (no Go, no module proxy).
+ * from `main.go` with the Go toolchain and kept in the user's cache, for all checkouts that build the same one. Null where it cannot be
+ * built (no Go, no module proxy).
  */
 export interface Collector {
   readonly pid: number;
@@ -18,7 +21,7 @@ export interface Collector {
 }
 
 const here = dirname(fileURLToPath(import.meta.url));
-const cache = join(here, '..', '..', '..', 'node_modules', '.cache', 'homeostat');
+const cache = join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'homeostat');
 /** Clock ticks a second in /proc/PID/stat: 100 on every Linux that Node runs on (sysconf(_SC_CLK_TCK)). */
 const ticksPerSecond = 100;
 
@@ -86,18 +89,24 @@ export function threadSecondsOf(pid: number): Record<string, number> {
 }
 
 function buildCollector(log: (line: string) => void): string | null {
-  const binary = join(cache, 'otelcol');
+  const source = createHash('sha256');
+  for (const file of ['main.go', 'go.mod', 'go.sum']) source.update(readFileSync(join(here, file)));
+  const binary = join(cache, `otelcol-${source.digest('hex').slice(0, 12)}`);
   if (existsSync(binary)) return binary;
   mkdirSync(cache, { recursive: true });
   log('building the OpenTelemetry Collector with Go (once, about a minute)...');
-  const built = spawnSync('go', ['build', '-mod=readonly', '-o', `${binary}.new`, '.'], { cwd: here, encoding: 'utf8', timeout: 300_000 });
+  const built = spawnSync('go', ['build', '-mod=readonly', '-o', `${binary}.${process.pid}`, '.'], {
+    cwd: here,
+    encoding: 'utf8',
+    timeout: 300_000,
+  });
   if (built.status !== 0) {
     log(
       `the Collector could not be built here, so its figures are left out: ${(built.stderr || String(built.error ?? '')).trim().split('\n').at(-1) ?? ''}`,
     );
     return null;
   }
-  renameSync(`${binary}.new`, binary);
+  renameSync(`${binary}.${process.pid}`, binary);
   return binary;
 }
 
