@@ -240,9 +240,13 @@ export class AttributeColumns {
     for (let at = from; at < to; at += 1) this.add(others.code[at] as number, others.kind[at] as ValueKind, others.value[at] as number);
   }
 
-  /** Room for `count` attributes, whose columns are written over as a whole. */
+  /** Room for `count` attributes, whose columns are written over as a whole; no more than they need, because many batches are held. */
   hold(count: number): void {
-    while (this.code.length < count) this.#grow();
+    if (this.code.length >= count) return;
+    const room = count + (count >> 3);
+    this.code = new Uint8Array(room);
+    this.kind = new Uint8Array(room);
+    this.value = new Float64Array(room);
   }
 
   #grow(): void {
