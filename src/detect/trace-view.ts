@@ -65,14 +65,14 @@ interface MutableUnit extends Unit {
   parent: Unit | undefined;
   complete: boolean;
   entry: Operation;
-  readonly reads: Operation[];
-  readonly writes: Operation[];
-  readonly transactions: Operation[];
-  readonly publishes: Operation[];
-  readonly calls: Operation[];
-  readonly commits: Operation[];
-  readonly consumes: Operation[];
-  readonly sagaSteps: Operation[];
+  reads: Operation[];
+  writes: Operation[];
+  transactions: Operation[];
+  publishes: Operation[];
+  calls: Operation[];
+  commits: Operation[];
+  consumes: Operation[];
+  sagaSteps: Operation[];
 }
 
 /** What the lists hold where a unit has none of a kind; most units have most lists empty, so they share one frozen array. */
@@ -260,20 +260,20 @@ export function viewOrdered(trace: OrderedTrace): TraceView {
     if (unit.entry === operation && parent >= 0) unit.parent = units[unitNumber[parent] as number];
     switch (operation.kind) {
       case 'read':
-        listed(unit, 'reads', operation);
+        unit.reads = appended(unit.reads, operation);
         break;
       case 'write':
       case 'append':
       case 'delete':
       case 'compensate':
-        listed(unit, 'writes', operation);
+        unit.writes = appended(unit.writes, operation);
         hasWrites = true;
         break;
       case 'transaction':
-        listed(unit, 'transactions', operation);
+        unit.transactions = appended(unit.transactions, operation);
         break;
       case 'publish':
-        listed(unit, 'publishes', operation);
+        unit.publishes = appended(unit.publishes, operation);
         hasMessages = true;
         break;
       case 'consume':
@@ -286,21 +286,21 @@ export function viewOrdered(trace: OrderedTrace): TraceView {
         ) {
           // A `receive` span that ended before the work began: the unit around it does the work.
           const around = units[unitNumber[parent] as number] as MutableUnit;
-          listed(around, 'consumes', operation);
+          around.consumes = appended(around.consumes, operation);
         }
-        listed(unit, 'consumes', operation);
+        unit.consumes = appended(unit.consumes, operation);
         break;
       case 'call':
-        listed(unit, 'calls', operation);
+        unit.calls = appended(unit.calls, operation);
         hasCalls = true;
         break;
       case 'saga-step':
-        listed(unit, 'sagaSteps', operation);
+        unit.sagaSteps = appended(unit.sagaSteps, operation);
         break;
       case 'request':
         break;
       case 'internal':
-        if (operation.spanName.startsWith('Transaction.')) listed(unit, 'commits', operation);
+        if (operation.spanName.startsWith('Transaction.')) unit.commits = appended(unit.commits, operation);
         break;
     }
   }
@@ -373,17 +373,12 @@ function startsUnit(operations: readonly Operation[], parentOf: readonly number[
   return operation.service !== (operations[parent] as Operation).service;
 }
 
-function listed(
-  unit: MutableUnit,
-  list: 'reads' | 'writes' | 'transactions' | 'publishes' | 'calls' | 'commits' | 'consumes' | 'sagaSteps',
-  operation: Operation,
-): void {
-  const lists = unit as { [key in typeof list]: Operation[] };
-  const known = lists[list];
-  // A list that is pushed to takes room for seventeen; most have one or two.
-  if (known.length === 0) lists[list] = [operation];
-  else if (known.length === 1) lists[list] = [known[0] as Operation, operation];
-  else known.push(operation);
+/** A list that is pushed to takes room for seventeen; most have one or two. */
+function appended(list: Operation[], operation: Operation): Operation[] {
+  if (list.length === 0) return [operation];
+  if (list.length === 1) return [list[0] as Operation, operation];
+  list.push(operation);
+  return list;
 }
 
 /** Whether `unit` is `ancestor` or works, directly or not, for it. */
