@@ -14,7 +14,6 @@ import { createPlaces } from '../../src/detect/object-place.ts';
 import { createDetection } from '../../src/detect/run.ts';
 import { SentMessages } from '../../src/detect/sent-messages.ts';
 import { createRng } from '../../src/base/rng.ts';
-import type { Operation } from '../../src/domain/operation.ts';
 import type { Bench } from './bench.ts';
 import { measureDetectionDelay } from './isolation/detection-delay.ts';
 import { measureDetectorCosts } from './isolation/detector-costs.ts';

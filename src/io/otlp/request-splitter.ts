@@ -95,7 +95,7 @@ export class RequestSplitter {
     let lines = 0;
     let at = from;
     scan: while (at < length) {
-      switch (bytes[at]) {
+      switch (bytes[at] as number) {
         case quote:
           at += 1;
           while (at < length && bytes[at] !== quote) at += bytes[at] === backslash ? 2 : 1;
