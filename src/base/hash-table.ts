@@ -84,6 +84,8 @@ export class HashTable {
     for (let at = 0; at < old.length; at += 3) {
       if (old[at] !== emptyRow) this.#place(old[at + 1] as number, old[at + 2] as number, old[at] as number);
     }
+    // Free at once, instead of when everything is collected next.
+    old.buffer.transfer(0);
   }
 
   #place(low: number, high: number, row: number): void {

@@ -1,8 +1,8 @@
 /**
  * A table of rows of 32-bit words, one row beside the other in one buffer, so that what belongs together lies in one or two cache lines
  * (columns of their own cost a cache miss each: with seventeen columns a new row took 300 ns). `stride` is even; a double at word `w` (even)
- * of a row is `doubles[(row * stride + w) / 2]`. Row numbers are given out densely, taken back, given out again. Doubles when full, so
- * `words` and `doubles` must be read anew after {@link take}.
+ * of a row is `doubles[(row * stride + w) / 2]`. Row numbers are given out densely, taken back, given out again. A full table moves: `words`
+ * and `doubles` must be read anew after {@link take}, what was read before is empty then.
  */
 export class Rows {
   words: Int32Array<ArrayBuffer>;
@@ -41,8 +41,10 @@ export class Rows {
       this.#capacity = Math.ceil((this.#capacity * 3) / 2);
       const words = new Int32Array(this.#capacity * this.#stride);
       words.set(this.words);
+      // Free at once, instead of when everything is collected next: it is as much as the table.
+      this.words.buffer.transfer(0);
       this.words = words;
-      this.doubles = new Float64Array(words.buffer);
+      this.doubles = new Float64Array(this.words.buffer);
     }
     this.end += 1;
     return this.end - 1;

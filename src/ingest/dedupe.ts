@@ -105,7 +105,7 @@ export function createSpanDedupe(options: { readonly capacity?: number } = {}): 
 class Generation {
   size = 0;
   readonly #mostSlots: number;
-  #words: Int32Array;
+  #words: Int32Array<ArrayBuffer>;
   #mask: number;
   #room: number;
 
@@ -184,6 +184,8 @@ class Generation {
       const high = before[at + 1] as number;
       if (low !== 0 || high !== 0) this.add(low, high);
     }
+    // Free at once, instead of when everything is collected next.
+    before.buffer.transfer(0);
   }
 }
 
