@@ -29,6 +29,7 @@ const leastNeighbours = 3;
 const analogues = ({ id, title, lags, neighbours, isByShape }: AnalogueOptions): Baseline => ({
   id,
   title,
+  knowsFrom: () => lags + horizons + leastNeighbours - 1,
   fit: ({ values }) => {
     const distances = new Float64Array(neighbours);
     const places = new Int32Array(neighbours);

@@ -1,7 +1,9 @@
 import { calibrate, type CalibrateOptions, defaultCalibration } from './calibrate.ts';
+import type { Contender } from './contender.ts';
 import type { Member } from './examples.ts';
-import { expertPoints } from './experts.ts';
-import { defaultMix, mix, type MixOptions } from './mix.ts';
+import { expertVoices } from './experts.ts';
+import { defaultMix, mix, type MixOptions, type Moments, type Voice } from './mix.ts';
+import { horizons, isScorable } from './window.ts';
 
 export interface AnswerSettings {
   readonly mix: MixOptions;
@@ -10,17 +12,37 @@ export interface AnswerSettings {
 
 export const defaultAnswer: AnswerSettings = { mix: defaultMix, calibration: defaultCalibration };
 
+/** How far back earlier moments lie at most, steps: what is older has faded from the mixture. */
+const earlierReach = 1_000;
+/** The first values of a series say little. */
+const leastBefore = 24;
+
+/** Earlier moments are at most as many as the origins, an hour or more apart, and each was complete when the first origin came. */
+export function momentsOf(member: Member, origins: readonly number[]): Moments {
+  const first = origins[0] ?? 0;
+  const spacing = Math.max(horizons, Math.ceil(earlierReach / Math.max(1, origins.length)));
+  const earlier: number[] = [];
+  for (let at = first - horizons; at >= Math.max(leastBefore, first - earlierReach); at -= spacing)
+    if (isScorable(member.grid, at)) earlier.unshift(at);
+  return { earlier, origins };
+}
+
+export function voiceOf(contender: Contender, member: Member, { earlier, origins }: Moments): Voice {
+  return { points: contender.points(member, [...earlier, ...origins]), knowsFrom: contender.knowsFrom(member) };
+}
+
 /**
- * What is called the model's forecast: the network's quantiles, their median mixed with the rivals' (point forecasts of the baselines and
- * the ridge, origins x outputs) and the experts', then calibrated. Each origin knows what lies at or before it, no more.
+ * What is called the model's forecast: the network's quantiles, their median mixed with the rivals' (the baselines and the ridge) and the
+ * experts', then calibrated. `raw` is origins x outputs x levels, and so is the answer. Each origin knows what lies at or before it, no
+ * more. At earlier moments the network, which may have learned from them, is not asked; what the others were worth there counts.
  */
 export function modelAnswer(
   member: Member,
-  origins: readonly number[],
+  moments: Moments,
   raw: Float64Array,
-  rivals: readonly Float64Array[],
+  rivals: readonly Voice[],
   settings: AnswerSettings = defaultAnswer,
 ): Float64Array {
-  const mixed = mix(member, origins, raw, [...rivals, ...expertPoints(member, origins)], settings.mix);
-  return calibrate(member, origins, mixed, settings.calibration);
+  const mixed = mix(member, moments, raw, [...rivals, ...expertVoices(member, moments)], settings.mix);
+  return calibrate(member, moments.origins, mixed, settings.calibration);
 }

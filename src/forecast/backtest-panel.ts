@@ -1,9 +1,8 @@
-import { type AnswerSettings, defaultAnswer, modelAnswer } from './answer.ts';
+import { type AnswerSettings, defaultAnswer, modelAnswer, momentsOf, voiceOf } from './answer.ts';
 import { errorsOf, originsIn, type Scores, scoresOf } from './backtest.ts';
 import { baselines } from './baseline.ts';
 import { baselineContender, levels, modelQuantiles, type Predict, ridgeContender } from './contender.ts';
 import type { Member } from './examples.ts';
-import { mediansOf } from './mix.ts';
 import type { Ridge } from './ridge.ts';
 import { modelId } from './round.ts';
 import { chooseServed, type ServeChoice } from './serve.ts';
@@ -63,7 +62,9 @@ export function backtestPanel(
     const origins = [...before, ...after];
     const raw = modelQuantiles(predict, [{ member, origins }])[0] ?? new Float64Array(0);
     const rivals = others.map((contender) => contender.quantiles(member, origins));
-    const answers = new Map<string, Float64Array>([[modelId, modelAnswer(member, origins, raw, rivals.map(mediansOf), settings)]]);
+    const moments = momentsOf(member, origins);
+    const voices = others.map((contender) => voiceOf(contender, member, moments));
+    const answers = new Map<string, Float64Array>([[modelId, modelAnswer(member, moments, raw, voices, settings)]]);
     others.forEach((contender, i) => answers.set(contender.id, rivals[i] ?? new Float64Array(0)));
     const errors = new Map([...answers].map(([id, quantiles]) => [id, errorsOf(member, origins, quantiles)]));
     const { choice, quantiles } = servedOf(origins, before.length, answers, errors, Math.ceil(horizons / stride));

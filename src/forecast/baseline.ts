@@ -9,6 +9,8 @@ import { horizons, outputs } from './window.ts';
 export interface Baseline {
   readonly id: string;
   readonly title: string;
+  /** The first index at which it has an answer of its own, and not the last value for want of one; absent: any. */
+  readonly knowsFrom?: (grid: Grid) => number;
   /** Fits on grid[0, upTo). */
   fit(grid: Grid, upTo: number): Fitted;
 }
@@ -37,6 +39,7 @@ export const naive: Baseline = {
 export const seasonalNaive: Baseline = {
   id: 'seasonal-naive',
   title: 'the value a day ago',
+  knowsFrom: ({ stepMs }) => (stepsPerDay(stepMs) > 0 ? stepsPerDay(stepMs) - 1 : Number.POSITIVE_INFINITY),
   fit: (grid) => {
     const perDay = stepsPerDay(grid.stepMs);
     return {

@@ -10,6 +10,8 @@ import { fillWindow, type Frame, horizons, inputs, isScorable, outputs } from '.
 export interface Contender {
   readonly id: string;
   readonly title: string;
+  /** The first origin at which it has an answer of its own that it was not fitted to. */
+  knowsFrom(member: Member): number;
   /** origins x outputs x levels, in the series' own unit, ascending over the levels. May read the grid up to each origin only. */
   quantiles(member: Member, origins: readonly number[]): Float64Array;
   /** The medians alone, origins x outputs: a fraction of the work, as no band is made. */
@@ -24,10 +26,16 @@ export const medianIndex = 4;
 const residualOrigins = 1_200;
 
 /** A point forecaster with a band from its own past errors: per horizon, the quantiles of its residuals on the known part. */
-export function withResidualBand(id: string, title: string, fit: (member: Member) => (at: number, out: Float64Array) => void): Contender {
+export function withResidualBand(
+  id: string,
+  title: string,
+  knowsFrom: (member: Member) => number,
+  fit: (member: Member) => (at: number, out: Float64Array) => void,
+): Contender {
   return {
     id,
     title,
+    knowsFrom,
     points: (member, origins) => {
       const predict = fit(member);
       const points = new Float64Array(origins.length * outputs);
@@ -73,22 +81,29 @@ export function withResidualBand(id: string, title: string, fit: (member: Member
   };
 }
 
-export function baselineContender(baseline: Baseline): Contender {
-  return withResidualBand(baseline.id, baseline.title, (member) => {
-    const fitted = baseline.fit(member.grid, member.upTo);
-    return fitted.predict;
-  });
+export function baselineContender({ id, title, knowsFrom, fit }: Baseline): Contender {
+  return withResidualBand(
+    id,
+    title,
+    ({ grid }) => knowsFrom?.(grid) ?? 0,
+    ({ grid, upTo }) => fit(grid, upTo).predict,
+  );
 }
 
 export function ridgeContender(ridge: Ridge): Contender {
-  return withResidualBand('ridge', 'ridge regression on the same inputs as the model', (member) => {
-    const window = new Float32Array(inputs);
-    return (at, out) => {
-      const frame = fillWindow(member.grid, at, member.unit, window, 0);
-      predictRidge(ridge, window, 0, out);
-      for (let h = 0; h < outputs; h += 1) out[h] = frame.level + frame.spread * (out[h] ?? 0);
-    };
-  });
+  return withResidualBand(
+    'ridge',
+    'ridge regression on the same inputs as the model',
+    ({ upTo }) => upTo - 1,
+    (member) => {
+      const window = new Float32Array(inputs);
+      return (at, out) => {
+        const frame = fillWindow(member.grid, at, member.unit, window, 0);
+        predictRidge(ridge, window, 0, out);
+        for (let h = 0; h < outputs; h += 1) out[h] = frame.level + frame.spread * (out[h] ?? 0);
+      };
+    },
+  );
 }
 
 /** count x inputs in; count x outputs x levels out, in spreads from the level, ascending over the levels. */

@@ -1,7 +1,8 @@
 import { analogueExperts } from './analogues.ts';
 import type { Baseline } from './baseline.ts';
 import type { Member } from './examples.ts';
-import { stepsPerDay } from './time-grid.ts';
+import type { Moments, Voice } from './mix.ts';
+import { type Grid, stepsPerDay } from './time-grid.ts';
 import { horizons, insert, outputs } from './window.ts';
 
 /**
@@ -19,10 +20,19 @@ const recentMedian = (steps: number): Baseline => ({
   }),
 });
 
+/** The first index with so many days behind it; none where a day is too few steps to have a time of day. */
+const daysFrom =
+  (count: number) =>
+  ({ stepMs }: Grid): number => {
+    const perDay = stepsPerDay(stepMs);
+    return perDay > horizons ? count * perDay : Number.POSITIVE_INFINITY;
+  };
+
 /** Goes on along the least-squares line through the last values, from the last one: a rise that began some steps ago goes on. */
 const trend = (steps: number): Baseline => ({
   id: `trend-${steps}`,
   title: `the line through the last ${steps} values`,
+  knowsFrom: () => steps - 1,
   fit: ({ values }) => ({
     predict: (at, out) => {
       const from = Math.max(0, at + 1 - steps);
@@ -45,10 +55,12 @@ const trend = (steps: number): Baseline => ({
 const calendar = (
   id: string,
   title: string,
+  knowsFrom: (grid: Grid) => number,
   answer: (values: Float64Array, at: number, h: number, perDay: number) => number | undefined,
 ): Baseline => ({
   id,
   title,
+  knowsFrom,
   fit: ({ values, stepMs }) => {
     const perDay = stepsPerDay(stepMs);
     return {
@@ -83,7 +95,7 @@ function medianOf(values: Float64Array, from: number, to: number): number {
 }
 
 /** The median over a week of days of the value at this time of day and the steps beside it. */
-const usualDay = calendar('usual-day', 'the usual value at this time of day', (values, at, h, perDay) => {
+const usualDay = calendar('usual-day', 'the usual value at this time of day', daysFrom(1), (values, at, h, perDay) => {
   let count = 0;
   for (let day = 1; day <= days; day += 1) {
     const then = at + h - day * perDay;
@@ -95,13 +107,19 @@ const usualDay = calendar('usual-day', 'the usual value at this time of day', (v
 const weekAgo = calendar(
   'week-ago',
   'the value a week ago',
+  daysFrom(days),
   (values, at, h, perDay) => values[at + h - days * perDay] ?? values[at + h - perDay],
 );
 
-const changeOfYesterday = calendar('change-of-yesterday', 'the last value and the change of a day ago', (values, at, h, perDay) => {
-  const then = at - perDay;
-  return then < 0 ? undefined : (values[at] ?? 0) + (values[then + h] ?? 0) - (values[then] ?? 0);
-});
+const changeOfYesterday = calendar(
+  'change-of-yesterday',
+  'the last value and the change of a day ago',
+  daysFrom(1),
+  (values, at, h, perDay) => {
+    const then = at - perDay;
+    return then < 0 ? undefined : (values[at] ?? 0) + (values[then + h] ?? 0) - (values[then] ?? 0);
+  },
+);
 
 export const experts: readonly Baseline[] = [
   ...[6, 18, 72, 288].map(recentMedian),
@@ -112,12 +130,13 @@ export const experts: readonly Baseline[] = [
   ...analogueExperts,
 ];
 
-/** Their answers at each origin: origins x outputs, one array an expert, in the series' unit. */
-export function expertPoints(member: Member, origins: readonly number[]): readonly Float64Array[] {
+/** Their answers at all moments, in the series' unit. */
+export function expertVoices(member: Member, { earlier, origins }: Moments): readonly Voice[] {
+  const all = [...earlier, ...origins];
   return experts.map((expert) => {
     const { predict } = expert.fit(member.grid, member.upTo);
-    const points = new Float64Array(origins.length * outputs);
-    origins.forEach((at, i) => predict(at, points.subarray(i * outputs, (i + 1) * outputs)));
-    return points;
+    const points = new Float64Array(all.length * outputs);
+    all.forEach((at, i) => predict(at, points.subarray(i * outputs, (i + 1) * outputs)));
+    return { points, knowsFrom: expert.knowsFrom?.(member.grid) ?? 0 };
   });
 }

@@ -7,84 +7,110 @@ import { horizons, outputs } from './window.ts';
  * lately on this very series (ML-Poly of Gaillard, Stoltz and van Erven 2014 on linearised absolute losses, so that the mixture
  * competes with the best fixed combination and not only with the best expert; regrets are discounted for drift, and it has no rate to
  * tune). Weights are kept per group of horizons. The network starts with most of the weight and keeps it until others have earned it.
- * The band moves with the median; its
- * reach is the network's as far as the network is trusted, and that of the mixture's own last errors for the rest.
  *
- * Feedback is as late as in life: an outcome counts at an origin only if it lies at or before that origin (Joulani, György and
- * Szepesvári 2013). Cost: one pass, origins x outputs x experts.
+ * An expert that has no answer of its own yet sleeps (specialists, Freund et al. 1997): it neither weighs nor learns. A rule of the day
+ * that stood in with the last value on the first day would be trusted on the second for what the last value was worth.
+ *
+ * Evidence is counted in steps, not in windows: neighbouring windows share their outcomes, and a series that is looked at every step is
+ * not known five times as well as one that is looked at every fifth.
+ *
+ * The band moves with the median; its reach is the network's as far as the network is trusted, and that of the mixture's own last errors
+ * for the rest. Feedback is as late as in life: an outcome counts at an origin only if it lies at or before that origin (Joulani, György
+ * and Szepesvári 2013). Cost: one pass, origins x outputs x experts.
  */
 export interface MixOptions {
-  /** Steps over which past regrets fade to 1/e. */
+  /** Steps over which past regrets fade to 1/e, those that are granted too. */
   readonly memorySteps: number;
-  /** Regret that is granted at the start, in mean errors: how much evidence it takes to leave the prior. */
+  /** Regret that is granted at the start, in mean errors: how many steps of evidence it takes to leave the prior. */
   readonly headStart: number;
   /** The network's share before anything is known; the others share the rest. */
   readonly prior: number;
+  /** What a step before the network's first counts, of one after: enough to tell the others apart, too little to hold the network back. */
+  readonly earlierWeight: number;
 }
 
-export const defaultMix: MixOptions = { memorySteps: 500, headStart: 4, prior: 0.8 };
+export const defaultMix: MixOptions = { memorySteps: 500, headStart: 10, prior: 0.8, earlierWeight: 0.1 };
 
-/** Which outputs share weights: the first steps alone, later ones together, the maximum alone. */
-const groupOf = Uint8Array.from({ length: outputs }, (_, h) => (h === horizons ? 5 : h < 2 ? h : h < 4 ? 2 : h < 7 ? 3 : 4));
-const groups = 6;
+/** The origins that are asked about, ascending, and some before them, by which rules are known before the network is asked at all. */
+export interface Moments {
+  readonly earlier: readonly number[];
+  readonly origins: readonly number[];
+}
+
+/** Somebody whose point forecasts are mixed. */
+export interface Voice {
+  /** All moments, earlier ones first, x outputs. */
+  readonly points: Float64Array;
+  /** The first index of the series at which it has an answer of its own. */
+  readonly knowsFrom: number;
+}
+
+/** Which outputs share weights: the first quarter of the horizons, the rest, the maximum. */
+const groupOf = Uint8Array.from({ length: outputs }, (_, h) => (h === horizons ? 2 : h < 3 ? 0 : 1));
+const groups = 3;
 const groupSizes = Float64Array.from({ length: groups }, (_, g) => groupOf.reduce((sum, one) => sum + (one === g ? 1 : 0), 0));
+/** Which outputs share a band: errors grow with the horizon. */
+const bandOf = Uint8Array.from({ length: outputs }, (_, h) => (h === horizons ? 5 : h < 2 ? h : h < 4 ? 2 : h < 7 ? 3 : 4));
+const bands = 6;
 
 /**
- * `raw` is the network's quantiles, origins (ascending) x outputs x levels; `others` the point forecasts of everybody else, origins x
- * outputs each. Answers quantiles in the shape of `raw`.
+ * `raw` is the network's quantiles, origins (ascending) x outputs x levels; `others` the voices of everybody else. Answers quantiles in
+ * the shape of `raw`.
  */
 export function mix(
   member: Member,
-  origins: readonly number[],
+  { earlier, origins }: Moments,
   raw: Float64Array,
-  others: readonly Float64Array[],
+  others: readonly Voice[],
   options: MixOptions = defaultMix,
 ): Float64Array {
   const q = levels.length;
-  const points = [mediansOf(raw), ...others];
-  const k = points.length;
+  const moments = [...earlier, ...origins];
+  const first = origins[0] ?? 0;
+  const network = new Float64Array(moments.length * outputs);
+  network.set(mediansOf(raw), earlier.length * outputs);
+  const voices = [{ points: network, knowsFrom: first }, ...others];
+  const k = voices.length;
   const state = emptyState(k, options.prior);
-  const mixed = new Float64Array(origins.length * outputs);
+  const mixed = new Float64Array(moments.length * outputs);
   const out = new Float64Array(raw.length);
   const settled = new Uint32Array(outputs);
   const weights = new Float64Array(groups * k);
-  const errors = Array.from({ length: groups }, recentErrors);
-  for (let i = 0; i < origins.length; i += 1) {
-    const at = origins[i] ?? 0;
+  const errors = Array.from({ length: bands }, recentErrors);
+  for (let i = 0; i < moments.length; i += 1) {
+    const at = moments[i] ?? 0;
     for (let h = 0; h < outputs; h += 1) {
       // The outcome of a horizon is known that many steps later, the maximum's after all of them.
       const delay = Math.min(h + 1, horizons);
       for (; (settled[h] as number) < i; settled[h] = (settled[h] as number) + 1) {
         const past = settled[h] as number;
-        const made = origins[past] ?? 0;
+        const made = moments[past] ?? 0;
         if (made + delay > at) break;
-        const gap = past > 0 ? made - (origins[past - 1] ?? 0) : 1;
-        const error = settle(
-          state,
-          member,
-          points,
-          mixed,
-          past,
-          made,
-          h,
-          Math.exp(-gap / options.memorySteps / (groupSizes[groupOf[h] as number] as number)),
-        );
-        errors[groupOf[h] as number]?.add(error);
+        const outcome = outcomeOf(member, made, h);
+        if (Number.isNaN(outcome)) continue;
+        const gap = past > 0 ? made - (moments[past - 1] ?? 0) : 1;
+        const size = groupSizes[groupOf[h] as number] as number;
+        const weight = (Math.min(gap, horizons) * (past < earlier.length ? options.earlierWeight : 1)) / size;
+        settle(state, voices, mixed, past, made, h, outcome, weight, Math.exp(-gap / options.memorySteps / size));
+        if (past >= earlier.length) errors[bandOf[h] as number]?.add(outcome - (mixed[past * outputs + h] as number));
       }
     }
-    weigh(state, member.unit, options.headStart, weights);
-    const reaches = errors.map((list) => list.reaches());
+    if (at > first) wake(state, voices, moments[i - 1] ?? at, at, weights);
+    const granted = options.headStart * Math.exp(-Math.max(0, at - first) / options.memorySteps);
+    weigh(state, voices, at, member.unit, granted, weights);
+    const reaches = i < earlier.length ? [] : errors.map((list) => list.reaches());
     for (let h = 0; h < outputs; h += 1) {
       const base = i * outputs + h;
       const from = (groupOf[h] as number) * k;
       let median = 0;
-      for (let e = 0; e < k; e += 1) median += (weights[from + e] as number) * ((points[e] as Float64Array)[base] as number);
+      for (let e = 0; e < k; e += 1) median += (weights[from + e] as number) * ((voices[e] as Voice).points[base] as number);
       mixed[base] = median;
-      const network = raw[base * q + medianIndex] as number;
-      const reach = reaches[groupOf[h] as number] ?? null;
+      if (i < earlier.length) continue;
+      const row = (base - earlier.length * outputs) * q;
+      const centre = raw[row + medianIndex] as number;
+      const reach = reaches[bandOf[h] as number] ?? null;
       const trust = reach === null ? 1 : (weights[from] as number);
-      for (let j = 0; j < q; j += 1)
-        out[base * q + j] = median + trust * ((raw[base * q + j] as number) - network) + (1 - trust) * (reach?.[j] ?? 0);
+      for (let j = 0; j < q; j += 1) out[row + j] = median + trust * ((raw[row + j] as number) - centre) + (1 - trust) * (reach?.[j] ?? 0);
     }
   }
   return out;
@@ -116,39 +142,39 @@ function emptyState(k: number, share: number): State {
   };
 }
 
-/**
- * Learns from the outcome of output `h` of the forecast `past`, which was made at step `made`, and answers the mixture's error, NaN where
- * the step was not observed: that teaches nothing.
- */
+/** What became of output `h` of a forecast that was made at step `made`; NaN where the step was not observed: that teaches nothing. */
+function outcomeOf({ grid: { values, missing } }: Member, made: number, h: number): number {
+  if (h < horizons) return missing[made + h + 1] === 1 ? Number.NaN : (values[made + h + 1] ?? 0);
+  let most = Number.NEGATIVE_INFINITY;
+  for (let step = 1; step <= horizons; step += 1) most = Math.max(most, values[made + step] ?? 0);
+  return most;
+}
+
+/** Learns from the outcome of output `h` of the forecast `past`, which was made at step `made`. */
 function settle(
   { regret, square, count, error }: State,
-  { grid: { values, missing } }: Member,
-  points: readonly Float64Array[],
+  voices: readonly Voice[],
   mixed: Float64Array,
   past: number,
   made: number,
   h: number,
+  outcome: number,
+  weight: number,
   fade: number,
-): number {
-  let outcome = values[made + h + 1] ?? 0;
-  if (h === horizons) {
-    outcome = Number.NEGATIVE_INFINITY;
-    for (let step = 1; step <= horizons; step += 1) outcome = Math.max(outcome, values[made + step] ?? 0);
-  } else if (missing[made + h + 1] === 1) return Number.NaN;
+): void {
   const group = groupOf[h] as number;
-  const share = 1 / (groupSizes[group] as number);
   const own = mixed[past * outputs + h] as number;
   const side = Math.sign(own - outcome);
-  count[group] = (count[group] as number) * fade + share;
-  error[group] = (error[group] as number) * fade + share * Math.abs(own - outcome);
-  const k = points.length;
+  count[group] = (count[group] as number) * fade + weight;
+  error[group] = (error[group] as number) * fade + weight * Math.abs(own - outcome);
+  const k = voices.length;
   for (let e = 0; e < k; e += 1) {
-    const gain = side * (own - ((points[e] as Float64Array)[past * outputs + h] as number));
+    const { points, knowsFrom } = voices[e] as Voice;
+    const gain = made < knowsFrom ? 0 : side * (own - (points[past * outputs + h] as number));
     const slot = group * k + e;
-    regret[slot] = (regret[slot] as number) * fade + share * gain;
-    square[slot] = (square[slot] as number) * fade + share * gain * gain;
+    regret[slot] = (regret[slot] as number) * fade + weight * gain;
+    square[slot] = (square[slot] as number) * fade + weight * gain * gain;
   }
-  return outcome - own;
 }
 
 /** Errors that are kept of a group of horizons, and under how many they say nothing of a band. */
@@ -163,7 +189,6 @@ function recentErrors(): { add(error: number): void; reaches(): Float64Array | n
   let isStale = false;
   return {
     add: (error) => {
-      if (Number.isNaN(error)) return;
       ring[count % keptErrors] = error;
       count += 1;
       isStale = true;
@@ -182,19 +207,45 @@ function recentErrors(): { add(error: number): void; reaches(): Float64Array | n
   };
 }
 
-function weigh({ prior, regret, square, count, error }: State, unit: number, headStart: number, weights: Float64Array): void {
+/**
+ * Who wakes among others that are known starts as if it had been as often in doubt as they: with no squares behind it, its first regrets
+ * would count for everything.
+ */
+function wake({ square }: State, voices: readonly Voice[], before: number, at: number, weights: Float64Array): void {
+  const k = voices.length;
+  voices.forEach(({ knowsFrom }, e) => {
+    if (knowsFrom <= before || knowsFrom > at) return;
+    for (let g = 0; g < groups; g += 1) {
+      let mean = 0;
+      for (let other = 0; other < k; other += 1) mean += (weights[g * k + other] as number) * (square[g * k + other] as number);
+      square[g * k + e] = mean;
+    }
+  });
+}
+
+/** Weights at step `at`, groups x experts; `granted`: regret that is granted to the prior, in mean errors. */
+function weigh(
+  { prior, regret, square, count, error }: State,
+  voices: readonly Voice[],
+  at: number,
+  unit: number,
+  granted: number,
+  weights: Float64Array,
+): void {
   const k = prior.length;
+  const isAwake = voices.map(({ knowsFrom }) => at >= knowsFrom);
   for (let g = 0; g < groups; g += 1) {
     const seen = count[g] as number;
     const scale = Math.max(seen > 0 ? (error[g] as number) / seen : unit, 1e-9 * unit);
-    let sum = 0;
-    for (let e = 0; e < k; e += 1) {
-      const slot = g * k + e;
-      const granted = headStart * scale * (prior[e] as number);
-      const weight = Math.max(0, (regret[slot] as number) + granted) / (scale * scale + (square[slot] as number));
-      weights[slot] = weight;
-      sum += weight;
-    }
-    for (let e = 0; e < k; e += 1) weights[g * k + e] = sum > 0 ? (weights[g * k + e] as number) / sum : (prior[e] as number);
+    const put = (weightOf: (e: number) => number): number => {
+      let sum = 0;
+      for (let e = 0; e < k; e += 1) sum += weights[g * k + e] = isAwake[e] === true ? weightOf(e) : 0;
+      return sum;
+    };
+    const earned = (e: number): number =>
+      Math.max(0, (regret[g * k + e] as number) + granted * scale * (prior[e] as number)) / (scale * scale + (square[g * k + e] as number));
+    let sum = put(earned);
+    if (!(sum > 0)) sum = put((e) => prior[e] as number);
+    for (let e = 0; e < k; e += 1) weights[g * k + e] = sum > 0 ? (weights[g * k + e] as number) / sum : 0;
   }
 }

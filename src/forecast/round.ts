@@ -1,4 +1,4 @@
-import { modelAnswer } from './answer.ts';
+import { modelAnswer, momentsOf, voiceOf } from './answer.ts';
 import { errorsOf, originsIn, pointErrorsOf } from './backtest.ts';
 import { baselines } from './baseline.ts';
 import { baselineContender, type Contender, levels, modelQuantiles, type Predict, ridgeContender } from './contender.ts';
@@ -105,18 +105,18 @@ function forecastOne(
   const width = outputs * levels.length;
   // Baselines learn their residuals before the calibration windows begin, so that nobody is scored on what it has seen.
   const before = memberOf(member.name, member.grid, Math.max(1, origins[0] ?? member.upTo));
+  const moments = momentsOf(member, [...origins, ...recent, now]);
   const rivals = judged.map((contender, i) => {
-    const known = [...origins, ...recent];
-    const points = new Float64Array((known.length + 1) * outputs);
-    points.set(contender.points({ ...before, unit: member.unit }, known));
-    points.set((newest[i] ?? contender).points(member, [now]), known.length * outputs);
-    return points;
+    const voice = voiceOf(contender, { ...before, unit: member.unit }, moments);
+    voice.points.set((newest[i] ?? contender).points(member, [now]), voice.points.length - outputs);
+    return voice;
   });
-  const answered = modelAnswer(member, [...origins, ...recent, now], raw, rivals);
+  const answered = modelAnswer(member, moments, raw, rivals);
   const errors = new Map<string, Float64Array>();
   if (origins.length > 0) {
     errors.set(modelId, errorsOf(member, origins, answered));
-    judged.forEach(({ id }, i) => errors.set(id, pointErrorsOf(member, origins, rivals[i] ?? new Float64Array(0))));
+    const from = moments.earlier.length * outputs;
+    judged.forEach(({ id }, i) => errors.set(id, pointErrorsOf(member, origins, rivals[i]?.points.subarray(from) ?? new Float64Array(0))));
   }
   const scores = Object.fromEntries([...errors].map(([id, list]) => [id, list.reduce((sum, one) => sum + one, 0) / list.length]));
   const spacing = origins.length > 1 ? ((origins.at(-1) ?? 0) - (origins[0] ?? 0)) / (origins.length - 1) : 1;

@@ -1,5 +1,5 @@
 import { createRng } from '../../src/base/rng.ts';
-import { modelAnswer } from '../../src/forecast/answer.ts';
+import { modelAnswer, momentsOf } from '../../src/forecast/answer.ts';
 import { meanScores, type SeriesBacktest } from '../../src/forecast/backtest-panel.ts';
 import { modelQuantiles } from '../../src/forecast/contender.ts';
 import { type Member, memberOf } from '../../src/forecast/examples.ts';
@@ -13,7 +13,7 @@ import { boostedTrees } from './load/boosted-trees.ts';
 import { otherLoad } from './load/other.ts';
 import { type LoadPanel, readLoad } from './load/recorded.ts';
 import { timeTenThousandSeries } from './load/ten-thousand.ts';
-import { type Configuration, type Run, runOne, startModel, trainingMember, usual, validate } from './load/tries.ts';
+import { type Configuration, type Run, runOne, servedOverBest, startModel, trainingMember, usual, validate } from './load/tries.ts';
 
 /**
  * Forecasts of the next 12 steps by rolling origin: fitted on the first 60 % of each series, scored on every window of the last 25 %,
@@ -140,11 +140,12 @@ function elsewhereOf({ results }: Run, log: (line: string) => void): Figures {
 
 /** The trees are fitted on the windows that the network is trained on. */
 async function treesOf(members: readonly Member[], runs: readonly Run[], log: (line: string) => void): Promise<Figures> {
-  const mase = await boostedTrees(members, defaultExamples, log);
-  if (mase === null) return {};
-  if (runs.length === 0) return { boosted_trees_mase: mase };
+  const trees = await boostedTrees(members, defaultExamples, log);
+  if (trees === null) return {};
+  const figures = { boosted_trees_mase: trees.mase, boosted_trees_vs_naive: trees.mase / trees.naiveMase };
+  if (runs.length === 0) return figures;
   const model = runs.reduce((sum, { results }) => sum + meanScores(results, 'model').mase, 0) / runs.length;
-  return { boosted_trees_mase: mase, mase_vs_boosted_trees: model / mase };
+  return { ...figures, mase_vs_boosted_trees: model / trees.mase };
 }
 
 function baselinesOf(results: readonly SeriesBacktest[]): Figures {
@@ -167,12 +168,7 @@ function worstGroup(results: readonly SeriesBacktest[]): number {
     results.filter(({ windows }) => windows > 0),
     ({ name }) => name.split(/[_-]/).slice(0, 2).join('_'),
   );
-  let worst = 0;
-  for (const group of groups.values()) {
-    const best = Math.min(...['naive', 'seasonal-naive', 'exponential-smoothing', 'ridge'].map((id) => meanScores(group, id).mase));
-    worst = Math.max(worst, meanScores(group, 'served').mase / best);
-  }
-  return worst;
+  return Math.max(0, ...[...groups.values()].map(servedOverBest));
 }
 
 /**
@@ -203,7 +199,7 @@ async function timeTenThousand(
   const answers = modelQuantiles(predictor.predict, requests);
   const network = (performance.now() - startedMs) / 1000;
   const mixingFromMs = performance.now();
-  requests.forEach(({ member, origins }, i) => modelAnswer(member, origins, answers[i] ?? new Float64Array(0), []));
+  requests.forEach(({ member, origins }, i) => modelAnswer(member, momentsOf(member, origins), answers[i] ?? new Float64Array(0), []));
   const mixture = (performance.now() - mixingFromMs) / 1000;
   predictor.dispose();
   return { network, mixture };

@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { createRng } from '../../src/base/rng.ts';
 import { memberOf } from '../../src/forecast/examples.ts';
-import { expertPoints, experts } from '../../src/forecast/experts.ts';
+import { experts, expertVoices } from '../../src/forecast/experts.ts';
 import { horizons, outputs } from '../../src/forecast/window.ts';
 
 const memberFrom = (values: Float64Array) =>
   memberOf('series', { startMs: 0, stepMs: 300_000, values, missing: new Uint8Array(values.length) });
 
 const answersOf = (values: Float64Array, at: number): ReadonlyMap<string, Float64Array> => {
-  const points = expertPoints(memberFrom(values), [at]);
-  return new Map(experts.map(({ id }, i) => [id, points[i] ?? new Float64Array(outputs)]));
+  const voices = expertVoices(memberFrom(values), { earlier: [], origins: [at] });
+  return new Map(experts.map(({ id }, i) => [id, voices[i]?.points ?? new Float64Array(outputs)]));
 };
 
 /** Jobs that take a few steps and come back after an irregular while: nothing on a clock, everything in the shape. */
@@ -57,6 +57,25 @@ describe('the experts', () => {
         if (values.length === 4 && id.startsWith('median')) continue;
         expect([...points], id).toEqual(Array.from({ length: outputs }, () => 7));
       }
+  });
+
+  it('say from which step on they have an answer of their own, and stand in with the last value before', () => {
+    const rng = createRng('own');
+    const values = Float64Array.from({ length: 2_400 }, () => 100 * rng.next());
+    const member = memberFrom(values);
+    const late = experts.filter(({ knowsFrom }) => knowsFrom !== undefined);
+    expect(late.map(({ id }) => id)).toEqual(
+      expect.arrayContaining(['trend-8', 'usual-day', 'week-ago', 'change-of-yesterday', 'like-hours']),
+    );
+    for (const { id, knowsFrom } of late) {
+      const from = knowsFrom?.(member.grid) ?? 0;
+      const answersAt = (at: number) => answersOf(values, at).get(id)?.slice(0, horizons);
+      expect(answersAt(from), id).not.toContain(values[from]);
+      const early = from >> 1;
+      // Without a week behind it a day has to do: that is no answer of its own either.
+      const standIn = (h: number) => values[id === 'week-ago' ? early + 1 + h - 288 : early];
+      expect([...(answersAt(early) ?? [])], id).toEqual(Array.from({ length: horizons }, (_, h) => standIn(h)));
+    }
   });
 
   it('go on along a line, and its maximum is where it ends', () => {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
 import { createRng } from '../../base/rng.ts';
-import { type AnswerSettings, modelAnswer } from '../../forecast/answer.ts';
+import { type AnswerSettings, modelAnswer, momentsOf, voiceOf } from '../../forecast/answer.ts';
 import { backtestPanel, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
 import { baselines } from '../../forecast/baseline.ts';
 import { baselineContender, levels, modelQuantiles } from '../../forecast/contender.ts';
@@ -106,8 +106,9 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
       const origins = Array.from({ length: request.to - request.from }, (_, i) => request.from + i);
       const raw = modelQuantiles(predictor.predict, [{ member: request.member, origins }])[0] ?? new Float64Array(0);
-      const rivals = baselines.map((baseline) => baselineContender(baseline).points(request.member, origins));
-      return { id, is: 'quantiles', quantiles: modelAnswer(request.member, origins, raw, rivals) };
+      const moments = momentsOf(request.member, origins);
+      const rivals = baselines.map((baseline) => voiceOf(baselineContender(baseline), request.member, moments));
+      return { id, is: 'quantiles', quantiles: modelAnswer(request.member, moments, raw, rivals) };
     }
     case 'backtest': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };

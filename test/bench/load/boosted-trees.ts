@@ -13,11 +13,17 @@ const script = fileURLToPath(new URL('boosted-trees.py', import.meta.url));
 /** Windows a series that the trees are asked about: thinned evenly, as each costs 12 models' answers. */
 const mostWindows = 1_000;
 
+export interface TreesScores {
+  readonly mase: number;
+  readonly naiveMase: number;
+}
+
 /**
  * Mean MASE of scikit-learn's histogram-based gradient boosting, fitted on the same windows as the network (steps before each member's
- * `upTo`) and asked about the last part. Null where there is no python3 with scikit-learn. Four minutes on two cores.
+ * `upTo`) and asked about the last part, and the last value's on the same windows. Null where there is no python3 with scikit-learn.
+ * Thirteen minutes of processor time.
  */
-export async function boostedTrees(members: readonly Member[], limit: number, log: (line: string) => void): Promise<number | null> {
+export async function boostedTrees(members: readonly Member[], limit: number, log: (line: string) => void): Promise<TreesScores | null> {
   const python = process.env['HOMEOSTAT_PYTHON'] ?? 'python3';
   if ((await run(python, ['-c', 'import sklearn'], () => {})) !== 0) {
     log('boosted trees left out: no python3 with scikit-learn');
@@ -54,20 +60,26 @@ function meanMase(
   asked: readonly (readonly number[])[],
   frames: readonly Frame[],
   answers: Float32Array,
-): number {
+): TreesScores {
   let row = 0;
   const scores = members.flatMap((member, i) => {
     let sum = 0;
+    let naive = 0;
     for (const at of asked[i] ?? []) {
       const { level, spread } = frames[row] ?? { level: 0, spread: 0 };
-      for (let h = 0; h < horizons; h += 1)
-        sum += Math.abs((member.grid.values[at + h + 1] ?? 0) - (level + spread * (answers[row * horizons + h] ?? 0)));
+      for (let h = 0; h < horizons; h += 1) {
+        const outcome = member.grid.values[at + h + 1] ?? 0;
+        sum += Math.abs(outcome - (level + spread * (answers[row * horizons + h] ?? 0)));
+        naive += Math.abs(outcome - (member.grid.values[at] ?? 0));
+      }
       row += 1;
     }
     const windows = asked[i]?.length ?? 0;
-    return windows === 0 ? [] : [sum / windows / horizons / member.unit];
+    const perUnit = windows * horizons * member.unit;
+    return windows === 0 ? [] : [{ mase: sum / perUnit, naiveMase: naive / perUnit }];
   });
-  return scores.reduce((sum, one) => sum + one, 0) / scores.length;
+  const mean = (key: keyof TreesScores): number => scores.reduce((sum, one) => sum + one[key], 0) / scores.length;
+  return { mase: mean('mase'), naiveMase: mean('naiveMase') };
 }
 
 function run(command: string, args: readonly string[], onLine: (line: string) => void): Promise<number> {

@@ -42,8 +42,9 @@ const configurations: readonly Configuration[] = [
   answered('network alone', { mix: { ...defaultMix, prior: 1 - 1e-12, headStart: 1e12 } }),
   answered('mixture with a memory of 100 steps', { mix: { ...defaultMix, memorySteps: 100 } }),
   answered('mixture with a memory of 2000 steps', { mix: { ...defaultMix, memorySteps: 2_000 } }),
-  answered('mixture that keeps its prior longer', { mix: { ...defaultMix, headStart: 10 } }),
+  answered('mixture that keeps its prior longer', { mix: { ...defaultMix, headStart: 20 } }),
   answered('mixture that starts even', { mix: { ...defaultMix, prior: 0.3 } }),
+  answered('mixture that starts with nothing known', { mix: { ...defaultMix, earlierWeight: 0 } }),
   answered('calibration half as fast', { calibration: { rate: defaultCalibration.rate / 2 } }),
   answered('calibration twice as fast', { calibration: { rate: 2 * defaultCalibration.rate } }),
   { ...usual, name: 'less weight decay', options: { ...defaultTraining, weightDecay: 0.3 } },
@@ -51,9 +52,14 @@ const configurations: readonly Configuration[] = [
   { ...usual, name: 'from nothing', fromStartModel: false },
 ];
 
+/** Steps of a short stretch, and how many of them a series gives at most. */
+const shortSteps = 1_250;
+const mostStretches = 4;
+
 /** Series are cut off here (shares of their length) and each shorter panel is judged like the whole: the last quarter of the whole lies beyond. */
 const cuts = [0.5, 0.75] as const;
 const validationStride = 5;
+const shortStride = 2;
 /** Share by which another must be better than the default (seeds differ by about as much). */
 const leastBetter = 0.005;
 
@@ -86,8 +92,8 @@ export async function runOne(
 }
 
 /**
- * Every configuration on two shorter panels, which end where the calibration part ends and two thirds of the way there: what it is to
- * its naive forecast there. The best is what is scored on the held-out quarter.
+ * Every configuration on three panels that end before the held-out quarter: the first half and the first three quarters of each series,
+ * and short stretches of them. What is best on the mean of them, each to its naive forecast, is scored on the held-out quarter.
  */
 export async function validate(
   thread: ModelThread,
@@ -96,33 +102,44 @@ export async function validate(
   log: (line: string) => void,
 ): Promise<{ readonly chosen: Configuration; readonly figures: Figures }> {
   const { shape } = await loadCheckpoint(startModel);
-  const panels = cuts.map((cut) =>
-    series.map(({ name, grid }) => trainingMember(name, firstOf(grid, Math.floor(cut * grid.values.length)))),
-  );
+  const panels = [
+    ...cuts.map((cut) => ({
+      name: `first ${100 * cut} %`,
+      stride: validationStride,
+      members: series.map(({ name, grid }) => trainingMember(name, sliceOf(grid, 0, Math.floor(cut * grid.values.length)))),
+    })),
+    { name: 'short stretches', stride: shortStride, members: stretchesOf(series) },
+  ];
   const figures: Record<string, number> = {};
   let chosen = usual;
   let best = Number.POSITIVE_INFINITY;
   const ratios = configurations.map((): number[] => []);
-  for (const members of panels) {
+  for (const { name, stride, members } of panels) {
     let loaded: Weights | undefined;
     for (const [i, one] of configurations.entries()) {
       const isSameNetwork = one.options === usual.options && one.fromStartModel;
       let results: readonly SeriesBacktest[];
       if (isSameNetwork && loaded !== undefined) {
         await thread.use({ shape, weights: loaded });
-        results = await thread.backtest(members, validationStride, one.settings);
+        results = await thread.backtest(members, stride, one.settings);
       } else {
-        const run = await runOne(thread, members, one, 1, start, validationStride);
+        const run = await runOne(thread, members, one, 1, start, stride);
         if (isSameNetwork) loaded = run.weights;
         ({ results } = run);
       }
       const scores = meanScores(results, 'model');
-      const ratio = scores.mase / meanScores(results, 'naive').mase;
-      ratios[i]?.push(ratio);
-      const off = [scores.coverage80 - 0.8, scores.coverage90 - 0.9, scores.coverage95 - 0.95].map((one) => 100 * one);
+      const naive = meanScores(results, 'naive').mase;
+      ratios[i]?.push(scores.mase / naive);
+      const off = [scores.coverage80 - 0.8, scores.coverage90 - 0.9, scores.coverage95 - 0.95].map((share) => (100 * share).toFixed(1));
+      const single = results.map((result) => servedOverBest([result])).filter(Number.isFinite);
+      const over = single.filter((ratio) => ratio > 1.01).length;
       log(
-        `validation, ${one.name}: ${ratio.toFixed(4)} of naive, served ${(meanScores(results, 'served').mase / meanScores(results, 'naive').mase).toFixed(4)}, bands off by ${off.map((points) => points.toFixed(1)).join(', ')} points`,
+        `validation on ${name}, ${one.name}: ${(scores.mase / naive).toFixed(4)} of naive, served ${(meanScores(results, 'served').mase / naive).toFixed(4)}, bands off by ${off.join(', ')} points; ${over} of ${single.length} series over their best baseline by 1 %, the worst at ${Math.max(...single).toFixed(3)}`,
       );
+      if (i === 0) {
+        figures[`validation_series_over_best_baseline_on_${name.replaceAll(/[ %]+/g, '_')}`] = over;
+        figures[`validation_series_on_${name.replaceAll(/[ %]+/g, '_')}`] = single.length;
+      }
     }
   }
   configurations.forEach((one, i) => {
@@ -135,14 +152,31 @@ export async function validate(
   return { chosen, figures };
 }
 
+/** Short series, as nobody has enough of: stretches of the long ones that end before the held-out quarter, each for itself. */
+function stretchesOf(series: LoadPanel['series']): readonly Member[] {
+  return series.flatMap(({ name, grid }) => {
+    const end = Math.floor(cuts[1] * grid.values.length);
+    const count = Math.min(mostStretches, Math.floor(end / shortSteps));
+    return Array.from({ length: count }, (_, i) =>
+      trainingMember(`${name} ${i}`, sliceOf(grid, end - (i + 1) * shortSteps, end - i * shortSteps)),
+    );
+  });
+}
+
+/** Served error over the best single baseline's, of a group of series. */
+export function servedOverBest(group: readonly SeriesBacktest[]): number {
+  const best = Math.min(...['naive', 'seasonal-naive', 'exponential-smoothing', 'ridge'].map((id) => meanScores(group, id).mase));
+  return meanScores(group, 'served').mase / best;
+}
+
 export const trainingMember = (name: string, grid: Member['grid']): Member =>
   memberOf(name, grid, Math.max(1, partsOf(grid.values.length).trainEnd));
 
-const firstOf = ({ startMs, stepMs, values, missing }: Member['grid'], steps: number): Member['grid'] => ({
-  startMs,
+const sliceOf = ({ startMs, stepMs, values, missing }: Member['grid'], from: number, to: number): Member['grid'] => ({
+  startMs: startMs + from * stepMs,
   stepMs,
-  values: values.slice(0, steps),
-  missing: missing.slice(0, steps),
+  values: values.slice(from, to),
+  missing: missing.slice(from, to),
 });
 
 const meanOf = (list: readonly number[]): number => list.reduce((sum, one) => sum + one, 0) / Math.max(1, list.length);
