@@ -13,7 +13,10 @@ export interface SeriesId {
     | 'hottest-key-share'
     /** Operations a second that another region's replica served than the one they came from. */
     | 'crossings'
-    /** The tenth percentile of what reads of the whole collection took, there and back: how near readers are to what they read. */
+    /**
+     * The tenth percentile of what reads of the whole collection took, there and back: how near readers are to what they read. Its region
+     * is the one whose replica was asked, where that is known.
+     */
     | 'read-trip-ms'
     /** From the stores' own metrics. */
     | 'replication-lag-ms'

@@ -41,7 +41,7 @@ export function exampleSubject(): Subject {
     history,
     latencyP95Ms: load.map((value) => (value > 80 ? 40 : 8)),
     conflicts: load.map(() => 0),
-    readTripMs: load.map(() => 0),
+    readTripMs: new Map(),
     forecasts: [],
     rng,
   };

@@ -55,9 +55,16 @@ interface Cell {
   conflicts: number;
   lockWaitMs: number;
   readonly latency: Uint32Array;
-  /** Of reads, in cells of whole collections. */
-  readonly trips: Uint32Array | undefined;
   readonly hot: Map<string, number>;
+}
+
+/** What reads that a region's replica answered took. */
+interface Trips {
+  readonly collection: string;
+  readonly region: string;
+  readonly step: number;
+  reads: number;
+  readonly bins: Uint32Array;
 }
 
 const latencyBins = 96;
@@ -78,6 +85,7 @@ export function createFeatures(options: FeatureOptions): Features {
     { stepMs, buckets },
   );
   const cells = new Map<string, Cell>();
+  const trips = new Map<string, Trips>();
   const counters = { folded: 0, late: 0, refused: 0 };
   let closedStep = Number.NEGATIVE_INFINITY;
   let drainedAtMs = Number.POSITIVE_INFINITY;
@@ -98,7 +106,6 @@ export function createFeatures(options: FeatureOptions): Features {
         conflicts: 0,
         lockWaitMs: 0,
         latency: new Uint32Array(latencyBins),
-        trips: bucket < 0 ? new Uint32Array(latencyBins) : undefined,
         hot: new Map(),
       };
       cells.set(key, cell);
@@ -133,6 +140,21 @@ export function createFeatures(options: FeatureOptions): Features {
     counters.folded += 1;
     add(whole, operation, objectKey, isCrossing);
     if (part !== undefined) add(part, operation, objectKey, isCrossing);
+    if (operation.kind === 'read' && !operation.failed) addTrip(collection, served || region, step, operation);
+  };
+
+  /** Reads by who answered them: regions are few, so these are bounded by the cells of whole collections. */
+  const addTrip = (collection: string, region: string, step: number, operation: Operation): void => {
+    const key = `${collection}\u0000${region}\u0000${step}`;
+    let found = trips.get(key);
+    if (found === undefined) {
+      if (trips.size >= options.maxCells) return;
+      found = { collection, region, step, reads: 0, bins: new Uint32Array(latencyBins) };
+      trips.set(key, found);
+    }
+    const bin = binOf(operation);
+    found.bins[bin] = (found.bins[bin] ?? 0) + 1;
+    found.reads += 1;
   };
 
   return {
@@ -148,6 +170,12 @@ export function createFeatures(options: FeatureOptions): Features {
         cells.delete(key);
         pushPoints(cell, stepMs, points);
       }
+      for (const [key, { collection, region, step, reads, bins }] of trips) {
+        if (step > over) continue;
+        trips.delete(key);
+        const series = { collection, bucket: -1, region, metric: 'read-trip-ms' } as const;
+        points.push({ series, atMs: step * stepMs, value: latencyQuantileMs(bins, reads, 0.1) });
+      }
       closedStep = Math.max(closedStep, over);
       drainedAtMs = nowMs;
       return points;
@@ -155,17 +183,22 @@ export function createFeatures(options: FeatureOptions): Features {
   };
 }
 
+const tookUsOf = ({ startUs, endUs }: Operation): number => Math.max(0, endUs - startUs);
+
+function binOf(operation: Operation): number {
+  const tookUs = Math.max(tookUsOf(operation), firstBinUs);
+  return Math.max(0, Math.min(latencyBins - 1, Math.floor(Math.log(tookUs / firstBinUs) / binBase)));
+}
+
 function add(cell: Cell, operation: Operation, objectKey: string, isCrossing: boolean): void {
-  const tookUs = Math.max(0, operation.endUs - operation.startUs);
   cell.operations += 1;
   if (operation.kind !== 'read') cell.writes += 1;
   if (isCrossing) cell.crossings += 1;
   if (conflictStates.has(operation.sqlState)) cell.conflicts += 1;
   // Traces do not say how long a lock was waited for; the time of a statement that ended in a lock error, or took a lock, bounds it.
-  if (lockWaitStates.has(operation.sqlState) || operation.statement?.isLocking === true) cell.lockWaitMs += tookUs / 1000;
-  const bin = Math.max(0, Math.min(latencyBins - 1, Math.floor(Math.log(Math.max(tookUs, firstBinUs) / firstBinUs) / binBase)));
+  if (lockWaitStates.has(operation.sqlState) || operation.statement?.isLocking === true) cell.lockWaitMs += tookUsOf(operation) / 1000;
+  const bin = binOf(operation);
   cell.latency[bin] = (cell.latency[bin] ?? 0) + 1;
-  if (cell.trips !== undefined && operation.kind === 'read' && !operation.failed) cell.trips[bin] = (cell.trips[bin] ?? 0) + 1;
   if (objectKey === '') return;
   const seen = cell.hot.get(objectKey);
   if (seen !== undefined) cell.hot.set(objectKey, seen + 1);
@@ -191,8 +224,6 @@ function pushPoints(cell: Cell, stepMs: number, points: FeaturePoint[]): void {
   if (cell.conflicts > 0) push('conflicts', cell.conflicts / seconds);
   if (cell.lockWaitMs > 0) push('lock-wait-ms', cell.lockWaitMs / seconds);
   push('latency-p95-ms', latencyQuantileMs(cell.latency, cell.operations, 0.95));
-  const reads = cell.trips?.reduce((sum, count) => sum + count, 0) ?? 0;
-  if (cell.trips !== undefined && reads > 0) push('read-trip-ms', latencyQuantileMs(cell.trips, reads, 0.1));
   let hottest = 0;
   for (const count of cell.hot.values()) hottest = Math.max(hottest, count);
   if (cell.hot.size > 0) push('hottest-key-share', hottest / cell.operations);

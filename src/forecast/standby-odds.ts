@@ -3,8 +3,9 @@ import type { StandbyLags } from './suggester.ts';
 
 /**
  * What waiting for n of k standbys costs a commit, and what it buys a reader: WARS (see `wars.ts`) as a primary with streaming standbys
- * plays it. A commit returns when n standbys have shown it (`remote_apply`) or flushed it; a reader asks one standby, any of them alike,
- * `afterMs` after the commit, and is fresh if that standby shows the change by then.
+ * plays it. A commit returns when the primary has heard (W + A) that n standbys show it (`remote_apply`) or have flushed it; a reader asks
+ * one standby, any of them alike, `afterMs` after the commit, its question is on its way for R, and it is fresh if that standby shows the
+ * change (W) by then.
  *
  * Lags are drawn as they were seen, one moment for all standbys at once, in whole spells of neighbouring moments: a slow minute is slow
  * everywhere, and independent draws would promise too much. The intervals come from drawing the spells again.
@@ -25,12 +26,20 @@ export interface StandbyOdds {
 }
 
 export interface StandbyOddsOptions {
-  /** Times after the commit at which a read begins, and how long the question is on its way, milliseconds. */
+  /** Times after the commit at which a read begins, milliseconds. */
   readonly afterMs: readonly number[];
+  /** A standby's, in the order of the lags. */
+  readonly legs: readonly StandbyLegs[];
   /** Whether a commit waits until standbys show the change; else until they have flushed it. */
   readonly waitsForReplay: boolean;
   /** Neighbouring moments that go together. */
   readonly spell: number;
+}
+
+/** How long a standby's word is on its way to the primary, and a question to the standby, at least; milliseconds. */
+export interface StandbyLegs {
+  readonly ackMs: number;
+  readonly readMs: number;
 }
 
 const draws = 200;
@@ -45,7 +54,10 @@ export function standbyOdds(lags: readonly StandbyLags[], options: StandbyOddsOp
       const commit = waitsFor === 0 ? 0 : (acks[waitsFor - 1] ?? 0);
       commitMs[m] = commit;
       options.afterMs.forEach((after, t) => {
-        const fresh = lags.filter((lag) => (lag.replayMs[m] ?? 0) <= commit + after).length;
+        const fresh = lags.filter((lag, i) => {
+          const { ackMs, readMs } = options.legs[i] ?? { ackMs: 0, readMs: 0 };
+          return (lag.replayMs[m] ?? 0) - ackMs <= commit + after + readMs;
+        }).length;
         (freshAt[t] as Float64Array)[m] = fresh / lags.length;
       });
     }

@@ -27,7 +27,8 @@ export interface RangeNode {
 /** How far standbys were behind at one moment after another, milliseconds, the same moments for all. */
 export interface StandbyLags {
   readonly standby: string;
-  /** From the primary's own flush until the standby has flushed, and until it shows the change to readers. */
+  /** From the primary's own flush until it hears that the standby has the change, has flushed it, and shows it to readers. */
+  readonly writeMs: readonly number[];
   readonly flushMs: readonly number[];
   readonly replayMs: readonly number[];
 }
@@ -43,8 +44,8 @@ export interface Subject {
   /** Of the whole collection, all regions. */
   readonly latencyP95Ms: readonly number[];
   readonly conflicts: readonly number[];
-  /** What the quickest tenth of reads took, there and back, of the nearest region; 0 where none was traced. */
-  readonly readTripMs: readonly number[];
+  /** What the quickest tenth of reads took, there and back, by the region whose replica was asked; 0 in steps where none was traced. */
+  readonly readTripMs: ReadonlyMap<string, readonly number[]>;
   /** Latest forecasts of this collection's series. */
   readonly forecasts: readonly Forecast[];
   /** The target that could carry a change out, with what it says of itself now. */

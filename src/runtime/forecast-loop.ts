@@ -292,7 +292,7 @@ function subjectOf(
     history: rows,
     latencyP95Ms: sum('latency-p95-ms', Math.max),
     conflicts: sum('conflicts', (a, b) => a + b),
-    readTripMs: sum('read-trip-ms', (a, b) => (a > 0 && b > 0 ? Math.min(a, b) : Math.max(a, b))),
+    readTripMs: new Map(own.filter(({ metric }) => metric === 'read-trip-ms').map((series) => [series.region, list(series)])),
     forecasts: forecasts.filter(({ series }) => series.collection === collection.name),
     rng: createRng(`${collection.name}/${Math.floor(nowMs / stepMs)}`),
   };

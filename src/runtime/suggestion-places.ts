@@ -24,7 +24,7 @@ const askTimeoutMs = 5_000;
 
 interface Kept {
   waitsFor: number;
-  readonly lags: Map<string, { readonly flushMs: number[]; readonly replayMs: number[] }>;
+  readonly lags: Map<string, { readonly writeMs: number[]; readonly flushMs: number[]; readonly replayMs: number[] }>;
 }
 
 /** Asks the targets where things are, and samples how far standbys are behind, the same moments for all of them. */
@@ -66,13 +66,18 @@ export function openSuggestionPlaces(
         before !== undefined && moment.lags.every(({ standby }) => before.lags.has(standby)) && before.lags.size === moment.lags.length;
       const now: Kept = isSame
         ? before
-        : { waitsFor: moment.waitsFor, lags: new Map(moment.lags.map(({ standby }) => [standby, { flushMs: [], replayMs: [] }])) };
+        : {
+            waitsFor: moment.waitsFor,
+            lags: new Map(moment.lags.map(({ standby }) => [standby, { writeMs: [], flushMs: [], replayMs: [] }])),
+          };
       now.waitsFor = moment.waitsFor;
-      for (const { standby, flushMs, replayMs } of moment.lags) {
+      for (const { standby, writeMs, flushMs, replayMs } of moment.lags) {
         const lists = now.lags.get(standby);
+        lists?.writeMs.push(writeMs);
         lists?.flushMs.push(flushMs);
         lists?.replayMs.push(replayMs);
         if ((lists?.flushMs.length ?? 0) > keptMoments) {
+          lists?.writeMs.shift();
           lists?.flushMs.shift();
           lists?.replayMs.shift();
         }
@@ -109,6 +114,7 @@ export function openSuggestionPlaces(
           if (moments === undefined) continue;
           const lags: readonly StandbyLags[] = [...moments.lags].map(([standby, lists]) => ({
             standby,
+            writeMs: [...lists.writeMs],
             flushMs: [...lists.flushMs],
             replayMs: [...lists.replayMs],
           }));

@@ -51,7 +51,12 @@ describe.each(suggesters)('the suggester $id', (suggester) => {
         : {
             standbys: {
               ...example.standbys,
-              lags: example.standbys.lags.map((lag) => ({ ...lag, replayMs: short(lag.replayMs), flushMs: short(lag.flushMs) })),
+              lags: example.standbys.lags.map((lag) => ({
+                ...lag,
+                replayMs: short(lag.replayMs),
+                flushMs: short(lag.flushMs),
+                writeMs: short(lag.writeMs),
+              })),
             },
           }),
     };

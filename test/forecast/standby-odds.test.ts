@@ -3,13 +3,13 @@ import { describe, expect, it } from 'vitest';
 import { createRng } from '../../src/base/rng.ts';
 import { standbyOdds } from '../../src/forecast/standby-odds.ts';
 
-const options = { afterMs: [0, 5], waitsForReplay: true, spell: 4 };
+const options = { afterMs: [0, 5], legs: [], waitsForReplay: true, spell: 4 };
 
 describe('odds of reads from standbys', () => {
   it('are what a hand reckons', () => {
     const lags = [
-      { standby: 'a', flushMs: [1, 1], replayMs: [2, 2] },
-      { standby: 'b', flushMs: [3, 3], replayMs: [4, 12] },
+      { standby: 'a', writeMs: [1, 1], flushMs: [1, 1], replayMs: [2, 2] },
+      { standby: 'b', writeMs: [2, 2], flushMs: [3, 3], replayMs: [4, 12] },
     ];
     const odds = standbyOdds(lags, options, createRng(1));
     // Right after a commit that waits for nobody: none shows it. 5 ms later: a both times, b once.
@@ -25,12 +25,31 @@ describe('odds of reads from standbys', () => {
     expect(flushed[2]?.fresh[0]).toBe(0.5);
   });
 
+  it('know each standby by its own ways: the question there, and its word back', () => {
+    const lags = [
+      { standby: 'a', writeMs: [1, 1], flushMs: [1, 1], replayMs: [6, 6] },
+      { standby: 'b', writeMs: [1, 1], flushMs: [1, 1], replayMs: [6, 6] },
+    ];
+    const freshOf = (legs: readonly { readonly ackMs: number; readonly readMs: number }[]) =>
+      standbyOdds(lags, { ...options, legs }, createRng(3))[0]?.fresh;
+    const none = { ackMs: 0, readMs: 0 };
+    // Shown after 6 ms by what the primary hears: 5 ms after a commit that waited for nobody nothing is fresh yet.
+    expect(freshOf([none, none])).toEqual([0, 0]);
+    expect(freshOf([none, { ackMs: 0, readMs: 1 }])).toEqual([0, 0.5]);
+    expect(
+      freshOf([
+        { ackMs: 1, readMs: 0 },
+        { ackMs: 0, readMs: 6 },
+      ]),
+    ).toEqual([0.5, 1]);
+  });
+
   it('rise with the standbys that are waited for, and so does the price', () => {
     const lag = fc.array(fc.double({ min: 0, max: 50, noNaN: true }), { minLength: 12, maxLength: 12 });
     fc.assert(
       fc.property(fc.array(lag, { minLength: 1, maxLength: 4 }), (lists) => {
         const odds = standbyOdds(
-          lists.map((replayMs, i) => ({ standby: String(i), replayMs, flushMs: replayMs })),
+          lists.map((replayMs, i) => ({ standby: String(i), replayMs, flushMs: replayMs, writeMs: replayMs })),
           options,
           createRng(2),
         );

@@ -28,9 +28,8 @@ export const quorum: Suggester = {
     if (standbys === undefined || standbys.lags.length === 0 || isYoung(subject)) return [];
     const { target, waitsFor, lags } = standbys;
     if (Math.min(...lags.map(({ replayMs }) => replayMs.length)) < leastMoments) return [];
-    // A read is on its way to a standby for half a round trip, as traced: it finds what has arrived by then.
-    const readLegMs = readLegOf(subject.readTripMs);
-    const odds = standbyOdds(lags, { afterMs: [readLegMs], waitsForReplay: true, spell }, subject.rng.fork('odds'));
+    const legs = lags.map((lag) => ({ ackMs: legOf(lag.writeMs), readMs: readLegOf(lag.standby, subject) }));
+    const odds = standbyOdds(lags, { afterMs: [0], legs, waitsForReplay: true, spell }, subject.rng.fork('odds'));
     const breaks = (one: StandbyOdds): readonly string[] => [
       ...(target.freshShare !== null && one.freshLow < target.freshShare
         ? [`only ${percent(one.freshLow)} of reads are surely fresh, ${percent(target.freshShare)} are promised`]
@@ -108,10 +107,22 @@ export const quorum: Suggester = {
   },
 };
 
-/** Milliseconds that the question is on its way, at least: half of what the quickest reads took, there and back; 0 where none was traced. */
-function readLegOf(trips: readonly number[]): number {
+/** Milliseconds of one way, at least: half of what the quickest took, there and back; 0 where none was measured. */
+function legOf(trips: readonly number[]): number {
   const known = trips.filter((ms) => ms > 0).toSorted((a, b) => a - b);
   return (known[Math.floor(0.05 * known.length)] ?? 0) / 2;
+}
+
+/**
+ * A read is on its way to a standby for half a round trip, as traced: it finds what has arrived by then. Of the standby's own region,
+ * where it is known as a replica (by its id, its region or its host) and was read; else of the nearest: what promises readers less.
+ */
+function readLegOf(standby: string, { collection, readTripMs }: Subject): number {
+  const replica = collection.replicas.find(({ id, region, url }) => [id, region, URL.parse(url)?.hostname].includes(standby));
+  const own = readTripMs.get(replica?.region ?? '')?.filter((ms) => ms > 0) ?? [];
+  if (own.length > 0) return legOf(own);
+  const legs = [...readTripMs.values()].map(legOf).filter((ms) => ms > 0);
+  return legs.length === 0 ? 0 : Math.min(...legs);
 }
 
 interface Observed {
@@ -146,7 +157,7 @@ function lagging(freshShare: number | null): Subject {
   const rng = createRng('quorum-example');
   const lags: readonly StandbyLags[] = ['north', 'south'].map((standby, i) => {
     const replayMs = Array.from({ length: 600 }, () => (1 + i) * (1 + 3 * rng.next()));
-    return { standby, replayMs, flushMs: replayMs.map((ms) => ms / 2) };
+    return { standby, replayMs, flushMs: replayMs.map((ms) => ms / 2), writeMs: replayMs.map(() => 0.4) };
   });
   return {
     ...exampleSubject(),

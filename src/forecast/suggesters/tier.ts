@@ -118,7 +118,7 @@ function tolerant(stalenessMs: number): Subject {
         faults: 0,
       },
       waitsFor: 0,
-      lags: [{ standby: 'north', replayMs, flushMs: replayMs }],
+      lags: [{ standby: 'north', replayMs, flushMs: replayMs, writeMs: replayMs }],
     },
   };
 }

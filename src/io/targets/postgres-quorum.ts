@@ -32,6 +32,14 @@ const parametersSchema = z.strictObject({
 });
 const savedSchema = z.object({ previous: z.string() });
 
+interface StandbyRow {
+  readonly standby: string;
+  readonly write_ms: number | null;
+  readonly flush_ms: number | null;
+  readonly replay_ms: number | null;
+  readonly waits: string;
+}
+
 const probes = 60;
 /** So many commits above the promise break it, however many were made: one alone may be a checkpoint's. */
 const slowCommits = 4;
@@ -198,13 +206,13 @@ export function openPostgresQuorum(options: PostgresQuorumOptions): Target {
       const client = await sampling();
       try {
         // The lags are null once a standby has been idle and caught up: nothing was measured then.
-        const { rows } = await client.query<{ standby: string; flush_ms: number | null; replay_ms: number | null; waits: string }>(
-          `select application_name as standby, extract(epoch from flush_lag)::float8 * 1000 as flush_ms,
-                  extract(epoch from replay_lag)::float8 * 1000 as replay_ms, current_setting('synchronous_standby_names') as waits
+        const { rows } = await client.query<StandbyRow>(
+          `select application_name as standby, extract(epoch from write_lag)::float8 * 1000 as write_ms,
+                  extract(epoch from flush_lag)::float8 * 1000 as flush_ms, extract(epoch from replay_lag)::float8 * 1000 as replay_ms, current_setting('synchronous_standby_names') as waits
              from pg_stat_replication where state = 'streaming' order by application_name`,
         );
-        const lags = rows.flatMap(({ standby, flush_ms: flushMs, replay_ms: replayMs }) =>
-          flushMs === null || replayMs === null ? [] : [{ standby, flushMs, replayMs }],
+        const lags = rows.flatMap(({ standby, write_ms: writeMs, flush_ms: flushMs, replay_ms: replayMs }) =>
+          writeMs === null || flushMs === null || replayMs === null ? [] : [{ standby, writeMs, flushMs, replayMs }],
         );
         if (lags.length === 0 || lags.length < rows.length) return null;
         return { waitsFor: Number(/^\s*(?:ANY|FIRST)\s+(\d+)/i.exec(rows[0]?.waits ?? '')?.[1] ?? 0), lags };

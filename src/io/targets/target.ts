@@ -36,7 +36,7 @@ export interface Placement {
 /** How far each standby is behind at this moment, and for how many of them a commit waits. */
 export interface StandbyMoment {
   readonly waitsFor: number;
-  readonly lags: readonly { readonly standby: string; readonly flushMs: number; readonly replayMs: number }[];
+  readonly lags: readonly { readonly standby: string; readonly writeMs: number; readonly flushMs: number; readonly replayMs: number }[];
 }
 
 /**

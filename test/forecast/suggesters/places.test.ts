@@ -31,12 +31,24 @@ describe('a move toward demand', () => {
 });
 
 describe('a quorum', () => {
-  const staleWith = (trip: number): NonNullable<ReturnType<typeof quorum.suggest>[number]['stale']> => {
+  const staleOf = (trips: Readonly<Record<string, number>>): NonNullable<ReturnType<typeof quorum.suggest>[number]['stale']> => {
     const { example } = quorum;
-    const [suggestion] = quorum.suggest(fresh({ ...example, readTripMs: example.readTripMs.map((_, i) => (i % 5 === 0 ? 0 : trip)) }));
+    const listOf = (trip: number): readonly number[] => example.latencyP95Ms.map((_, i) => (i % 5 === 0 ? 0 : trip));
+    const readTripMs = new Map(Object.entries(trips).map(([region, trip]) => [region, listOf(trip)]));
+    const { collection } = example;
+    const replicas = ['north', 'south'].map((id) => ({
+      id,
+      engine: 'postgres' as const,
+      url: `postgres://${id}/shop`,
+      region: `${id}-region`,
+      role: 'follower' as const,
+      columnNames: {},
+    }));
+    const [suggestion] = quorum.suggest(fresh({ ...example, collection: { ...collection, replicas }, readTripMs }));
     if (suggestion?.stale === undefined) throw new Error('nothing was suggested');
     return suggestion.stale;
   };
+  const staleWith = (trip: number) => staleOf({ somewhere: trip });
 
   it('lets a read be on its way as long as traces say, and no longer', () => {
     const [none, near, far] = [staleWith(0), staleWith(4), staleWith(8)];
@@ -44,6 +56,16 @@ describe('a quorum', () => {
     expect(far.predicted).toBeLessThan(near.predicted);
     expect(none.predictedLow).toBeLessThanOrEqual(none.predicted);
     expect(none.predictedHigh).toBeGreaterThanOrEqual(none.predicted);
+  });
+
+  it('goes by the way to each standby, where its region was read, and else by the shortest that is known', () => {
+    const both = (north: number, south: number): number => staleOf({ 'north-region': north, 'south-region': south }).predicted;
+    expect(both(8, 8)).toBeCloseTo(staleWith(8).predicted, 9);
+    // South lags twice as far: a long way to it helps its readers, and a long way to north does not.
+    expect(both(2, 16)).toBeLessThan(both(2, 2));
+    expect(both(16, 2)).toBeLessThan(both(2, 2));
+    expect(both(2, 16)).not.toBeCloseTo(both(16, 2), 3);
+    expect(staleOf({ 'north-region': 16, elsewhere: 2 }).predicted).toBeCloseTo(both(16, 2), 9);
   });
 
   it('shows what was observed beside what is predicted', () => {
