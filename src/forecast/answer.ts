@@ -17,10 +17,10 @@ const earlierReach = 1_000;
 /** The first values of a series say little. */
 const leastBefore = 24;
 
-/** Earlier moments are at most as many as the origins, an hour or more apart, and each was complete when the first origin came. */
+/** Earlier moments are at most half as many as the origins, an hour or more apart, and each was complete when the first origin came. */
 export function momentsOf(member: Member, origins: readonly number[]): Moments {
   const first = origins[0] ?? 0;
-  const spacing = Math.max(horizons, Math.ceil(earlierReach / Math.max(1, origins.length)));
+  const spacing = Math.max(horizons, Math.ceil((2 * earlierReach) / Math.max(1, origins.length)));
   const earlier: number[] = [];
   for (let at = first - horizons; at >= Math.max(leastBefore, first - earlierReach); at -= spacing)
     if (isScorable(member.grid, at)) earlier.unshift(at);

@@ -81,12 +81,12 @@ export function withResidualBand(
   };
 }
 
-export function baselineContender({ id, title, knowsFrom, fit }: Baseline): Contender {
+export function baselineContender(baseline: Baseline): Contender {
   return withResidualBand(
-    id,
-    title,
-    ({ grid }) => knowsFrom?.(grid) ?? 0,
-    ({ grid, upTo }) => fit(grid, upTo).predict,
+    baseline.id,
+    baseline.title,
+    ({ grid }) => baseline.knowsFrom?.(grid) ?? 0,
+    ({ grid, upTo }) => baseline.fit(grid, upTo).predict,
   );
 }
 

@@ -109,7 +109,7 @@ function figuresOf(
     mase_vs_exponential_smoothing: mase / score('exponential-smoothing', 'mase'),
     served_mase: score('served', 'mase'),
     served_mase_vs_naive: score('served', 'mase') / score('naive', 'mase'),
-    served_vs_best_baseline_worst_group: mean(({ results }) => worstGroup(results)),
+    served_vs_best_baseline_worst_group: mean(({ results }) => worstGroup(results, nameOfGroup)),
     wql: score('model', 'wql'),
     wql_vs_naive: score('model', 'wql') / score('naive', 'wql'),
     coverage_80: score('model', 'coverage80'),
@@ -133,7 +133,7 @@ function elsewhereOf({ results }: Run, log: (line: string) => void): Figures {
   return {
     elsewhere_mase_vs_naive: score('model') / score('naive'),
     elsewhere_mase_vs_ridge: score('model') / score('ridge'),
-    elsewhere_served_vs_best_baseline_worst_group: worstGroup(results),
+    elsewhere_served_vs_best_baseline_worst_group: worstGroup(results, nameOfKind),
     elsewhere_coverage_90: meanScores(results, 'model').coverage90,
   };
 }
@@ -162,11 +162,16 @@ function baselinesOf(results: readonly SeriesBacktest[]): Figures {
   );
 }
 
-/** Served error over the best single baseline's, of the group of series (by the first two words of the name) where it is worst. */
-function worstGroup(results: readonly SeriesBacktest[]): number {
+/** Recorded series are named for where they come from, `ec2_cpu_utilization_24ae8d`: the first two words are the group. */
+const nameOfGroup = (name: string): string => name.split(/[_-]/).slice(0, 2).join('_');
+/** Generated ones for the mechanism that made them, `random-walk-6`. */
+const nameOfKind = (name: string): string => name.replace(/-\d+$/, '');
+
+/** Served error over the best single baseline's, of the group of series where it is worst. */
+function worstGroup(results: readonly SeriesBacktest[], groupOf: (name: string) => string): number {
   const groups = Map.groupBy(
     results.filter(({ windows }) => windows > 0),
-    ({ name }) => name.split(/[_-]/).slice(0, 2).join('_'),
+    ({ name }) => groupOf(name),
   );
   return Math.max(0, ...[...groups.values()].map(servedOverBest));
 }
