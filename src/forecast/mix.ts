@@ -17,6 +17,11 @@ import { horizons, outputs } from './window.ts';
  * The band moves with the median; its reach is the network's as far as the network is trusted, and that of the mixture's own last errors
  * for the rest. Feedback is as late as in life: an outcome counts at an origin only if it lies at or before that origin (Joulani, György
  * and Szepesvári 2013). Cost: one pass, origins x outputs x experts.
+ *
+ * Tried on the earlier parts of recorded load and on short stretches of them, and not kept: one learning rate for all experts (3 to 5 %
+ * more error), weights by minimising the faded loss instead (1 to 2 %), a second mixture of this one and the baselines with a shorter
+ * memory (1 %, with fewer series lost to a baseline by much), a prior pooled over the panel and gains cut off at some mean errors (no
+ * difference).
  */
 export interface MixOptions {
   /** Steps over which past regrets fade to 1/e, those that are granted too. */
