@@ -177,8 +177,8 @@ function worstGroup(results: readonly SeriesBacktest[], groupOf: (name: string) 
 }
 
 /**
- * Seconds to forecast 10,000 series once: windows, network and quantiles in the series' unit; and what the experts and the mixture add,
- * all on one core.
+ * Seconds to forecast 10,000 series once: windows, network and quantiles in the series' unit, the best of three runs, as what else runs on
+ * the machine is not ours; and what the experts and the mixture add, all on one core.
  */
 async function timeTenThousand(
   panel: LoadPanel,
@@ -199,10 +199,13 @@ async function timeTenThousand(
       origins: [Math.min(grid.values.length - 1, 200 + ((i * 7) % 2_000))],
     };
   });
-  modelQuantiles(predictor.predict, requests.slice(0, 500));
-  const startedMs = performance.now();
-  const answers = modelQuantiles(predictor.predict, requests);
-  const network = (performance.now() - startedMs) / 1000;
+  let answers: readonly Float64Array[] = [];
+  let network = Number.POSITIVE_INFINITY;
+  for (let run = 0; run < 3; run += 1) {
+    const startedMs = performance.now();
+    answers = modelQuantiles(predictor.predict, requests);
+    network = Math.min(network, (performance.now() - startedMs) / 1000);
+  }
   const mixingFromMs = performance.now();
   requests.forEach(({ member, origins }, i) => modelAnswer(member, momentsOf(member, origins), answers[i] ?? new Float64Array(0), []));
   const mixture = (performance.now() - mixingFromMs) / 1000;
