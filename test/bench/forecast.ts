@@ -55,7 +55,7 @@ export const bench: Bench = {
         log(`seed ${seed}: ${(meanScores(run.results, 'model').mase / meanScores(run.results, 'naive').mase).toFixed(4)} of naive`);
       }
       const predictSeconds = await timeTenThousand(panel, runs[0]?.weights ?? start, chosen);
-      const others = otherLoad(quick ? 16 : 32).map(({ name, grid }) => trainingMember(name, grid));
+      const others = otherLoad(quick ? 8 : 32).map(({ name, grid }) => trainingMember(name, grid));
       const elsewhere = await runOne(thread, others, chosen, 1, start, strideOf(others));
       const trees = parts.includes('trees') ? await treesOf(members, runs, log) : {};
       return {
