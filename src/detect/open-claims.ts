@@ -15,8 +15,8 @@ interface Claim {
 
 /**
  * Findings that rest on writes having been committed when their spans ended. A span knows of its own statement only; in a transaction the
- * COMMIT comes later, and in another span. So they wait until the traces of those writes are over, and are dropped where these say that a
- * write was not committed by then. A trace that goes on is waited for as long as one with missing parents is.
+ * COMMIT comes later, and in another span. So they wait until the traces of those writes show it, or are over, and are dropped where these
+ * say that a write was not committed by then. A trace that goes on is waited for as long as one with missing parents is.
  */
 export class OpenClaims {
   readonly #patienceUs: number;
@@ -50,17 +50,27 @@ export class OpenClaims {
     this.#waiting.push({ finding, tell, dueUs: Math.max(endUs, finding.atUs) + this.#patienceUs });
   }
 
-  /** Tells what stands, of all whose writes' traces are over at `atUs`. */
-  settle(atUs: number, isOpen: (traceId: string) => boolean): void {
+  /** Tells what stands. `lookAt`: what there is of a trace that is not over; `unseen` where that cannot be shown. */
+  settle(atUs: number, lookAt: (traceId: string) => TraceView | 'unseen' | undefined): void {
     if (atUs !== Number.POSITIVE_INFINITY) this.#late.sweep(atUs);
     if (this.#waiting.length === 0) return;
-    const waiting: Claim[] = [];
-    for (const claim of this.#waiting) {
-      const { restsOn = [] } = claim.finding;
-      if (claim.dueUs > atUs && restsOn.some(({ span }) => isOpen(span.traceId))) waiting.push(claim);
-      else if (restsOn.every((one) => this.#committedUs(one, claim.finding.atUs) <= one.byUs)) claim.tell(claim.finding);
-    }
-    this.#waiting = waiting;
+    const open = new Map<string, TraceView | 'unseen' | undefined>();
+    const viewOf = (traceId: string): TraceView | 'unseen' | undefined => {
+      if (!open.has(traceId)) open.set(traceId, lookAt(traceId));
+      return open.get(traceId);
+    };
+    this.#waiting = this.#waiting.filter((claim) => {
+      const { restsOn = [], atUs: foundUs } = claim.finding;
+      let isOpen = false;
+      for (const one of restsOn) {
+        const view = claim.dueUs > atUs ? viewOf(one.span.traceId) : undefined;
+        const committedUs = (view === undefined ? undefined : committedIn(view, one)) ?? this.#committedUs(one, foundUs);
+        if (committedUs === 'open') isOpen = true;
+        else if (committedUs > one.byUs) return false;
+      }
+      if (!isOpen) claim.tell(claim.finding);
+      return isOpen;
+    });
   }
 
   /** 0 where nothing says that it was later than its span's end. */
@@ -68,6 +78,24 @@ export class OpenClaims {
     const own = this.#late.get(spanKey(span), atUs) ?? 0;
     return transaction === undefined ? own : Math.max(own, this.#late.get(transactionKey(span, transaction), atUs) ?? 0);
   }
+}
+
+/** The same as far as the trace shows it before it is over; undefined where that has no such write. */
+function committedIn(view: TraceView | 'unseen', { span, transaction }: RestsOn): number | 'open' | undefined {
+  if (view === 'unseen') return 'open';
+  let committedUs: number | undefined;
+  for (const unit of view.units) {
+    for (const { write, is, settledUs, settledBy } of writeOutcomes(unit)) {
+      if (write.spanId !== span.spanId && (transaction === undefined || write.facts?.transactionId !== transaction)) continue;
+      committedUs ??= 0;
+      if (write.facts?.transactionOutcome !== 'committed') continue;
+      // A transaction may end as long as its request goes on.
+      if (is === 'unknown' || (is === 'committed' && settledBy === undefined && !view.complete)) return 'open';
+      if (is === 'aborted') return Number.POSITIVE_INFINITY;
+      if (settledUs > write.endUs + atOnceUs) committedUs = Math.max(committedUs, settledUs);
+    }
+  }
+  return committedUs;
 }
 
 const spanKey = ({ traceId, spanId }: SpanRef): string => `${traceId}${spanId}`;

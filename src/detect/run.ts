@@ -87,8 +87,8 @@ export interface DueInput {
   /** When the next whole trace closes, Infinity where none is left: those that close by the watermark, in the order of a trace buffer. */
   nextTraceUs(): number;
   takeTrace(): OrderedTrace;
-  /** Whether operations of the trace wait that have not been given on. */
-  isOpen(traceId: string): boolean;
+  /** What waits of a trace and has not been given on: `unseen` where that cannot be said in order, undefined where nothing does. */
+  lookAt(traceId: string): OrderedTrace | 'unseen' | undefined;
 }
 
 export interface Detection {
@@ -269,7 +269,12 @@ export function createDetection(options: DetectionOptions = {}): Detection {
       pull();
     }
     if (upToUs !== Number.POSITIVE_INFINITY) for (const { fold, report } of advancing) fold.advance?.(upToUs, report);
-    claims.settle(upToUs, (traceId) => traces.isOpen(traceId) || due?.isOpen(traceId) === true);
+    claims.settle(upToUs, (traceId) => {
+      const open = traces.lookAt(traceId);
+      if (open !== undefined) return open;
+      const waiting = due?.lookAt(traceId);
+      return typeof waiting === 'object' ? viewOrdered(waiting) : waiting;
+    });
   };
 
   const bound = (): void => {
@@ -332,7 +337,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
       learner.settle();
       for (const { fold, report } of historyFolds) fold.finish(newestUs, report);
       for (const { fold, report } of traceFolds) fold.finish?.(newestUs, report);
-      claims.settle(Number.POSITIVE_INFINITY, () => false);
+      claims.settle(Number.POSITIVE_INFINITY, () => undefined);
       return findings.take();
     },
     learned: () => learner.facts(),

@@ -35,8 +35,8 @@ export interface TraceBuffer {
   close(upToUs: number): { readonly closed: readonly ClosedTrace[]; readonly upToUs: number };
   /** Drops the traces that `keep` refuses. */
   narrow(keep: (traceId: string) => boolean): void;
-  /** Whether operations of the trace wait to be given out. */
-  isOpen(traceId: string): boolean;
+  /** What waits of a trace, as if it were over now. */
+  lookAt(traceId: string): TraceView | undefined;
   readonly traces: number;
   readonly buffered: number;
 }
@@ -162,7 +162,10 @@ export function createTraceBuffer(idleUs: number, patienceUs: number): TraceBuff
       }
       last = undefined;
     },
-    isOpen: (traceId) => open.has(traceId),
+    lookAt(traceId) {
+      const trace = open.get(traceId);
+      return trace === undefined ? undefined : viewTrace(traceId, trace.operations);
+    },
     get traces() {
       return open.size;
     },

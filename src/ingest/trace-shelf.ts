@@ -53,12 +53,16 @@ export class TraceShelf {
     for (let i = 0; i < count; i += 1) this.#addRow(held, rows[i] as number);
   }
 
-  /** Whether rows of the trace wait here. */
-  isOpen(traceId: string): boolean {
+  /** Shows the rows of a trace that wait here, which they go on to do; `several`: some are several operations, and none was shown. */
+  look(traceId: string, each: (held: HeldBatch, row: number) => void): 'none' | 'several' | 'shown' {
     packHex(traceId, this.#asked, 0, 4);
     const high = highOf(this.#asked, 0);
     const trace = this.#traces.find(lowOf(this.#asked, 0, high), high);
-    return trace >= 0 && this.#head[trace] !== -1;
+    if (trace < 0 || this.#head[trace] === -1) return 'none';
+    if (!this.#isPlain(trace)) return 'several';
+    for (let row = this.#head[trace] as number; row >= 0; row = this.#rowNext[row] as number)
+      each(this.#held.at(this.#rowBatch[row] as number), this.#rowNumber[row] as number);
+    return 'shown';
   }
 
   #addRow(held: HeldBatch, row: number): void {

@@ -109,7 +109,10 @@ export class DueRows {
       this.#facts.next(this.#readFact);
       return this.#fact;
     },
-    isOpen: (traceId) => this.#shelf.isOpen(traceId),
+    lookAt: (traceId) => {
+      const is = this.#shelf.look(traceId, this.#traces.add);
+      return is === 'shown' ? this.#traces.finish() : is === 'none' ? undefined : 'unseen';
+    },
     nextTraceUs: () => this.#shelf.nextUs(),
     takeTrace: () => {
       this.#shelf.take(this.#traces.add);

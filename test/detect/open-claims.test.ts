@@ -100,4 +100,12 @@ describe('claims about committed writes', () => {
     }
     expect([...new Set(told)].toSorted()).toEqual(kinds);
   });
+
+  test('are told as soon as the trace shows the COMMIT, which is before it is known to be over', () => {
+    const byEnd = exampleOperations([first, ...writer('commit', 600), read(900)]).toSorted((a, b) => a.endUs - b.endUs);
+    const readUs = byEnd.at(-1)?.endUs ?? 0;
+    const detection = createDetection();
+    detection.add(byEnd);
+    expect(detection.advance(readUs + 100_000).map((anomaly) => anomaly.kind)).toEqual(['stale-read']);
+  });
 });
