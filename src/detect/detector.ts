@@ -39,6 +39,8 @@ export interface Finding {
   readonly spans: readonly SpanRef[];
   /** What it takes for committed when its spans ended: it stands only if that was so by `byUs`, as far as the traces say. */
   readonly restsOn?: readonly RestsOn[];
+  /** What is said instead where it does not stand. */
+  readonly otherwise?: Finding | undefined;
   readonly domain?: string;
   readonly collection?: string;
   readonly objectKey?: string;

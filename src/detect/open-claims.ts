@@ -59,18 +59,28 @@ export class OpenClaims {
       if (!open.has(traceId)) open.set(traceId, lookAt(traceId));
       return open.get(traceId);
     };
-    this.#waiting = this.#waiting.filter((claim) => {
-      const { restsOn = [], atUs: foundUs } = claim.finding;
+    const judge = ({ restsOn = [], atUs: foundUs }: Finding, dueUs: number): 'stands' | 'falls' | 'waits' => {
       let isOpen = false;
       for (const one of restsOn) {
-        const view = claim.dueUs > atUs ? viewOf(one.span.traceId) : undefined;
+        const view = dueUs > atUs ? viewOf(one.span.traceId) : undefined;
         const committedUs = (view === undefined ? undefined : committedIn(view, one)) ?? this.#committedUs(one, foundUs);
         if (committedUs === 'open') isOpen = true;
-        else if (committedUs > one.byUs) return false;
+        else if (committedUs > one.byUs) return 'falls';
       }
-      if (!isOpen) claim.tell(claim.finding);
-      return isOpen;
-    });
+      return isOpen ? 'waits' : 'stands';
+    };
+    const waiting: Claim[] = [];
+    for (const { finding, tell, dueUs } of this.#waiting) {
+      let said: Finding | undefined = finding;
+      while (said !== undefined) {
+        const verdict = judge(said, dueUs);
+        if (verdict === 'stands') tell(said);
+        if (verdict === 'waits') waiting.push({ finding: said, tell, dueUs });
+        if (verdict !== 'falls') break;
+        said = said.otherwise;
+      }
+    }
+    this.#waiting = waiting;
   }
 
   /** 0 where nothing says that it was later than its span's end. */

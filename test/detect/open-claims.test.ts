@@ -64,6 +64,16 @@ const cases: readonly (readonly [string, readonly Step[], readonly string[]])[] 
   ['a read before the COMMIT is not stale', [first, ...writer('commit', 600), read(400)], []],
   ['a read after it is', [first, ...writer('commit', 600), read(900)], ['stale-read']],
   ['a read after a ROLLBACK is not', [first, ...writer('rollback', 600), read(900)], []],
+  [
+    'unless the write was tried again and committed',
+    [first, ...writer('rollback', 600), { ...(writer('commit', 600)[2] as Step), trace: 'again', at: 700, parent: '' }, read(900)],
+    ['stale-read'],
+  ],
+  [
+    'or another had come after it',
+    [first, ...writer('rollback', 300), { ...overwriting, at: 500, facts: { ...object, version: 6n, versionBase: 5n } }, read(900)],
+    ['stale-read'],
+  ],
   ['nor is one after a transaction whose end does not show', [first, ...writer('lost', 600), read(900)], []],
   ['a write that stands by itself is committed when it ends', [first, ...writer('commit', 600).slice(2, 3), read(400)], ['stale-read']],
   [
@@ -75,6 +85,11 @@ const cases: readonly (readonly [string, readonly Step[], readonly string[]])[] 
   ['what was rolled back was not lost to another write', [first, ...writer('rollback', 600), overwriting], []],
   ['write skew needs both transactions', [...doctor('a', 0, 'b', 'commit'), ...doctor('b', 1, 'a', 'rollback')], []],
   ['and is there where both were committed', [...doctor('a', 0, 'b', 'commit'), ...doctor('b', 1, 'a', 'commit')], ['isolation']],
+  [
+    'but what others wrote from the same version after it was',
+    [first, ...writer('rollback', 600), overwriting, { ...overwriting, trace: 'p', at: 750 }],
+    ['lost-update'],
+  ],
   ['what was committed was', [first, ...writer('commit', 600), overwriting], ['lost-update']],
 ];
 

@@ -1,5 +1,6 @@
-import type { ConsistencyFacts, Version } from '../../domain/operation.ts';
-import { type KeyedFold, keyedDetector, spanOf } from '../detector.ts';
+import type { SpanRef } from '../../domain/anomaly.ts';
+import type { ConsistencyFacts, Operation, Version } from '../../domain/operation.ts';
+import { type Finding, type KeyedFold, keyedDetector, spanOf } from '../detector.ts';
 import { noRecord } from '../earlier-operations.ts';
 import { exampleOperations } from '../example.ts';
 import { VersionRecords } from '../object-records.ts';
@@ -12,6 +13,9 @@ const noMarks: Marks = { transactionId: '', idempotencyKey: '', valueDigest: '' 
 
 /** Bases remembered per object. A second write from a base that is older than this many is judged against nothing. */
 const basesMax = 128;
+/** Writes from one base that are remembered beside the first, and bases of which they are: those that were overwritten last. */
+const othersMax = 4;
+const overwrittenMax = 256;
 
 /** Two committed writes derived from one version: the second was computed without the first and replaced it. */
 export const lostUpdate = keyedDetector(
@@ -29,11 +33,16 @@ export const lostUpdate = keyedDetector(
   },
   (_settings, context): KeyedFold => {
     const marks = new Map<number, Marks>();
-    const seen = new VersionRecords(basesMax, (row) => marks.delete(row));
+    /** Later writes from the same base, newest first: where the first was rolled back, they are what was overwritten. */
+    const others = new Map<number, readonly Other[]>();
+    const seen = new VersionRecords(basesMax, (row) => {
+      marks.delete(row);
+      others.delete(row);
+    });
     const { earlier } = seen.records;
     return {
-      // Marks with a text or two and their place in the map take some 200 bytes.
-      bytes: () => seen.bytes + marks.size * 200,
+      // Marks with a text or two and their place in the map take some 200 bytes, the writes of a base some 500.
+      bytes: () => seen.bytes + marks.size * 200 + others.size * 500,
       forget: (object) => seen.forget(object),
       step(step, report) {
         const { operation, facts } = step;
@@ -51,32 +60,58 @@ export const lostUpdate = keyedDetector(
         const span = earlier.spanOf(first);
         if (span.spanId === operation.spanId && span.traceId === operation.traceId) return;
         if (isSameEffect(marks.get(first) ?? noMarks, firstVersion, earlier.replicaOf(first), facts)) return;
-        const service = earlier.serviceOf(first);
         const place = context.placeOf(facts.objectType, facts.domain);
-        report({
+        const findingOf = (before: Before, otherwise: Finding | undefined): Finding => ({
           place: `${facts.objectType}\0${facts.objectKey}\0${String(base)}`,
           grade: 'proven',
           atUs: operation.endUs,
           complete: true,
-          spans: [span, spanOf(operation)],
+          spans: [before.span, spanOf(operation)],
           restsOn: [
-            { span, endUs: earlier.endUsOf(first), byUs: Number.MAX_VALUE },
+            { span: before.span, endUs: before.endUs, byUs: Number.MAX_VALUE },
             { span: spanOf(operation), endUs: operation.endUs, byUs: Number.MAX_VALUE },
           ],
+          otherwise,
           domain: place.domainName,
           collection: place.collection ?? facts.objectType,
           objectKey: facts.objectKey,
           service: operation.service,
-          facts: { base: String(base), firstVersion: String(firstVersion ?? ''), secondVersion: String(facts.version ?? '') },
+          facts: { base: String(base), firstVersion: String(before.version ?? ''), secondVersion: String(facts.version ?? '') },
           tell: () => ({
             title: `Two writes to ${objectWords(operation)} from one version`,
-            explanation: `${service} wrote ${objectWords(operation)} as ${versionWords(firstVersion)} from ${base === '' ? 'nothing' : versionWords(base)}, and ${operation.service} wrote it as ${versionWords(facts.version)} from the same: whichever came second was computed without the other and replaced it. Both committed.`,
+            explanation: `${before.service} wrote ${objectWords(operation)} as ${versionWords(before.version)} from ${base === '' ? 'nothing' : versionWords(base)}, and ${operation.service} wrote it as ${versionWords(facts.version)} from the same: whichever came second was computed without the other and replaced it. Both committed.`,
           }),
         });
+        const later = others.get(first) ?? [];
+        const rest = later.reduceRight<Finding | undefined>((otherwise, other) => {
+          return isSameEffect(other, other.version, other.replicaId, facts) ? otherwise : findingOf(other, otherwise);
+        }, undefined);
+        report(findingOf({ version: firstVersion, service: earlier.serviceOf(first), span, endUs: earlier.endUsOf(first) }, rest));
+        others.delete(first);
+        others.set(first, [otherOf(operation, facts), ...later].slice(0, othersMax));
+        const [oldest] = others.keys();
+        if (others.size > overwrittenMax && oldest !== undefined) others.delete(oldest);
       },
     };
   },
 );
+
+/** The write that another was derived without. */
+interface Before {
+  readonly version: Version | undefined;
+  readonly service: string;
+  readonly span: SpanRef;
+  readonly endUs: number;
+}
+
+type Other = Before & Marks & Pick<ConsistencyFacts, 'replicaId'>;
+
+/** A copy of what is asked of a write later: operations themselves are not to be kept. */
+function otherOf(operation: Operation, facts: ConsistencyFacts): Other {
+  const { version, replicaId, transactionId, idempotencyKey, valueDigest } = facts;
+  const { service, endUs } = operation;
+  return { version, service, span: spanOf(operation), endUs, replicaId, transactionId, idempotencyKey, valueDigest };
+}
 
 /** One write seen twice (two spans of one transaction, a retry under its key, a change applied on another replica) is not two. */
 function isSameEffect(first: Marks, version: Version | undefined, replicaId: string, facts: ConsistencyFacts): boolean {

@@ -1,4 +1,4 @@
-import { type KeyedFold, keyedDetector, spanOf } from '../detector.ts';
+import { type Finding, type KeyedFold, keyedDetector, spanOf } from '../detector.ts';
 import { noRecord } from '../earlier-operations.ts';
 import { exampleOperations } from '../example.ts';
 import { durationWords } from '../findings.ts';
@@ -8,6 +8,8 @@ import { objectWords, versionWords } from '../version-order.ts';
 
 /** Writes remembered per object; a read that is older than all of them is judged by the oldest. */
 const writesMax = 64;
+/** Newer writes that a read is held against, one after the other where one was not committed. */
+const newerMax = 4;
 
 const options = {
   leaderBudgetMs: {
@@ -67,7 +69,13 @@ export const staleRead = keyedDetector(
       if (facts.version === undefined || facts.version === '') return;
       const known = newest[object] as number;
       if (!(order > known)) {
-        for (let row = writes.oldest(object); row !== noRecord; row = earlier.nextOf(row)) if (earlier.isSameVersion(row, step)) return;
+        // The same on another replica is the same write; on the same one it was tried again.
+        for (let row = writes.oldest(object); row !== noRecord; row = earlier.nextOf(row))
+          if (
+            earlier.isSameVersion(row, step) &&
+            (earlier.replicaOf(row) !== facts.replicaId || earlier.spanOf(row).traceId === step.operation.traceId)
+          )
+            return;
       }
       newest[object] = Number.isNaN(order) ? Number.POSITIVE_INFINITY : Math.max(known, order);
       writes.push(step);
@@ -99,20 +107,18 @@ export const staleRead = keyedDetector(
           place.domain === undefined
             ? (isFollower ? settings.followerBudgetMs : settings.leaderBudgetMs) * 1000
             : Math.max(skewUs, place.domain.consistency === 'strict' ? 0 : place.domain.stalenessMs * 1000);
-        for (let row = writes.oldest(object); row !== noRecord; row = earlier.nextOf(row)) {
-          // In order of commits: the first that the read should have seen is the one that replaced what it returned.
-          if (earlier.endUsOf(row) + budgetUs >= operation.startUs) return;
-          if (!earlier.isNewerThan(row, step)) continue;
+        const where = facts.replicaId === '' ? '' : ` on replica ${facts.replicaId}`;
+        const findingOf = (row: number, otherwise: Finding | undefined): Finding => {
           const ageUs = operation.startUs - earlier.endUsOf(row);
           const newer = { version: earlier.versionOf(row), service: earlier.serviceOf(row), span: earlier.spanOf(row) };
-          const where = facts.replicaId === '' ? '' : ` on replica ${facts.replicaId}`;
-          report({
+          return {
             place: `${facts.objectType}\0${facts.objectKey}`,
             grade: 'proven',
             atUs: operation.endUs,
             complete: true,
             spans: [spanOf(operation), newer.span],
             restsOn: [{ span: newer.span, endUs: earlier.endUsOf(row), byUs: operation.startUs - budgetUs }],
+            otherwise,
             domain: place.domainName,
             collection: place.collection ?? facts.objectType,
             objectKey: facts.objectKey,
@@ -128,9 +134,16 @@ export const staleRead = keyedDetector(
               title: `${operation.service} read ${objectWords(operation)} ${durationWords(ageUs)} out of date`,
               explanation: `${operation.service} read ${objectWords(operation)}${where} and got ${versionWords(read)}, but ${newer.service} had committed ${versionWords(newer.version)} ${durationWords(ageUs)} before the read began; the budget is ${durationWords(budgetUs)}.`,
             }),
-          });
-          return;
+          };
+        };
+        // In order of commits: the first that the read should have seen is the one that replaced what it returned, if it was committed.
+        const newer: number[] = [];
+        for (let row = writes.oldest(object); row !== noRecord && newer.length < newerMax; row = earlier.nextOf(row)) {
+          if (earlier.endUsOf(row) + budgetUs >= operation.startUs) break;
+          if (earlier.isNewerThan(row, step)) newer.push(row);
         }
+        const finding = newer.reduceRight<Finding | undefined>((otherwise, row) => findingOf(row, otherwise), undefined);
+        if (finding !== undefined) report(finding);
       },
     };
   },
