@@ -84,7 +84,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   const retention = new Retention({
     first: journal.first,
     windowMs: options.replayWindowMs ?? defaultReplayWindowMs,
-    mostBytes: options.replayBytes ?? Math.min(defaultReplayBytes, journal.maxBytes / 4),
+    mostBytes: options.replayBytes ?? journal.maxBytes / 4,
   });
   const counters = createIngestCounters();
   const inline = createInlineConsumer({ ...options, onOperations: options.onOperations ?? (() => undefined) });
@@ -246,8 +246,8 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   };
 
   const lagMs = (): number => {
-    const oldest = consumer.settled < durable ? journal.read(consumer.settled) : undefined;
-    return oldest === undefined ? 0 : Math.max(0, clock.nowMs() - oldest.receivedAtMs);
+    const oldestMs = consumer.settled < durable ? journal.receivedAtMs(consumer.settled) : 0;
+    return oldestMs === 0 ? 0 : Math.max(0, clock.nowMs() - oldestMs);
   };
 
   const shared = {
@@ -312,8 +312,6 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
  * an open saga, a minute for an object that a notification announced) with a margin. Findings about longer stretches start anew.
  */
 const defaultReplayWindowMs = 120_000;
-/** Some three million spans. What is released later is mapped on the way, so that the process grows by as much as is kept. */
-const defaultReplayBytes = 256 * 1024 * 1024;
 const checkpointEveryMs = 500;
 const journalRestMs = 1_000;
 /** Decoded payloads that wait for their turn or travel; past it they are decoded again from the journal. */

@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { mkdir, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
+import { open } from 'lmdb';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Journal, JournalRecord } from '../../src/io/journal/journal.ts';
 import { openLmdbJournal } from '../../src/io/journal/lmdb.ts';
@@ -128,6 +129,91 @@ describe('the lmdb journal on disk', () => {
     expect(empty.first).toBeGreaterThanOrEqual(next);
   });
 
+  test('over any appends, releases and restarts reads what was appended and not released, from however many files', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(
+          fc.oneof(
+            {
+              weight: 3,
+              arbitrary: fc.array(fc.integer({ min: 1, max: 700_000 }), { minLength: 1, maxLength: 6 }).map((append) => ({ append })),
+            },
+            { weight: 2, arbitrary: fc.nat({ max: 8 }).map((release) => ({ release })) },
+            { weight: 1, arbitrary: fc.constant({ restart: true }) },
+          ),
+          { minLength: 4, maxLength: 16 },
+        ),
+        async (steps) => {
+          const path = await directory();
+          const reopen = (): Promise<Journal> => openLmdbJournal({ directory: path, maxBytes: 64 * 1024 * 1024 });
+          let journal = await reopen();
+          const kept = new Map<number, Buffer>();
+          let last = 0;
+          for (const step of steps) {
+            if ('append' in step) {
+              const records = step.append.map((size, nth) => record(Buffer.alloc(size, size + nth)));
+              const appended = await Promise.all(records.map((one) => journal.append(one)));
+              appended.forEach((each, nth) => {
+                if (each.is !== 'durable') throw new Error('the journal is full');
+                expect(each.sequence).toBeGreaterThan(last);
+                last = each.sequence;
+                kept.set(each.sequence, records[nth]?.bytes ?? Buffer.alloc(0));
+              });
+            } else if ('release' in step) {
+              await journal.release(journal.first + step.release);
+              for (const sequence of kept.keys()) if (sequence < journal.first) kept.delete(sequence);
+            } else {
+              const { first, next, bytes } = journal;
+              await journal.close();
+              journal = await reopen();
+              if (first < next) expect(journal).toMatchObject({ first, next, bytes });
+            }
+            expect(journal.bytes).toBe([...kept.values()].reduce((sum, one) => sum + one.length + 32, 0));
+            for (let sequence = journal.first - 2; sequence < journal.next + 2; sequence += 1) {
+              const found = journal.read(sequence)?.bytes;
+              const wanted = kept.get(sequence);
+              if (wanted === undefined ? found !== undefined : found?.equals(wanted) !== true)
+                throw new Error(`${sequence} is not what it was`);
+            }
+          }
+          await journal.release(journal.next);
+          await journal.close();
+          // Of what was released only the file that is written may be left.
+          expect((await readdir(path)).filter((name) => name.endsWith('.mdb')).length).toBeLessThanOrEqual(1);
+        },
+      ),
+      { numRuns: 25 },
+    );
+  });
+
+  test('reads what an earlier version kept in one piece, and lets go of it once it is released', async () => {
+    const path = await directory();
+    const old = open<Buffer, number>({ path: join(path, 'payloads'), encoding: 'binary', maxDbs: 1 });
+    // Sequence and kind: JSON logs, as they came.
+    await old.put(1_700_000_000_000 * 16 + 6, Buffer.from('an old record'));
+    await old.close();
+    await writeFile(join(path, 'reserve'), Buffer.alloc(10));
+    const journal = await openLmdbJournal({ directory: path });
+    closers.push(() => journal.close());
+    expect(journal).toMatchObject({ first: 1_700_000_000_000, next: 1_700_000_000_001 });
+    expect(journal.read(journal.first)).toMatchObject({ signal: 'logs', encoding: 'json', bytes: Buffer.from('an old record') });
+    expect(await journal.append(record(Buffer.from('a new one')))).toEqual({ is: 'durable', sequence: 1_700_000_000_001 });
+    await journal.release(1_700_000_000_001);
+    expect((await readdir(path)).toSorted()).toEqual(['1700000000001.mdb', '1700000000001.mdb-lock']);
+    expect(journal.read(1_700_000_000_001)?.bytes.toString()).toBe('a new one');
+  });
+
+  test('starts where a power failure left a file of which nothing had reached the disk', async () => {
+    const path = await directory();
+    const before = await openLmdbJournal({ directory: path });
+    await before.append(record(Buffer.from('kept')));
+    await before.close();
+    await writeFile(join(path, `${before.next}.mdb`), Buffer.alloc(8192));
+    const after = await openLmdbJournal({ directory: path });
+    closers.push(() => after.close());
+    expect(after.read(before.first)?.bytes.toString()).toBe('kept');
+  });
+
   const mount = smallDisk();
   test.skipIf(mount === undefined)(
     `a full disk refuses, loses nothing, and heals${mount === undefined ? ' (needs the right to mount a small file system)' : ''}`,
@@ -155,7 +241,7 @@ describe('the lmdb journal on disk', () => {
       for (const error of refused)
         expect(error).toMatchObject({ code: 'journal-write', retry: 'later', message: expect.stringContaining('nearly full') });
       for (const sequence of durable) expect(journal.read(sequence)?.bytes.equals(bytes)).toBe(true);
-      // Not a byte left: releasing still works, from the reserve, and then there is room again.
+      // Not a byte left: releasing still works, and then there is room again.
       const { bavail, bsize } = await statfs(path);
       await writeFile(join(path, 'everything-else'), Buffer.alloc(bavail * bsize)).catch(() => undefined);
       const [half = 0] = durable.slice(durable.length >> 1);
@@ -163,7 +249,6 @@ describe('the lmdb journal on disk', () => {
       expect(journal.first).toBe(half);
       let took = 0;
       for (let i = 0; i < 6; i += 1) {
-        // Pages are free again a transaction after they were released.
         await journal.release(journal.first + 1);
         took += await journal.append(record(bytes)).then(
           () => 1,

@@ -28,6 +28,8 @@ export interface Journal {
   readonly maxBytes: number;
   /** Bytes of the records in `[from, to)`. */
   bytesBetween(from: number, to: number): number;
+  /** When the record was received; 0 where it is not known. */
+  receivedAtMs(sequence: number): number;
   /** Forgets everything before `sequence`: the checkpoint. */
   release(sequence: number): Promise<void>;
   close(): Promise<void>;

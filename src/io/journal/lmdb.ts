@@ -1,57 +1,47 @@
-import { mkdirSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readdirSync, readSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
-import { open } from 'lmdb';
-import { invariant } from '../../base/assert.ts';
 import { Failure } from '../../base/failure.ts';
-import type { Appended, Journal, JournalRecord } from './journal.ts';
+import type { Appended, Journal } from './journal.ts';
 import { RecordSizes } from './record-sizes.ts';
+import { Segment, segmentSuffix } from './segment.ts';
 
 /**
- * The journal in LMDB. Group commit: all appends of one turn of the event loop go into one transaction, written and synced on LMDB's own
- * thread; `overlappingSync` is off, so that the promise of a write means on disk. Records are large values that LMDB keeps in runs of
- * pages; pages of released records are used again, so the file stays near the bound.
+ * The journal in LMDB, in segments: files that are only ever appended to, and deleted once everything in them was released. To delete
+ * records from one environment LMDB reads each, and pages that are read count as resident for as long as they are mapped: a journal in one
+ * piece ended in memory as a whole. It also wrote pages to delete, which a full disk does not have; a file goes without any.
  *
  * LMDB is not let run into a full disk: `lmdb` 3.5 writes the message of a failed page write past its end (100 bytes are allocated for it,
- * `mdb_page_flush`), which ends the process. So appends are refused while there is still some room, and since new pages are written even to
- * delete, a file of some megabytes beside the journal is given up for that, and made again when there is room.
- *
- * A record's value is handed to LMDB without a copy; what it is stands in the key beside its sequence.
+ * `mdb_page_flush`), which ends the process. So appends are refused while there is still some room.
  */
-export function openLmdbJournal(options: { readonly directory: string; readonly maxBytes?: number }): Promise<Journal> {
-  return Promise.resolve().then(() => openJournal(options.directory, options.maxBytes ?? 1024 * 1024 * 1024));
-}
-
-function openJournal(directory: string, maxBytes: number): Journal {
-  const environment = openEnvironment(directory, maxBytes);
-  const reserve = openReserve(directory);
+export async function openLmdbJournal(options: { readonly directory: string; readonly maxBytes?: number }): Promise<Journal> {
+  const { directory } = options;
+  const maxBytes = options.maxBytes ?? 1024 * 1024 * 1024;
+  // Room for the largest record that the bound lets in, and for the tree.
+  const mapBytes = maxBytes * 2 + 64 * 1024 * 1024;
+  // Released ones among them until their segment goes; the last is the one that is written.
+  const { segments, empty, records } = await findSegments(directory, mapBytes);
   // When records of an earlier run came is not kept: they are as old as this one.
   const openedAtMs = Date.now();
-  let first = 1;
-  let next = 1;
+  // Sequence numbers must not start again after everything was released: checkpoints elsewhere may name them.
+  const firstFound = records.found[0]?.sequence ?? Math.max(records.mark, 1, openedAtMs);
+  const held = new RecordSizes(firstFound);
+  let first = firstFound;
+  let next = firstFound;
   let bytes = 0;
-  let sizes: RecordSizes | undefined;
-  // Looked at without a copy, values are mapped memory: walking the sizes of a full journal at start touches a page a record.
-  for (const stored of environment.getKeys({})) {
-    const size = (environment.getBinaryFast(stored)?.length ?? 0) + overheadBytes;
-    const key = Math.floor(stored / kindsOfRecord);
-    if (sizes === undefined) {
-      sizes = new RecordSizes(key);
-      first = key;
-      next = key;
-    }
+  for (const { sequence, size } of records.found) {
     // A gap is an append that failed.
-    for (; next < key; next += 1) sizes.push(0, openedAtMs);
-    sizes.push(size, openedAtMs);
-    next = key + 1;
+    for (; next < sequence; next += 1) held.push(0, openedAtMs);
+    held.push(size, openedAtMs);
+    next = sequence + 1;
     bytes += size;
   }
-  if (sizes === undefined) {
-    // Sequence numbers must not start again after everything was released: checkpoints elsewhere may name them.
-    first = Math.max(1, Math.floor(Date.now()));
-    next = first;
-    sizes = new RecordSizes(first);
-  }
-  const held = sizes;
+  for (; next < records.mark; next += 1) held.push(0, openedAtMs);
+
+  const segmentAt = (sequence: number): Segment => new Segment(join(directory, `${sequence}${segmentSuffix}`), sequence, mapBytes);
+  /** The segment, of those that are not written any more, that was read last. */
+  let read: Segment | undefined;
+  /** Resolves once what came before the active segment is on disk, or has failed. */
+  let before: Promise<unknown> = Promise.resolve();
 
   let roomLeft = 0;
   let lookedAtMs = Number.NEGATIVE_INFINITY;
@@ -66,41 +56,59 @@ function openJournal(directory: string, maxBytes: number): Journal {
     return roomLeft;
   };
 
-  /** Bytes of the file that held released records: they are written again before the file grows. */
-  const reusable = (): number => statSync(join(directory, 'payloads', 'data.mdb')).size - bytes;
+  const beginSegment = (): void => {
+    const full = active;
+    active = segmentAt(next);
+    segments.push(active);
+    before = Promise.all([before, full.settled()]);
+    void full.settled().then(() => full.close());
+  };
 
-  /** Deletes up to `upTo`, in transactions of a bounded size. */
-  const remove = async (upTo: number): Promise<void> => {
-    while (first < upTo) {
-      const until = Math.min(upTo, first + removedAtOnce);
-      const removals: Promise<boolean>[] = [];
-      for (const key of environment.getKeys({ start: first * kindsOfRecord, end: until * kindsOfRecord }))
-        removals.push(environment.remove(key).catch(rethrow));
-      await Promise.all(removals);
-      bytes -= held.between(first, until);
-      held.drop(until);
-      first = until;
+  const forget = (upTo: number): void => {
+    if (upTo <= first) return;
+    bytes -= held.between(first, upTo);
+    held.drop(upTo);
+    first = upTo;
+  };
+
+  const removeReleased = async (): Promise<void> => {
+    while (segments[0] !== undefined && segments[0] !== active && segments[0].next <= first) {
+      const gone = segments.shift();
+      if (read === gone) read = undefined;
+      await gone?.remove();
     }
   };
+
+  forget(records.mark);
+  let active = segmentAt(next);
+  segments.push(active);
+  await removeReleased();
+  // One that begins here goes on, with the mark in it.
+  for (const segment of empty) if (segment.first !== next) await segment.remove();
 
   return {
     append: async (record): Promise<Appended> => {
       const size = overheadBytes + record.bytes.length;
       if (bytes + size > maxBytes) return { is: 'full' };
-      if (room() < size + leastRoomBytes && reusable() < 2 * size + leastReusableBytes)
+      if (room() < size + leastRoomBytes)
         throw new Failure(
           'journal-write',
           `the disk of ${directory} is nearly full: make room, or name another place with --data`,
           'later',
         );
+      // A small disk gets small segments: what is released must come back before all is full.
+      const segmentBytes = Math.min(largestSegmentBytes, Math.max(smallestSegmentBytes, (roomLeft + bytes) / segmentsOfDisk));
+      if (active.bytes > 0 && active.bytes + size > segmentBytes) beginSegment();
       roomLeft -= size;
       const sequence = next;
       next += 1;
       bytes += size;
+      active.bytes += size;
       held.push(size, record.receivedAtMs);
+      const earlier = before;
       try {
-        const stored = await environment.put(keyOf(sequence, record), record.bytes).catch(rethrow);
-        invariant(stored, 'the journal stores what it is given', { sequence });
+        await active.put(sequence, record);
+        await earlier;
       } catch (error) {
         bytes -= held.of(sequence);
         held.set(sequence, 0);
@@ -109,8 +117,14 @@ function openJournal(directory: string, maxBytes: number): Journal {
       return { is: 'durable', sequence };
     },
     read: (sequence) => {
-      const [entry] = environment.getRange({ start: sequence * kindsOfRecord, end: (sequence + 1) * kindsOfRecord, limit: 1 });
-      return entry === undefined ? undefined : { ...kindOf(entry.key), receivedAtMs: held.receivedAtMs(sequence), bytes: entry.value };
+      if (sequence < first || sequence >= next) return undefined;
+      const segment = segments.findLast((one) => one.first <= sequence);
+      if (segment !== active && segment !== read) {
+        void read?.close();
+        read = segment;
+      }
+      const record = segment?.read(sequence);
+      return record === undefined ? undefined : { ...record, receivedAtMs: held.receivedAtMs(sequence) };
     },
     get first() {
       return first;
@@ -123,114 +137,90 @@ function openJournal(directory: string, maxBytes: number): Journal {
     },
     maxBytes,
     bytesBetween: (from, to) => held.between(from, to),
+    receivedAtMs: (sequence) => held.receivedAtMs(sequence),
     release: async (sequence) => {
-      const upTo = Math.min(sequence, next);
-      const isTight = room() < leastRoomBytes;
-      if (isTight) reserve.giveUp();
-      await remove(upTo);
-      if (!isTight) reserve.restore();
+      forget(Math.min(sequence, next));
+      await removeReleased();
+      // Without the mark a later start sees again what was released, which harms nobody.
+      if (room() > leastRoomBytes / 4) await active.putMark(first);
     },
     close: async () => {
-      await environment.committed;
-      await environment.close();
+      await Promise.all([before, ...segments.map((segment) => segment.close())]);
     },
   };
 }
 
-/** Removals in one transaction: what it writes must fit the reserve. */
-const removedAtOnce = 256;
-const reserveBytes = 8 * 1024 * 1024;
-/** Appends leave the disk so much: for the pages beside their own, and for removals. */
-const leastRoomBytes = 4 * 1024 * 1024;
-/** Runs of pages for large values must be in one piece, so not all that was released is of use. */
-const leastReusableBytes = 2 * 1024 * 1024;
-const roomLookMs = 5;
-
-interface Reserve {
-  giveUp(): void;
-  restore(): void;
+interface Found {
+  /** Segments that have records, oldest first, closed. */
+  readonly segments: Segment[];
+  /** Those that have none, but perhaps the mark. */
+  readonly empty: readonly Segment[];
+  readonly records: {
+    readonly found: readonly { readonly sequence: number; readonly size: number }[];
+    /** Everything before it was released. */
+    readonly mark: number;
+  };
 }
 
-/** Disk space that is held for the day when there is no other. */
-function openReserve(directory: string): Reserve {
-  const path = join(directory, 'reserve');
-  let isThere = false;
-  const restore = (): void => {
-    if (isThere) return;
-    try {
-      writeFileSync(path, Buffer.alloc(reserveBytes));
-      isThere = true;
-    } catch {
-      // A part of it is worth nothing, and takes what the journal could use.
-      rmSync(path, { force: true });
+async function findSegments(directory: string, mapBytes: number): Promise<Found> {
+  makeDirectory(directory);
+  // What journals in one piece held against a full disk.
+  rmSync(join(directory, 'reserve'), { force: true });
+  const names = readdirSync(directory)
+    .filter((name) => /^\d+\.mdb$/.test(name))
+    .toSorted((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
+  if (existsSync(join(directory, 'payloads'))) names.unshift('payloads');
+  const segments: Segment[] = [];
+  const empty: Segment[] = [];
+  const found: { sequence: number; size: number }[] = [];
+  let mark = 0;
+  for (const name of names) {
+    const path = join(directory, name);
+    if (name !== 'payloads' && isBlank(path)) {
+      rmSync(path);
+      continue;
     }
-  };
-  restore();
-  return {
-    giveUp: () => {
-      rmSync(path, { force: true });
-      isThere = false;
-    },
-    restore,
-  };
+    const segment = new Segment(path, name === 'payloads' ? 0 : Number.parseInt(name, 10), mapBytes);
+    mark = Math.max(mark, segment.mark());
+    for (const { sequence, bytes } of segment.sizes()) {
+      const size = overheadBytes + bytes;
+      found.push({ sequence, size });
+      segment.bytes += size;
+      segment.next = sequence + 1;
+    }
+    await segment.close();
+    (segment.bytes > 0 ? segments : empty).push(segment);
+  }
+  return { segments, empty, records: { found, mark } };
 }
 
-/** lmdb rejects each write of a failed transaction with an error that holds the cause in a promise; nobody else handles that one. */
-async function rethrow(error: unknown): Promise<never> {
-  const inner: unknown = error instanceof Error && 'commitError' in error ? error.commitError : undefined;
-  const cause: unknown = inner instanceof Promise ? await inner.catch((reason: unknown) => reason) : error;
-  const says = cause instanceof Error ? cause.message : 'unknown';
-  throw new Failure('journal-write', `the journal cannot be written: ${says}; is its disk full?`, 'later', cause);
-}
-
-function openEnvironment(directory: string, maxBytes: number) {
+function makeDirectory(directory: string): void {
   try {
-    mkdirSync(join(directory, 'payloads'), { recursive: true });
-    return open<Buffer, number>({
-      path: join(directory, 'payloads'),
-      encoding: 'binary',
-      overlappingSync: false,
-      // Its batches have a promise of their own that nobody can reach: a failed commit would end the process. Appends of one turn still
-      // share a transaction.
-      eventTurnBatching: false,
-      // Room for pages that a long reader still holds while new ones are written.
-      mapSize: maxBytes * 2 + 64 * 1024 * 1024,
-      maxDbs: 1,
-    });
+    mkdirSync(directory, { recursive: true });
   } catch (error) {
-    throw new Failure(
-      'journal',
-      `the journal in ${directory} cannot be opened: ${error instanceof Error ? error.message : 'unknown'}`,
-      'never',
-      error,
-    );
+    const says = error instanceof Error ? error.message : 'unknown';
+    throw new Failure('journal', `the journal in ${directory} cannot be opened: ${says}`, 'never', error);
   }
 }
 
-const signals = ['traces', 'logs', 'metrics'] as const;
-const encodings = ['protobuf', 'json'] as const;
-const compressions = ['none', 'gzip'] as const;
-/** Columns, which are never compressed, have what the other two encodings leave. */
-const firstColumns = 12;
-/** Room in a key for what a record is; sequences, which start at a time in milliseconds, leave it in the exact integers of a double. */
-const kindsOfRecord = 16;
+/** Whether a file was made, but the power failed before anything in it reached the disk: nothing in it was acknowledged. */
+function isBlank(path: string): boolean {
+  const file = openSync(path, 'r');
+  try {
+    const start = Buffer.alloc(Math.min(4096, fstatSync(file).size));
+    readSync(file, start);
+    return start.every((byte) => byte === 0);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** A new file takes a millisecond or two, so it should hold some seconds of heavy load; what is released comes back by whole files. */
+const largestSegmentBytes = 32 * 1024 * 1024;
+const smallestSegmentBytes = 1024 * 1024;
+const segmentsOfDisk = 16;
+/** Appends leave the disk so much: for the pages beside their own, and for marks. */
+const leastRoomBytes = 4 * 1024 * 1024;
+const roomLookMs = 5;
 /** Key, node and page overhead of a record, roughly: a journal of empty payloads is bounded too. */
 const overheadBytes = 32;
-
-function keyOf(sequence: number, record: JournalRecord): number {
-  const signal = signals.indexOf(record.signal);
-  if (record.encoding === 'columns') return sequence * kindsOfRecord + firstColumns + signal;
-  const kind = signal * 4 + encodings.indexOf(record.encoding) * 2 + compressions.indexOf(record.compression);
-  return sequence * kindsOfRecord + kind;
-}
-
-function kindOf(key: number): Pick<JournalRecord, 'signal' | 'encoding' | 'compression'> {
-  const kind = key % kindsOfRecord;
-  const columnsOf = signals[kind - firstColumns];
-  if (columnsOf !== undefined) return { signal: columnsOf, encoding: 'columns', compression: 'none' };
-  const signal = signals[kind >> 2];
-  const encoding = encodings[(kind >> 1) & 1];
-  const compression = compressions[kind & 1];
-  invariant(signal !== undefined && encoding !== undefined && compression !== undefined, 'a journal key is one that we make', { key });
-  return { signal, encoding, compression };
-}

@@ -34,6 +34,7 @@ export function openMemoryJournal(options: { readonly maxBytes?: number } = {}):
         sum += records.get(sequence)?.bytes.length ?? 0;
       return sum;
     },
+    receivedAtMs: (sequence) => records.get(sequence)?.receivedAtMs ?? 0,
     release: (sequence) => {
       while (first < Math.min(sequence, next)) {
         bytes -= records.get(first)?.bytes.length ?? 0;
