@@ -1,4 +1,5 @@
 import { Rows } from '../base/rows.ts';
+import { Texts } from '../base/texts.ts';
 import type { SpanRef } from '../domain/anomaly.ts';
 import { noMessage, type SentMessages } from './sent-messages.ts';
 import { idsOf, spanAt, writeIds } from './span-ids.ts';
@@ -16,6 +17,7 @@ const owner = 3;
 const settledUs = 4;
 /** The span that settled it, six words. */
 const settledBy = 6;
+const keyText = 12;
 
 const namesMax = 65_535;
 /** Writes kept of one message. */
@@ -37,7 +39,7 @@ export class AnnouncedWrites {
   readonly #messages: SentMessages;
   readonly #retainUs: number;
   readonly #rows = new Rows(stride);
-  readonly #keys: string[] = [];
+  readonly #texts = new Texts();
   readonly #names: string[] = [''];
   readonly #numberOfName = new Map<string, number>([['', 0]]);
   #cursor = 0;
@@ -50,7 +52,7 @@ export class AnnouncedWrites {
   }
 
   get bytes(): number {
-    return this.#rows.bytes + this.#rows.count * 8;
+    return this.#rows.bytes + this.#texts.bytes;
   }
 
   /** Hangs the writes on the message, unless it has some. */
@@ -76,7 +78,7 @@ export class AnnouncedWrites {
         table: this.#names[both >>> 16] ?? '',
         host: this.#names[both & 0xffff] ?? '',
         domain: this.#names[words[at + domain] as number] ?? '',
-        key: this.#keys[row] ?? '',
+        key: this.#texts.read((words[at + keyText] as number) >>> 0),
         settledUs: doubles[(at + settledUs) >> 1] as number,
         settledBy: spanAt(words, at + settledBy),
       });
@@ -99,7 +101,7 @@ export class AnnouncedWrites {
     words[at + owner] = noMessage;
     doubles[(at + settledUs) >> 1] = outcome.settledUs;
     writeIds(idsOf(outcome.settledBy ?? write), words, at + settledBy);
-    this.#keys[row] = keyOf(write);
+    words[at + keyText] = this.#texts.add(keyOf(write));
     return row;
   }
 
@@ -122,7 +124,7 @@ export class AnnouncedWrites {
       const behind = this.#rows.words[at + next] as number;
       this.#rows.doubles[(at + settledUs) >> 1] = 0;
       this.#rows.words[at + owner] = noMessage;
-      this.#keys[row] = '';
+      this.#texts.remove((this.#rows.words[at + keyText] as number) >>> 0);
       this.#rows.give(row);
       row = behind;
     }

@@ -1,6 +1,7 @@
 import { Hash64 } from '../base/hash64.ts';
-import { HashTable } from '../base/hash-table.ts';
+import { RowIndex } from '../base/row-index.ts';
 import { Rows } from '../base/rows.ts';
+import { Texts } from '../base/texts.ts';
 import type { Operation } from '../domain/operation.ts';
 import { groupOf } from './message-flow.ts';
 import { hashLink, hashParent, hashSpan, idsOf, writeIds } from './span-ids.ts';
@@ -10,7 +11,7 @@ import type { Unit } from './trace-view.ts';
 /** No row. */
 export const noMessage = -1;
 
-const stride = 18;
+const stride = 24;
 /** Trace and span, six words. */
 const ids = 0;
 /** Service in the upper half, topic in the lower. */
@@ -19,15 +20,21 @@ const flags = 7;
 /** Groups that took it up, a bit each. */
 const takenBy = 8;
 const announced = 10;
-const idLow = 11;
-const idHigh = 12;
-const domain = 13;
-const startUs = 14;
-const endUs = 16;
+const domain = 11;
+const startUs = 12;
+const endUs = 14;
+/** Hash of the span, and the next of its chain. */
+const spanHash = 16;
+const idText = 19;
+/** Hash of system and id, and the next of its chain. */
+const idHash = 20;
+const keyText = 23;
 
 const isComplete = 1;
 const isPinned = 2;
 const isFollowed = 4;
+/** Found by its id. */
+const isById = 8;
 
 /** Groups told apart of one topic. */
 const groupsMax = 64;
@@ -49,18 +56,17 @@ export interface MessageTopic {
 }
 
 /**
- * Messages that were published, as all detectors of messages remember them: one row of 72 bytes for each, found by the span that sent it or
+ * Messages that were published, as all detectors of messages remember them: one row of 96 bytes for each, found by the span that sent it or
  * by its id, instead of an object and two texts in each detector. What only some need hangs on the row. A topic that nobody is seen to take
  * messages from is remembered for `untakenUs` only: its consumers send no spans, as far as is known. Whether a message is remembered
  * depends on event times alone, never on when the sweep came by.
  */
 export class SentMessages {
   readonly #rows = new Rows(stride);
-  readonly #bySpan = new HashTable();
-  readonly #byId = new HashTable();
+  readonly #bySpan = new RowIndex(this.#rows, stride, spanHash);
+  readonly #byId = new RowIndex(this.#rows, stride, idHash);
   readonly #hash = new Hash64();
-  readonly #idText: string[] = [];
-  readonly #keyText: string[] = [];
+  readonly #texts = new Texts();
   readonly #names: string[] = [''];
   readonly #numberOfName = new Map<string, number>([['', 0]]);
   readonly #topics: MessageTopic[] = [];
@@ -81,9 +87,8 @@ export class SentMessages {
     return this.#rows.count;
   }
 
-  /** Bytes held: rows, their places in two indexes, and two references; the texts are mostly shared with what came in. */
   get bytes(): number {
-    return this.#rows.bytes + this.#bySpan.bytes + this.#byId.bytes + this.#rows.count * 16;
+    return this.#rows.bytes + this.#bySpan.bytes + this.#byId.bytes + this.#texts.bytes;
   }
 
   /** A detector wants messages to be known for so long. */
@@ -148,27 +153,27 @@ export class SentMessages {
     words[at + takenBy] = 0;
     words[at + takenBy + 1] = 0;
     words[at + announced] = noMessage;
-    words[at + idLow] = 0;
-    words[at + idHigh] = 0;
     words[at + domain] = place;
     doubles[(at + startUs) >> 1] = publish.startUs;
     doubles[(at + endUs) >> 1] = publish.endUs;
     this.#bySpan.add(low, high, row);
     const id = publish.message?.id ?? '';
-    this.#idText[row] = id;
-    this.#keyText[row] = publish.message?.key ?? '';
+    words[at + idText] = this.#texts.add(id);
+    words[at + keyText] = this.#texts.add(publish.message?.key ?? '');
     if (id === '') return row;
     const hash = this.#hash.start().text(publish.system).text(id).end();
     // Of two with one id the later is found by it.
-    const other = this.#byId.find(hash.low, hash.high);
-    if (other !== noMessage) {
-      words[other * stride + idLow] = 0;
-      words[other * stride + idHigh] = 0;
-      this.#byId.point(hash.low, hash.high, row);
-    } else this.#byId.add(hash.low, hash.high, row);
-    words[at + idLow] = hash.low;
-    words[at + idHigh] = hash.high;
+    this.#dropId(this.#byId.find(hash.low, hash.high));
+    this.#byId.add(hash.low, hash.high, row);
+    words[at + flags] = (words[at + flags] as number) | isById;
     return row;
+  }
+
+  /** The row, if there is one, is not found by its id any more. */
+  #dropId(row: number): void {
+    if (row === noMessage || (this.#word(row, flags) & isById) === 0) return;
+    this.#byId.remove(row);
+    this.#rows.words[row * stride + flags] = this.#word(row, flags) & ~isById;
   }
 
   /** The message that a span sent, if it is remembered at `atUs` by whoever keeps messages for `retainUs`. */
@@ -272,10 +277,10 @@ export class SentMessages {
     return (this.#word(row, flags) & isComplete) !== 0;
   }
   idOf(row: number): string {
-    return this.#idText[row] ?? '';
+    return this.#texts.read(this.#word(row, idText) >>> 0);
   }
   keyOf(row: number): string {
-    return this.#keyText[row] ?? '';
+    return this.#texts.read(this.#word(row, keyText) >>> 0);
   }
   startUsOf(row: number): number {
     return this.#rows.doubles[(row * stride + startUs) >> 1] as number;
@@ -318,19 +323,10 @@ export class SentMessages {
   #forget(row: number): void {
     const { words, doubles } = this.#rows;
     const at = row * stride;
-    const hash = this.#hash;
-    hash
-      .start()
-      .pair(words[at] as number, words[at + 1] as number)
-      .pair(words[at + 2] as number, words[at + 3] as number)
-      .pair(words[at + 4] as number, words[at + 5] as number)
-      .end();
-    this.#bySpan.remove(hash.low, hash.high);
-    const low = words[at + idLow] as number;
-    const high = words[at + idHigh] as number;
-    if (low !== 0 || high !== 0) this.#byId.remove(low, high);
-    this.#idText[row] = '';
-    this.#keyText[row] = '';
+    this.#bySpan.remove(row);
+    this.#dropId(row);
+    this.#texts.remove((words[at + idText] as number) >>> 0);
+    this.#texts.remove((words[at + keyText] as number) >>> 0);
     const hung = words[at + announced] as number;
     doubles[(at + endUs) >> 1] = 0;
     if (this.#lastRow === row) this.#last = undefined;
