@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -64,6 +64,21 @@ describe('launcher', () => {
     await code;
     for (let waited = 0; isAlive(inner) && waited < 100; waited += 1) await delay(50);
     expect(isAlive(inner)).toBe(false);
+  });
+
+  test('starts from what an earlier start compiled, without the stripper of types', async () => {
+    const typed = join(folder, 'typed.mts');
+    writeFileSync(
+      typed,
+      `const list = (process as { moduleLoadList?: readonly string[] }).moduleLoadList ?? [];
+      process.stdout.write(list.some((name) => name.includes('amaro')) ? 'stripped ' : 'known ');`,
+    );
+    const run = (): string =>
+      spawnSync(process.execPath, [join(root, 'bin', 'with-node.mjs'), typed], {
+        encoding: 'utf8',
+        env: { ...process.env, NODE_COMPILE_CACHE: join(folder, 'cache') },
+      }).stdout;
+    expect(run() + run()).toBe('stripped known ');
   });
 
   test('knows which Node is new enough', async () => {

@@ -1,12 +1,13 @@
+import { hexOf } from '../base/hex-words.ts';
 import { Rows } from '../base/rows.ts';
 import { Texts } from '../base/texts.ts';
 import type { SpanRef } from '../domain/anomaly.ts';
 import { noMessage, type SentMessages } from './sent-messages.ts';
-import { idsOf, spanAt, writeIds } from './span-ids.ts';
+import { idsOf } from './span-ids.ts';
 import { keyOf, targetOf } from './trace-view.ts';
 import type { WriteOutcome } from './write-outcome.ts';
 
-const stride = 14;
+const stride = 10;
 /** Table in the upper half, host in the lower. */
 const names = 0;
 const domain = 1;
@@ -15,9 +16,9 @@ const next = 2;
 /** The message, in the first write of its list. */
 const owner = 3;
 const settledUs = 4;
-/** The span that settled it, six words. */
+/** The span that settled it, of the message's own trace: two words. */
 const settledBy = 6;
-const keyText = 12;
+const keyText = 8;
 
 const namesMax = 65_535;
 /** Writes kept of one message. */
@@ -34,7 +35,7 @@ export interface AnnouncedWrite {
   readonly settledBy: SpanRef;
 }
 
-/** The writes that messages announce: 56 bytes each, in a list that hangs on the message's row for as long as `retainUs`. */
+/** x, in a list that hangs on the message's row for as long as `retainUs`. */
 export class AnnouncedWrites {
   readonly #messages: SentMessages;
   readonly #retainUs: number;
@@ -71,6 +72,7 @@ export class AnnouncedWrites {
   of(message: number): readonly AnnouncedWrite[] {
     const writes: AnnouncedWrite[] = [];
     const { words, doubles } = this.#rows;
+    const { traceId } = this.#messages.noteOf(message);
     for (let row = this.#messages.announcedBy(message); row !== noMessage; row = words[row * stride + next] as number) {
       const at = row * stride;
       const both = words[at + names] as number;
@@ -80,7 +82,7 @@ export class AnnouncedWrites {
         domain: this.#names[words[at + domain] as number] ?? '',
         key: this.#texts.read((words[at + keyText] as number) >>> 0),
         settledUs: doubles[(at + settledUs) >> 1] as number,
-        settledBy: spanAt(words, at + settledBy),
+        settledBy: { traceId, spanId: hexOf(words, at + settledBy, 2) },
       });
     }
     return writes;
@@ -100,7 +102,9 @@ export class AnnouncedWrites {
     words[at + next] = behind;
     words[at + owner] = noMessage;
     doubles[(at + settledUs) >> 1] = outcome.settledUs;
-    writeIds(idsOf(outcome.settledBy ?? write), words, at + settledBy);
+    const { spanA, spanB } = idsOf(outcome.settledBy ?? write);
+    words[at + settledBy] = spanA;
+    words[at + settledBy + 1] = spanB;
     words[at + keyText] = this.#texts.add(keyOf(write));
     return row;
   }

@@ -58,4 +58,4 @@ const newChunk = (bytes: number): Chunk => ({ buffer: new ArrayBuffer(bytes), us
 const closed = Number.NaN;
 const chunkBytes = 512 * 1024;
 /** What a burst left behind is not kept for ever. */
-const mostFree = 32;
+const mostFree = 8;

@@ -44,4 +44,4 @@ export class HeldBatches {
   }
 }
 
-const mostSpare = 64;
+const mostSpare = 16;
