@@ -1,5 +1,5 @@
 import { Hash64 } from '../base/hash64.ts';
-import { RowIndex } from '../base/row-index.ts';
+import { RowChains } from '../base/row-chains.ts';
 import { Rows } from '../base/rows.ts';
 import { Texts } from '../base/texts.ts';
 import type { Operation } from '../domain/operation.ts';
@@ -63,8 +63,8 @@ export interface MessageTopic {
  */
 export class SentMessages {
   readonly #rows = new Rows(stride);
-  readonly #bySpan = new RowIndex(this.#rows, stride, spanHash);
-  readonly #byId = new RowIndex(this.#rows, stride, idHash);
+  readonly #bySpan = new RowChains(this.#rows, stride, spanHash);
+  readonly #byId = new RowChains(this.#rows, stride, idHash);
   readonly #hash = new Hash64();
   readonly #texts = new Texts();
   readonly #names: string[] = [''];

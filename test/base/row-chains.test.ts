@@ -1,16 +1,16 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { RowIndex } from '../../src/base/row-index.ts';
+import { RowChains } from '../../src/base/row-chains.ts';
 import { Rows } from '../../src/base/rows.ts';
 
-test('two indexes through the rows of one table are two maps, whatever collides, grows and is removed', () => {
+test('two sets of chains through the rows of one table are two maps, whatever collides, grows and is removed', () => {
   const key = fc.record({ low: fc.integer({ min: -40, max: 40 }), high: fc.integer({ min: 1, max: 4 }) });
   const steps = fc.array(fc.record({ first: key, second: key, isRemoved: fc.boolean() }), { maxLength: 400, size: 'max' });
   fc.assert(
     fc.property(steps, (list) => {
       const stride = 8;
       const rows = new Rows(stride, 2);
-      const indexes = [new RowIndex(rows, stride, 1), new RowIndex(rows, stride, 4)] as const;
+      const indexes = [new RowChains(rows, stride, 1), new RowChains(rows, stride, 4)] as const;
       const models = [new Map<string, number>(), new Map<string, number>()] as const;
       for (const { first, second, isRemoved } of list) {
         const known = models[0].get(`${first.low}/${first.high}`);

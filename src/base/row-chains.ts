@@ -8,7 +8,7 @@ const sizeMin = 64;
  * chain (Knuth, The Art of Computer Programming 3, 6.4, algorithm C, with a list a head). Heads take 4 to 8 bytes a row, where a
  * `HashTable` beside the rows takes 20 to 40; and who looks a row up touches it anyway. Hashes are unique: the caller looks before it adds.
  */
-export class RowIndex {
+export class RowChains {
   readonly #rows: Rows;
   readonly #stride: number;
   readonly #word: number;
