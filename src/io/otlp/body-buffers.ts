@@ -1,19 +1,25 @@
 /**
- * Memory for bodies that came in several chunks, and for what is made of them. Half a megabyte for each request would make V8 collect everything every few requests,
- * because it counts such memory towards its limits; so it is used again once a payload is answered and nobody looks at it any more.
+ * Memory for bodies that came in several chunks, and for what is made of them. Half a megabyte for each request would make V8 collect
+ * everything every few requests, because it counts such memory towards its limits; so it is used again once a payload is answered and
+ * nobody looks at it any more. The chunks are the same again: Node's HTTP parser copies what a socket brings into a new buffer of up to
+ * 64 kB each time, and a receiver makes little else, so tens of megabytes of them waited for the whole heap to be marked, twice a second
+ * under load. They are freed when they have been copied.
  */
 export class BodyBuffers {
   readonly #free = new Map<number, Buffer[]>();
   readonly #own = new WeakSet<ArrayBufferLike>();
   #freeBytes = 0;
 
-  /** The chunks as one buffer. */
-  gather(chunks: readonly Buffer[], length: number): Buffer {
+  /** The chunks as one buffer; they are empty afterwards, unless there is only one, which is the answer. */
+  gather(chunks: readonly Buffer<ArrayBuffer>[], length: number): Buffer {
     if (chunks.length === 1) return chunks[0] as Buffer;
-    if (length < smallestBytes || length > largestBytes) return Buffer.concat(chunks, length);
     const bytes = this.take(length);
     let at = 0;
-    for (const chunk of chunks) at += chunk.copy(bytes, at);
+    for (const chunk of chunks) {
+      at += chunk.copy(bytes, at);
+      // One that lies in a larger piece, as those of HTTP/2 do, is not ours alone.
+      if (chunk.length === chunk.buffer.byteLength) chunk.buffer.transfer(0);
+    }
     return bytes;
   }
 

@@ -236,7 +236,7 @@ const bodies = new BodyBuffers();
 /** The one message of a unary call, which must be whole within `waitMs`. */
 function readMessage(stream: ServerHttp2Stream, largest: number, waitMs: number, hold: (bytes: number) => void): Promise<Framed> {
   return new Promise((settle) => {
-    const chunks: Buffer[] = [];
+    const chunks: Buffer<ArrayBuffer>[] = [];
     let length = 0;
     let isOver = false;
     const timer = setTimeout(() => resolve({ is: 'slow' }), waitMs);
@@ -244,7 +244,7 @@ function readMessage(stream: ServerHttp2Stream, largest: number, waitMs: number,
       clearTimeout(timer);
       settle(framed);
     };
-    stream.on('data', (chunk: Buffer) => {
+    stream.on('data', (chunk: Buffer<ArrayBuffer>) => {
       length += chunk.length;
       // The prefix says how long the message is before it has come.
       const announced = chunks.length === 0 && chunk.length >= 5 ? chunk.readUInt32BE(1) : 0;

@@ -17,7 +17,6 @@ import {
   type Signal,
   slowestBodyMs,
 } from './payload.ts';
-import { countYoungBytes } from './young-collection.ts';
 
 export interface OtlpHttpOptions extends ReceiverOptions {
   /** Origins of pages that may post from a browser; none by default, and then no answer has a CORS header. */
@@ -216,9 +215,9 @@ const bodies = new BodyBuffers();
 /** The whole body; `gone` where the client hung up. */
 function readBody(request: IncomingMessage, largest: number, onLength: (length: number) => void): Promise<Buffer | 'too-large' | 'gone'> {
   return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
+    const chunks: Buffer<ArrayBuffer>[] = [];
     let length = 0;
-    request.on('data', (chunk: Buffer) => {
+    request.on('data', (chunk: Buffer<ArrayBuffer>) => {
       length += chunk.length;
       if (length > largest) {
         chunks.length = 0;
@@ -232,7 +231,6 @@ function readBody(request: IncomingMessage, largest: number, onLength: (length: 
     request.on('end', () => {
       if (length > largest) return;
       resolve(bodies.gather(chunks, length));
-      countYoungBytes(length);
     });
     request.on('close', () => resolve('gone'));
     request.on('error', () => resolve('gone'));
@@ -270,7 +268,7 @@ function answer(
     clearTimeout(timer);
     response.end();
   };
-  request.on('data', (chunk: Buffer) => {
+  request.on('data', (chunk: Buffer<ArrayBuffer>) => {
     left -= chunk.length;
     if (left < 0) request.destroy();
   });
