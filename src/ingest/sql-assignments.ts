@@ -13,6 +13,8 @@ const isTimeLike = (column: string): boolean =>
 
 export interface Assignment {
   readonly column: string;
+  /** The table or alias that the column is said to be of. */
+  readonly qualifier: string | undefined;
   /** The new value is computed from the column's own old value, inside the database. */
   readonly isRelative: boolean;
   /** A time or a constant function such as now(). */
@@ -35,14 +37,33 @@ export function assignmentsOf(tokens: readonly Token[], depths: Int32Array, star
       const column = parts.at(-1) ?? '';
       const qualifier = parts.at(-2);
       const from = name.next + 1;
-      let end = from;
-      while (end < tokens.length && !(depths[end] === depth && (isSymbol(tokens[end], ',') || isClauseWord(tokens[end])))) end += 1;
-      found.push(assignmentOf(tokens, from, end, column, qualifier === undefined ? own : new Set([...own, qualifier])));
+      const end = endOfClause(tokens, depths, from, depth, (token) => token.text === ',' || isClauseWord(token));
+      found.push({ ...assignmentOf(tokens, from, end, column, qualifier === undefined ? own : new Set([...own, qualifier])), qualifier });
       if (!isSymbol(tokens[end], ',')) break;
       at = end + 1;
     }
   }
   return found;
+}
+
+/** Where a clause ends that begins at `from`: at what `isEnd` says, but not at the WHEN of a CASE. */
+export function endOfClause(
+  tokens: readonly Token[],
+  depths: Int32Array,
+  from: number,
+  depth: number,
+  isEnd: (token: Token) => boolean,
+): number {
+  let cases = 0;
+  let end = from;
+  for (; end < tokens.length && (depths[end] as number) >= depth; end += 1) {
+    const token = tokens[end] as Token;
+    if (depths[end] !== depth) continue;
+    if (isWord(token, 'case')) cases += 1;
+    else if (cases > 0) cases -= isWord(token, 'end') ? 1 : 0;
+    else if ((token.is === 'word' || token.is === 'symbol') && isEnd(token)) break;
+  }
+  return end;
 }
 
 const isClauseWord = (token: Token | undefined): boolean =>
@@ -61,14 +82,32 @@ function targetNames(tokens: readonly Token[], start: number): ReadonlySet<strin
 
 const beforeTarget: ReadonlySet<string> = new Set(['into', 'only', 'ignore', 'low_priority', 'delayed', 'high_priority']);
 
-function assignmentOf(tokens: readonly Token[], from: number, end: number, column: string, own: ReadonlySet<string>): Assignment {
+function assignmentOf(
+  tokens: readonly Token[],
+  from: number,
+  end: number,
+  column: string,
+  own: ReadonlySet<string>,
+): Omit<Assignment, 'qualifier'> {
   let isRelative = false;
-  for (let i = from; i < end; i += 1) {
+  // MySQL's `id = LAST_INSERT_ID(id)` only tells the client which row it was.
+  const isTold = isWord(tokens[from], 'last_insert_id') && isIdentifier(tokens[from + 2]) && isSymbol(tokens[from + 3], ')');
+  let depth = 0;
+  let query: number | undefined;
+  for (let i = from; i < end && !isTold; i += 1) {
     const token = tokens[i] as Token;
+    if (isSymbol(token, '(')) {
+      if (query === undefined && isWord(tokens[i + 1], 'select')) query = depth;
+      depth += 1;
+    } else if (isSymbol(token, ')')) {
+      depth -= 1;
+      if (query === depth) query = undefined;
+    }
     if (!isIdentifier(token) || token.text !== column) continue;
-    // EXCLUDED.n, VALUES(n) and another table's n are the new value, not the old one.
-    if (isSymbol(tokens[i - 1], '.') && !own.has(tokens[i - 2]?.text ?? '')) continue;
-    if (isSymbol(tokens[i - 1], '(') && isWord(tokens[i - 2], 'values')) continue;
+    // EXCLUDED.n, VALUES(n), another table's n and, in a subquery, one that is not said to be its own are the new value, not the old one.
+    const isQualified = isSymbol(tokens[i - 1], '.');
+    if (isQualified ? !own.has(tokens[i - 2]?.text ?? '') : query !== undefined) continue;
+    if (isSymbol(tokens[i - 1], '(') && (isWord(tokens[i - 2], 'values') || isWord(tokens[i - 2], 'value'))) continue;
     if (end - from > 1) isRelative = true;
   }
   const first = tokens[from];
@@ -99,6 +138,8 @@ export const clauseEnds: ReadonlySet<string> = new Set([
   'union',
   'intersect',
   'except',
+  'minus',
+  'into',
   'returning',
   'for',
   'window',

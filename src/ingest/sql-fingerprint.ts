@@ -1,16 +1,16 @@
 import type { Statement } from '../domain/operation.ts';
-import { assignmentsOf, clauseEnds, isRelative, isVersionLike } from './sql-assignments.ts';
+import { assignmentsOf, clauseEnds, endOfClause, isRelative, isVersionLike } from './sql-assignments.ts';
 import { insertedKey } from './sql-inserted-key.ts';
 import { type Comparison, comparisonsOf, type KeySource } from './sql-predicates.ts';
 import { closing, depthsOf, isIdentifier, isSymbol, isWord } from './sql-reading.ts';
-import { deletedTables, tablesOf } from './sql-tables.ts';
+import { tablesOf } from './sql-tables.ts';
 import { dialectOf, type SqlDialect, type Token, tokenizeSql } from './sql-tokens.ts';
 
 /**
  * What a SQL text does: verb, tables, key and version predicates, locks. Read from tokens and clause positions, not from a full grammar:
  * one path for PostgreSQL, MySQL and SQL Server, for text with `?` in place of literals and for text that was cut off, where a grammar
- * of one dialect refuses. `pgsql-ast-parser` is the oracle in the tests for what both can read. Costs a few microseconds a distinct
- * text; `StatementCache` pays it once.
+ * of one dialect refuses. The oracles in the tests are `pgsql-ast-parser` for what both can read, and a MariaDB server that runs the
+ * statements. Costs a few microseconds a distinct text; `StatementCache` pays it once.
  */
 export interface ReadStatement {
   readonly statement: Statement;
@@ -22,6 +22,9 @@ export interface ReadStatement {
 
 export function readStatement(sql: string, dialect: SqlDialect): ReadStatement {
   const tokens = tokenizeSql(sql, dialect);
+  // MariaDB's EXECUTE IMMEDIATE 'text'.
+  if (isWord(tokens[0], 'execute') && isWord(tokens[1], 'immediate') && tokens[2]?.is === 'text')
+    return readStatement(tokens[2].text, dialect);
   const parts = splitStatements(tokens).map((part) => readOne(part));
   // Several statements in one text: the first that writes says what the text does, else the first that reads.
   const main = parts.find((part) => writes.has(part.verb)) ?? parts.find((part) => part.verb === 'select') ?? parts[0] ?? nothing;
@@ -127,6 +130,7 @@ const verbs: Readonly<Record<string, Verb>> = {
 };
 
 function splitStatements(tokens: readonly Token[]): readonly (readonly Token[])[] {
+  if (isRoutine(tokens)) return [tokens];
   const parts: Token[][] = [];
   let part: Token[] = [];
   for (const token of tokens) {
@@ -139,22 +143,34 @@ function splitStatements(tokens: readonly Token[]): readonly (readonly Token[])[
   return parts;
 }
 
+/** CREATE PROCEDURE and its kin: the statements of the body are only put down, not run. */
+function isRoutine(tokens: readonly Token[]): boolean {
+  if (!isWord(tokens[0], 'create')) return false;
+  return tokens.slice(1, longestDefiner).some((token) => token.is === 'word' && routines.has(token.text));
+}
+
+const routines: ReadonlySet<string> = new Set(['procedure', 'function', 'trigger', 'event', 'package']);
+/** `CREATE OR REPLACE DEFINER = user@host AGGREGATE FUNCTION` */
+const longestDefiner = 10;
+
 function readOne(tokens: readonly Token[]): Part {
   const depths = depthsOf(tokens);
-  const { start, depth, names, inner } = readCommonTables(tokens, depths);
+  const { start, depth, inner } = readCommonTables(tokens, depths);
   const first = tokens[start];
   if (first === undefined || first.is !== 'word') return inner ?? nothing;
   const verb = verbOf(tokens, start);
-  const tables =
-    first.text === 'delete'
-      ? withoutAliases(tablesOf(tokens, depths, verb, start, names), tokens, start)
-      : tablesOf(tokens, depths, verb, start, names);
+  const assigned = verb === 'update' || verb === 'insert' || verb === 'merge' ? assignmentsOf(tokens, depths, start, depth) : [];
+  const assignedTo = verb === 'update' ? assigned.flatMap(({ qualifier }) => qualifier ?? []) : [];
+  // A routine's tables are those of statements that are not run.
+  const tables = isRoutine(tokens) ? [] : tablesOf(tokens, depths, verb, start, commonTables(tokens, depths), assignedTo);
   if (verb !== 'select' && !writes.has(verb)) return { ...nothing, verb, tables: verb === 'ddl' ? tables : [] };
   const where = clauseOf(tokens, depths, start, depth, 'where');
-  const assigned = verb === 'update' || verb === 'insert' || verb === 'merge' ? assignmentsOf(tokens, depths, start, depth) : [];
   const compared = where === undefined ? [] : comparisonsOf(tokens, where.start, where.end);
-  // What an insert compares is said of the rows that it copies or collides with, not of its own.
-  const keyed = verb === 'insert' ? [] : compared.filter((comparison) => comparison.operator === '=' && comparison.isCertain);
+  // What an insert compares is said of the rows that it copies or collides with, not of its own; of a UNION, of one part's rows only.
+  const keyed =
+    verb === 'insert' || (verb === 'select' && isUnion(tokens, depths, start, depth))
+      ? []
+      : compared.filter((comparison) => comparison.operator === '=' && comparison.isCertain);
   const keyColumns = [...new Set(keyed.map((comparison) => comparison.column))];
   const assignedColumns = new Set(assigned.map((assignment) => assignment.column));
   const part: Part = {
@@ -167,7 +183,7 @@ function readOne(tokens: readonly Token[]): Part {
         (comparison.operator === '=' && isVersionLike(comparison.column)) || (verb === 'update' && assignedColumns.has(comparison.column)),
     ),
     isLocking: isLockingAt(tokens),
-    hasOnConflict: first.text === 'replace' || first.text === 'upsert' || hasOnConflictAt(tokens, start),
+    hasOnConflict: first.text === 'replace' || first.text === 'upsert' || (verb === 'insert' && hasOnConflictAt(tokens, start)),
     hasReturning: tokens.some(
       (token, i) =>
         i > start && depths[i] === depth && (isWord(token, 'returning') || (isWord(token, 'output') && isWord(tokens[i + 1], 'inserted'))),
@@ -179,26 +195,54 @@ function readOne(tokens: readonly Token[]): Part {
   return { ...inner, tables: [...new Set([...inner.tables, ...part.tables])], isLocking: inner.isLocking || part.isLocking };
 }
 
-function withoutAliases(tables: readonly string[], tokens: readonly Token[], start: number): readonly string[] {
-  const aliases = deletedTables(tokens, start);
-  return aliases.size === 0 ? tables : [...new Set(tables.map((table) => aliases.get(table) ?? table))];
+function isUnion(tokens: readonly Token[], depths: Int32Array, start: number, depth: number): boolean {
+  return tokens.some(
+    (token, i) =>
+      i > start && (depths[i] as number) <= depth && token.is === 'word' && /^(?:union|intersect|except|minus)$/.test(token.text),
+  );
 }
 
-/** Skips opening parentheses and a WITH list; gives where the main verb stands, names defined, and a writing part among them. */
+/**
+ * Names that WITH lists of any depth define. In its own body such a name is the table that is called so, unless the list is recursive:
+ * WITH orders AS (SELECT * FROM orders WHERE ...).
+ */
+function commonTables(tokens: readonly Token[], depths: Int32Array): (name: string, at: number) => boolean {
+  const bodies = new Map<string, { readonly open: number; readonly close: number }>();
+  for (let i = 0; i < tokens.length; i += 1) {
+    if (!isWord(tokens[i], 'with')) continue;
+    const isRecursive = isWord(tokens[i + 1], 'recursive');
+    let at = isRecursive ? i + 2 : i + 1;
+    while (isIdentifier(tokens[at])) {
+      const name = (tokens[at] as Token).text;
+      let open = isSymbol(tokens[at + 1], '(') ? closing(tokens, depths, at + 1) + 1 : at + 1;
+      if (!isWord(tokens[open], 'as')) break;
+      while (tokens[open]?.is === 'word') open += 1;
+      if (!isSymbol(tokens[open], '(')) break;
+      const close = closing(tokens, depths, open);
+      bodies.set(name, isRecursive ? { open: 0, close: 0 } : { open, close });
+      if (!isSymbol(tokens[close + 1], ',')) break;
+      at = close + 2;
+    }
+  }
+  return (name, at) => {
+    const body = bodies.get(name);
+    return body !== undefined && !(at > body.open && at < body.close);
+  };
+}
+
+/** Skips opening parentheses and a WITH list; gives where the main verb stands, and a writing part of the list. */
 function readCommonTables(
   tokens: readonly Token[],
   depths: Int32Array,
-): { readonly start: number; readonly depth: number; readonly names: ReadonlySet<string>; readonly inner: Part | undefined } {
+): { readonly start: number; readonly depth: number; readonly inner: Part | undefined } {
   let at = 0;
   while (isSymbol(tokens[at], '(')) at += 1;
   const depth = depths[at] ?? 0;
-  const names = new Set<string>();
   let inner: Part | undefined;
-  if (!isWord(tokens[at], 'with')) return { start: at, depth, names, inner };
+  if (!isWord(tokens[at], 'with')) return { start: at, depth, inner };
   at += 1;
   if (isWord(tokens[at], 'recursive')) at += 1;
   while (isIdentifier(tokens[at])) {
-    names.add((tokens[at] as Token).text);
     at += 1;
     // Optional column list, then AS [NOT MATERIALIZED] ( body ).
     if (isSymbol(tokens[at], '(')) at = closing(tokens, depths, at) + 1;
@@ -212,12 +256,17 @@ function readCommonTables(
     if (!isSymbol(tokens[at], ',')) break;
     at += 1;
   }
-  return { start: at, depth, names, inner };
+  return { start: at, depth, inner };
 }
 
 function verbOf(tokens: readonly Token[], start: number): Verb {
   const word = (tokens[start] as Token).text;
   const next = tokens[start + 1];
+  if (word === 'set') return autocommitVerb(tokens, start);
+  // MariaDB's compound statement outside of a routine.
+  if (word === 'begin' && isWord(next, 'not')) return 'other';
+  // LOAD DATA, LOAD XML; not LOAD INDEX.
+  if (word === 'load') return isWord(next, 'data') || isWord(next, 'xml') ? 'insert' : 'other';
   if (word === 'start') return isWord(next, 'transaction') ? 'begin' : 'other';
   if (word === 'xa')
     return next?.text === 'start' || next?.text === 'begin'
@@ -236,6 +285,17 @@ function verbOf(tokens: readonly Token[], start: number): Verb {
   return verbs[word] ?? 'other';
 }
 
+/** MySQL's SET autocommit = 0 opens a transaction with the next statement, = 1 commits it. */
+function autocommitVerb(tokens: readonly Token[], start: number): Verb {
+  const at = tokens.findIndex(
+    (token, i) => i > start && /^(?:@@)?autocommit$/i.test(token.text) && (isSymbol(tokens[i + 1], '=') || isSymbol(tokens[i + 1], ':=')),
+  );
+  if (at < 0 || isWord(tokens[at - 1], 'global') || /^@@global$/i.test(tokens[at - 2]?.text ?? '')) return 'other';
+  const value = (tokens[at + 2] as Token | undefined)?.text.toLowerCase() ?? '';
+  if (value === '0' || value === 'off' || value === 'false') return 'begin';
+  return value === '1' || value === 'on' || value === 'true' ? 'commit' : 'other';
+}
+
 /** Tokens of a clause of the main statement, without its key word. */
 function clauseOf(
   tokens: readonly Token[],
@@ -246,14 +306,7 @@ function clauseOf(
 ): { readonly start: number; readonly end: number } | undefined {
   for (let i = start; i < tokens.length; i += 1) {
     if (depths[i] !== depth || !isWord(tokens[i], word)) continue;
-    let end = i + 1;
-    while (end < tokens.length) {
-      if ((depths[end] as number) < depth) break;
-      const token = tokens[end] as Token;
-      if (depths[end] === depth && token.is === 'word' && clauseEnds.has(token.text)) break;
-      end += 1;
-    }
-    return { start: i + 1, end };
+    return { start: i + 1, end: endOfClause(tokens, depths, i + 1, depth, (token) => clauseEnds.has(token.text)) };
   }
   return undefined;
 }
@@ -289,12 +342,16 @@ function isLockingAt(tokens: readonly Token[]): boolean {
 }
 
 function hasOnConflictAt(tokens: readonly Token[], start: number): boolean {
-  if (isWord(tokens[start + 1], 'ignore') || (isWord(tokens[start + 1], 'or') && tokens[start + 2]?.is === 'word')) return true;
+  let at = start + 1;
+  while (tokens[at]?.is === 'word' && insertModifiers.has((tokens[at] as Token).text)) at += 1;
+  if (isWord(tokens[at], 'ignore') || (isWord(tokens[start + 1], 'or') && tokens[start + 2]?.is === 'word')) return true;
   return tokens.some(
     (token, i) =>
       isWord(token, 'on') && (isWord(tokens[i + 1], 'conflict') || (isWord(tokens[i + 1], 'duplicate') && isWord(tokens[i + 2], 'key'))),
   );
 }
+
+const insertModifiers: ReadonlySet<string> = new Set(['low_priority', 'delayed', 'high_priority']);
 
 /** Text with literals and parameters as `?`, words in lower case, lists of values as one. */
 function fingerprintOf(tokens: readonly Token[]): string {
@@ -304,6 +361,8 @@ function fingerprintOf(tokens: readonly Token[]): string {
     // (?, ?, ?) of IN and VALUES is one shape whatever its length.
     if (word === '?' && words.at(-1) === ',' && words.at(-2) === '?') words.pop();
     else words.push(word);
+    // (?), (?) of rows likewise.
+    if (word === ')' && words.length >= 7 && words.slice(-7).join(' ') === '( ? ) , ( ? )') words.length -= 4;
   }
   let text = '';
   for (const word of words) {

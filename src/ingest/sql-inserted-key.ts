@@ -13,6 +13,8 @@ export function insertedKey(
   depth: number,
   table: string,
 ): readonly KeySource[] {
+  const set = tokens.findIndex((token, i) => i > start && depths[i] === depth && isWord(token, 'set'));
+  if (set >= 0 && !isWord(tokens[set - 1], 'update')) return assignedKey(tokens, depths, set, depth, table);
   const values = tokens.findIndex((token, i) => i > start && depths[i] === depth && (isWord(token, 'values') || isWord(token, 'value')));
   if (values < 0 || !isSymbol(tokens[values + 1], '(')) return [];
   const close = closing(tokens, depths, values + 1);
@@ -33,6 +35,21 @@ export function insertedKey(
   const token = tokens[at];
   const isWhole = (depths[at + 1] === depth + 1 && isSymbol(tokens[at + 1], ',')) || at + 1 === close || isSymbol(tokens[at + 1], '::');
   return isValue(token) && isWhole ? [sourceOf(token)] : [];
+}
+
+/** MySQL's `INSERT INTO t SET id = 5, n = 1`. */
+function assignedKey(tokens: readonly Token[], depths: Int32Array, set: number, depth: number, table: string): readonly KeySource[] {
+  const wanted = [...keyNames, ...keyNamesOf(table)];
+  const values = new Map<string, Token>();
+  for (let i = set + 1; i < tokens.length && !isWord(tokens[i], 'on'); i += 1) {
+    const name = tokens[i];
+    const value = tokens[i + 2];
+    if (depths[i] !== depth || !isIdentifier(name) || !isSymbol(tokens[i + 1], '=') || !isValue(value)) continue;
+    const after = tokens[i + 3];
+    if (after === undefined || isSymbol(after, ',') || isWord(after, 'on') || isWord(after, 'returning')) values.set(name.text, value);
+  }
+  const key = wanted.find((name) => values.has(name));
+  return key === undefined ? [] : [sourceOf(values.get(key) as Token)];
 }
 
 const keyNames: readonly string[] = ['id', '_id', 'uuid', 'guid'];

@@ -28,6 +28,8 @@ export function tokenizeSql(sql: string, dialect: SqlDialect): readonly Token[] 
   const tokens: Token[] = [];
   const push = (is: Token['is'], content: string, position = -1): number => tokens.push({ is, text: content, position });
   let placeholders = 0;
+  /** Executable comments of MySQL that are open: their text is read as code, their end as a space. */
+  let executable = 0;
   let at = 0;
   while (at < end) {
     const char = text.charCodeAt(at);
@@ -36,10 +38,27 @@ export function tokenizeSql(sql: string, dialect: SqlDialect): readonly Token[] 
       continue;
     }
     const next = at + 1 < end ? text.charCodeAt(at + 1) : 0;
-    // Comments: -- to the line's end, nested block comments, and # in MySQL.
-    if ((char === 45 && next === 45) || (char === 35 && dialect === 'mysql')) {
+    // Comments: -- to the line's end (in MySQL only before a space: 5--1 is a sum), nested block comments, and # in MySQL.
+    if (
+      (char === 45 && next === 45 && (dialect !== 'mysql' || at + 2 >= end || text.charCodeAt(at + 2) <= 32)) ||
+      (char === 35 && dialect === 'mysql')
+    ) {
       const line = text.indexOf('\n', at);
       at = line < 0 ? end : line + 1;
+      continue;
+    }
+    if (dialect === 'mysql' && char === 47 && next === 42) {
+      // /*! ... */, /*!50101 ... */ and MariaDB's /*M! ... */ are executed.
+      const mark = /^\/\*M?!\d*/.exec(text.slice(at, at + 12));
+      if (mark !== null) {
+        executable += 1;
+        at += mark[0].length;
+        continue;
+      }
+    }
+    if (executable > 0 && char === 42 && next === 47) {
+      executable -= 1;
+      at += 2;
       continue;
     }
     if (char === 47 && next === 42) {
@@ -68,11 +87,14 @@ export function tokenizeSql(sql: string, dialect: SqlDialect): readonly Token[] 
     if (isWordStart(char)) {
       let stop = at + 1;
       while (stop < end && isWordPart(text.charCodeAt(stop))) stop += 1;
-      // E'...' with backslashes, and N'', B'', X'', U&'' prefixes.
+      // E'...' with backslashes, N'', B'', X'', U&'' prefixes, and MySQL's character sets: _latin1'...'.
       const prefix = text.slice(at, stop).toLowerCase();
-      if (text.charCodeAt(stop) === 39 && stringPrefixes.has(prefix)) {
-        const close = endOfQuoted(text, stop, 39, prefix === 'e' || dialect === 'mysql');
-        push('text', unquoted(text, stop, close, 39, prefix === 'e' || dialect === 'mysql'));
+      const quote = text.charCodeAt(stop);
+      const isQuote = quote === 39 || (quote === 34 && dialect === 'mysql');
+      if (isQuote && (stringPrefixes.has(prefix) || (dialect === 'mysql' && char === 95))) {
+        const hasBackslashes = dialect === 'mysql' || prefix === 'e';
+        const close = endOfQuoted(text, stop, quote, hasBackslashes);
+        push('text', unquoted(text, stop, close, quote, hasBackslashes));
         at = close;
       } else {
         push('word', prefix);
@@ -136,6 +158,15 @@ export function tokenizeSql(sql: string, dialect: SqlDialect): readonly Token[] 
         continue;
       }
     }
+    if (dialect === 'mysql' && isOperator(char)) {
+      mysqlOperator.lastIndex = at;
+      mysqlOperator.test(text);
+      const operator = text.slice(at, mysqlOperator.lastIndex);
+      const word = operatorWords[operator];
+      push(word === undefined ? 'symbol' : 'word', word ?? operator);
+      at += operator.length;
+      continue;
+    }
     if (isOperator(char)) {
       let stop = at + 1;
       while (
@@ -168,7 +199,10 @@ export function tokenizeSql(sql: string, dialect: SqlDialect): readonly Token[] 
   return tokens;
 }
 
-const stringPrefixes = new Set(['e', 'n', 'b', 'x', 'u&', '_utf8', '_utf8mb4', '_binary', '_latin1']);
+const stringPrefixes = new Set(['e', 'n', 'b', 'x', 'u&']);
+/** MySQL has no operators but these, and three of them are words written otherwise (with PIPES_AS_CONCAT, which is rare, || is not). */
+const mysqlOperator = /<=>|->>|->|<=|>=|<>|!=|<<|>>|\|\||&&|[-+*/<>=~!@#%^&|]/y;
+const operatorWords: Readonly<Record<string, string>> = { '||': 'or', '&&': 'and', '!': 'not' };
 const isDigit = (char: number): boolean => char >= 48 && char <= 57;
 const isWordStart = (char: number): boolean => (char >= 97 && char <= 122) || (char >= 65 && char <= 90) || char === 95 || char >= 128;
 const isWordPart = (char: number): boolean => isWordStart(char) || isDigit(char) || char === 36;
@@ -234,5 +268,8 @@ function unquoted(text: string, start: number, stop: number, quote: number, hasB
   const mark = String.fromCharCode(quote);
   const isClosed = stop > start + 1 && text.charCodeAt(stop - 1) === quote;
   const inner = text.slice(start + 1, isClosed ? stop - 1 : stop).replaceAll(mark + mark, mark);
-  return hasBackslashes ? inner.replaceAll(/\\(.)/gs, '$1') : inner;
+  return hasBackslashes ? inner.replaceAll(/\\(.)/gs, (_whole, escaped: string) => escapes[escaped] ?? escaped) : inner;
 }
+
+/** Escapes that stand for another character than the one that is written. */
+const escapes: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', b: '\b', '0': '\0', Z: '\u001a', '%': '\\%', _: '\\_' };

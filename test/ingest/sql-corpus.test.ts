@@ -1,55 +1,18 @@
-import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { readStatement } from '../../src/ingest/sql-fingerprint.ts';
-import type { SqlDialect } from '../../src/ingest/sql-tokens.ts';
+import { readCorpus, readEntry } from './sql-corpus.ts';
 import { byParser } from './sql-oracle.ts';
 
 /** Statements of seventeen libraries and of hand: what each is expected to say stands above it in the file. */
-interface Entry {
-  readonly library: string;
-  readonly dialect: SqlDialect;
-  readonly expected: string;
-  readonly sql: string;
-}
-
-const lines = readFileSync(new URL('./sql-corpus.txt', import.meta.url), 'utf8')
-  .split('\n')
-  .filter((line) => line !== '' && !line.startsWith('#'));
-const entries: readonly Entry[] = lines.flatMap((line, i) => {
-  const head = /^(\w+) (ansi|mysql|mssql): (.*)$/.exec(line);
-  if (i % 2 === 1) return [];
-  if (head === null) throw new Error(`not a head: ${line}`);
-  const [, library = '', dialect = '', expected = ''] = head;
-  return [{ library, dialect: dialect as SqlDialect, expected: normal(expected), sql: (lines[i + 1] ?? '').replaceAll('\\n', '\n') }];
-});
-
-function normal(expected: string): string {
-  const match = /^(\w+)(?: ([^ (]+))?(?: \(([^)]*)\))?(.*)$/.exec(expected);
-  const sorted = (list: string): string => [...new Set(list.split(','))].toSorted().join(',');
-  return `${match?.[1] ?? ''} ${(match?.[2] ?? '').toLowerCase()} (${sorted((match?.[3] ?? '').toLowerCase())}) ${(match?.[4] ?? '').trim().split(' ').toSorted().join(' ')}`.trim();
-}
-
-function read({ sql, dialect }: Entry): string {
-  const { statement } = readStatement(sql, dialect);
-  const flags = [
-    statement.hasVersionPredicate ? 'ver' : '',
-    statement.isLocking ? 'lock' : '',
-    statement.hasOnConflict ? 'conflict' : '',
-    statement.hasReturning ? 'returning' : '',
-    statement.isRelativeUpdate ? 'rel' : '',
-  ].filter((flag) => flag !== '');
-  return normal(
-    `${statement.verb} ${statement.tables.join(',')} (${statement.keyColumns.join(',')}) ${flags.join(' ')}`.replace('  ', ' '),
-  );
-}
+const entries = readCorpus('sql-corpus.txt');
 
 test('the corpus is large', () => {
   expect(entries.length).toBeGreaterThanOrEqual(150);
 });
 
 describe('what libraries write is read for what it says', () => {
-  test.each(entries.map((entry) => ({ name: `${entry.library}: ${entry.sql.slice(0, 120)}`, entry })))('$name', ({ entry }) => {
-    expect(read(entry)).toBe(entry.expected);
+  test.each(entries.map((entry) => ({ name: `${entry.origin}: ${entry.sql.slice(0, 120)}`, entry })))('$name', ({ entry }) => {
+    expect(readEntry(entry)).toBe(entry.expected);
   });
 });
 
