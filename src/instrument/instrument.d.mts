@@ -56,6 +56,12 @@ export function redisHooks(objects: Readonly<Record<string, InstrumentedKey>>): 
  */
 export function wrapPg<T extends { query: unknown }>(target: T, tables: Readonly<Record<string, InstrumentedTable>>): T;
 
+/**
+ * The same for a `mysql2` connection or pool, with callbacks or of `mysql2/promise`. The key of an insert that gives none is the one that the
+ * server made: RETURNING, or `insertId`, so the declared key has to be the column with AUTO_INCREMENT.
+ */
+export function wrapMysql<T extends { query: unknown; execute: unknown }>(target: T, tables: Readonly<Record<string, InstrumentedTable>>): T;
+
 /** The same for an ioredis connection. */
 export function wrapRedis<T extends { sendCommand: unknown }>(redis: T, objects: Readonly<Record<string, InstrumentedKey>>): T;
 

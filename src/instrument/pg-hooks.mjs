@@ -45,7 +45,7 @@ export function pgHooks(tables) {
       const attributes = attributesBefore(plan, info.query.values);
       if (attributes === null) return;
       const transaction = open.get(place);
-      if (transaction === undefined || plan.operation === 'read') {
+      if ((transaction === undefined || plan.operation === 'read') && 'consistency.object.key' in attributes) {
         span.setAttributes(attributes);
         if (transaction?.isClear === true) span.setAttribute('consistency.transaction.id', transaction.id);
       }
@@ -70,7 +70,8 @@ export function pgHooks(tables) {
       if (facts.plan.operation === 'read' && facts.plan.object.baseFromRead === true && attributes['consistency.version'] !== undefined)
         reads.note(facts.place, facts.attributes, attributes['consistency.version']);
       if (facts.transaction === undefined || facts.plan.operation === 'read') {
-        span.setAttributes(wrote ? attributes : { 'consistency.transaction.outcome': 'aborted' });
+        if (wrote) span.setAttributes('consistency.object.key' in facts.attributes ? attributes : { ...facts.attributes, ...attributes });
+        else if ('consistency.object.key' in facts.attributes) span.setAttribute('consistency.transaction.outcome', 'aborted');
       } else if (wrote && facts.transaction.writes.length < writesKept) {
         facts.transaction.writes.push({ ...facts.attributes, ...attributes });
       }

@@ -8,15 +8,16 @@
 /** Texts with literals in place of parameters are without end. */
 const plansKept = 2000;
 
-/** Plans of texts for some declared tables, made once each. */
-export function statementPlans(tables) {
+/** Plans of texts for some declared tables, made once each. `standard` gives a dialect's text as it is read here, or undefined. */
+export function statementPlans(tables, standard = (text) => text) {
   const plans = new Map();
   return (text) => {
     if (typeof text !== 'string') return null;
     let plan = plans.get(text);
     if (plan === undefined) {
       if (plans.size >= plansKept) plans.clear();
-      plan = planOf(text, tables);
+      const read = standard(text);
+      plan = read === undefined ? null : planOf(read, tables);
       plans.set(text, plan);
     }
     return plan;
@@ -34,16 +35,25 @@ export function transactionVerb(text) {
   return /^\s*\w+\s+(?:work\s+|transaction\s+)?to\b/i.test(text) ? 'rollback to' : 'rollback';
 }
 
-/** What is known before the statement runs: attributes, or null where its parameters do not name an object. */
+/**
+ * What is known before the statement runs: attributes, or null where its parameters do not name an object. Without a key where the database
+ * makes it.
+ */
 export function attributesBefore(plan, values) {
-  const key = valueOf(plan.key, values);
-  if (key === undefined || key === null) return null;
+  const key = keyText(valueOf(plan.key, values));
+  if (key === undefined && !isGenerated(plan, values)) return null;
   return {
     'consistency.object.type': plan.object.type,
-    'consistency.object.key': String(key),
+    ...(key === undefined ? {} : { 'consistency.object.key': key }),
     'consistency.operation': plan.operation,
     ...(plan.object.domain === undefined ? {} : { 'consistency.domain': plan.object.domain }),
   };
+}
+
+/** An insert that says nothing of its key: RETURNING does, or the id that MySQL made. */
+function isGenerated({ isInsert, key }, values) {
+  if (isInsert !== true) return false;
+  return key === undefined || (key.field !== undefined && isFields(values?.[key.parameter]) && !(key.field in values[key.parameter]));
 }
 
 /**
@@ -55,7 +65,8 @@ export function attributesAfter(plan, values, result, readVersion) {
   const isRead = plan.operation === 'read';
   const rows = Array.isArray(result?.rows) ? result.rows : [];
   // Rows of `rowMode: 'array'` have no column names.
-  const version = column !== undefined && rows.length === 1 && !Array.isArray(rows[0]) ? versionOf(rows[0][column]) : undefined;
+  const row = rows.length === 1 && !Array.isArray(rows[0]) ? rows[0] : undefined;
+  const version = column === undefined ? undefined : versionOf(row?.[column]);
   if (isRead) {
     if (column === undefined) return { wrote: true, attributes: {} };
     // One object was asked for and none was there: an empty version says so.
@@ -63,15 +74,20 @@ export function attributesAfter(plan, values, result, readVersion) {
     return { wrote: true, attributes: read === undefined ? {} : { 'consistency.version': read } };
   }
   if ((result?.rowCount ?? 0) !== 1) return { wrote: false, attributes: {} };
-  if (column === undefined) return { wrote: true, attributes: {} };
+  const made = isGenerated(plan, values) ? keyText(row?.[plan.object.key] ?? result?.insertId) : '';
+  // A write on an object that has no name is not said.
+  if (made === undefined) return { wrote: false, attributes: {} };
+  const key = made === '' ? {} : { 'consistency.object.key': made };
+  if (column === undefined) return { wrote: true, attributes: key };
   const derived = plan.object.baseFromRead === true && plan.setsValues ? readVersion : undefined;
   const matched = plan.isInsert ? '' : versionOf(valueOf(plan.base, values));
   const base = matched ?? derived;
   // Only a version that the statement itself compared is one below what it leaves; a version read before may have moved on since.
-  const next = version ?? (plan.increments && typeof matched === 'number' ? matched + 1 : undefined);
+  const next = version ?? versionOf(valueOf(plan.next, values)) ?? (plan.increments && typeof matched === 'number' ? matched + 1 : undefined);
   return {
     wrote: true,
     attributes: {
+      ...key,
       ...(base === undefined ? {} : { 'consistency.version.base': base }),
       ...(next === undefined ? {} : { 'consistency.version': next }),
     },
@@ -82,7 +98,9 @@ const name = '((?:"[^"]+"|[\\w$]+)(?:\\.(?:"[^"]+"|[\\w$]+))*)';
 const select = new RegExp(`^\\s*select\\s[\\s\\S]*?\\sfrom\\s+${name}\\s+(?:(?:as\\s+)?[\\w$]+\\s+)?where\\s+([\\s\\S]+)$`, 'i');
 const update = new RegExp(`^\\s*update\\s+(?:only\\s+)?${name}\\s+(?:(?:as\\s+)?[\\w$]+\\s+)?set\\s+([\\s\\S]+?)\\swhere\\s+([\\s\\S]+)$`, 'i');
 const remove = new RegExp(`^\\s*delete\\s+from\\s+${name}\\s+(?:(?:as\\s+)?[\\w$]+\\s+)?where\\s+([\\s\\S]+)$`, 'i');
-const insert = new RegExp(`^\\s*insert\\s+into\\s+${name}\\s*\\(([^)]*)\\)\\s*values\\s*\\(([^()]*)\\)\\s*(on\\s+conflict[\\s\\S]*)?(?:returning[\\s\\S]*)?;?\\s*$`, 'i');
+const insert = new RegExp(`^\\s*(insert|upsert)\\s+into\\s+${name}\\s*\\(([^()]*)\\)\\s*values?\\s*(?=\\()`, 'i');
+/** MySQL's `INSERT INTO orders SET ?`, with the columns in an object. */
+const insertFields = new RegExp(`^\\s*(insert|upsert)\\s+into\\s+${name}\\s+set\\s+\\$(\\d+)\\s*(on\\s+conflict[\\s\\S]*)?;?\\s*$`, 'i');
 
 /** Versions that units of work read, newest last; old ones go. */
 export function lastReads() {
@@ -100,46 +118,73 @@ export function lastReads() {
 
 const readsKept = 10_000;
 
-/** Whether a SET clause gives some column a value from outside, rather than computing all of them from themselves. */
-function setsValues(clause, version) {
-  return clause.split(/,(?![^(]*\))/).some((assignment) => {
-    const match = /^\s*(?:[\w$]+\.)?"?([\w$]+)"?\s*=\s*([\s\S]+)$/.exec(assignment);
-    return match !== null && match[1].toLowerCase() !== version && !new RegExp(`\\b${escaped(match[1])}\\b`, 'i').test(match[2]) && /[$'\d]/.test(match[2]);
+/** What a SET clause does to each column: `[column, value]`. */
+const assignments = (clause) =>
+  listOf(clause, ',').flatMap((assignment) => {
+    const match = /^\s*(?:[\w$]+\.)?"?([\w$]+)"?\s*=\s*([\s\S]+?)\s*$/.exec(assignment);
+    return match === null ? [] : [[match[1].toLowerCase(), match[2]]];
   });
-}
+
+/** Whether a SET clause gives some column a value from outside, rather than computing all of them from themselves. */
+const setsValues = (assigned, version) =>
+  assigned.some(([column, value]) => column !== version && !new RegExp(`\\b${escaped(column)}\\b`, 'i').test(value) && /[$'\d]/.test(value));
 
 /** What a text means for a declared table, or null. */
 export function planOf(text, objects) {
   if (/\b(?:join|union)\b|,\s*\w+\s+where\b/i.test(text)) return null;
+  const fields = insertFields.exec(text);
+  if (fields !== null) {
+    const object = objectOf(fields[2], objects);
+    if (object === undefined) return null;
+    const parameter = Number(fields[3]) - 1;
+    // An upsert may have found the row: then nothing is known of what was there.
+    const isInsert = fields[1].toLowerCase() === 'insert' && fields[4] === undefined;
+    const next = isInsert && object.version !== undefined ? { parameter, field: object.version } : undefined;
+    return { object, operation: 'write', key: { parameter, field: object.key }, isInsert, next };
+  }
   let match = insert.exec(text);
   if (match !== null) {
-    const object = objectOf(match[1], objects);
-    const columns = match[2].split(',').map(plain);
-    const at = object === undefined ? -1 : columns.indexOf(object.key);
-    if (at < 0) return null;
-    // An upsert may have found the row: then nothing is known of what was there.
-    return { object, operation: 'write', key: sourceOf(match[3].split(',')[at]), isInsert: match[4] === undefined };
+    const object = objectOf(match[2], objects);
+    const list = bracketed(text, match[0].length);
+    if (object === undefined || list === undefined) return null;
+    const tail = /^\s*(?:as\s+\w+\s+)?(on\s+conflict\b[\s\S]*|returning\b[\s\S]*)?;?\s*$/i.exec(text.slice(list.end));
+    if (tail === null) return null;
+    const columns = match[3].split(',').map(plain);
+    const values = listOf(list.inner, ',');
+    const isInsert = match[1].toLowerCase() === 'insert' && !/^on\b/i.test(tail[1] ?? '');
+    const sourceAt = (column) => (columns.includes(column) ? sourceOf(values[columns.indexOf(column)] ?? '') : undefined);
+    const key = sourceAt(object.key);
+    // A key that is computed, or one that an upsert does not give, is not known.
+    if (key === undefined && (!isInsert || (columns.includes(object.key) && !/^\s*default\s*$/i.test(values[columns.indexOf(object.key)] ?? ''))))
+      return null;
+    return { object, operation: 'write', key, isInsert, next: isInsert ? sourceAt(object.version) : undefined };
   }
   match = update.exec(text);
   if (match !== null) {
     const object = objectOf(match[1], objects);
     if (object === undefined) return null;
-    const key = compared(match[3], object.key);
+    const terms = termsOf(match[3]);
+    const key = compared(terms, object.key);
     if (key === undefined) return null;
-    const version = object.version;
-    const increments = version !== undefined && new RegExp(`(?:^|[\\s,"])${escaped(version)}"?\\s*=\\s*(?:[\\w$"]+\\.)?"?${escaped(version)}"?\\s*\\+\\s*1(?:[\\s,]|$)`, 'i').test(match[2]);
-    return { object, operation: 'write', key, base: version === undefined ? undefined : compared(match[3], version), increments, setsValues: setsValues(match[2], version) };
+    const { version } = object;
+    const assigned = assignments(match[2]);
+    const set = assigned.find(([column]) => column === version)?.[1] ?? '';
+    const increments = version !== undefined && new RegExp(`^(?:[\\w$"]+\\.)?"?${escaped(version)}"?\\s*\\+\\s*1$`, 'i').test(set);
+    const base = version === undefined ? undefined : compared(terms, version);
+    return { object, operation: 'write', key, base, next: sourceOf(set), increments, setsValues: setsValues(assigned, version) };
   }
   match = remove.exec(text);
   if (match !== null) {
     const object = objectOf(match[1], objects);
-    const key = object === undefined ? undefined : compared(match[2], object.key);
-    return key === undefined ? null : { object, operation: 'delete', key, base: object.version === undefined ? undefined : compared(match[2], object.version) };
+    const terms = object === undefined ? [] : termsOf(match[2]);
+    const key = object === undefined ? undefined : compared(terms, object.key);
+    if (key === undefined) return null;
+    return { object, operation: 'delete', key, base: object.version === undefined ? undefined : compared(terms, object.version) };
   }
   match = select.exec(text);
   if (match !== null) {
     const object = objectOf(match[1], objects);
-    const key = object === undefined ? undefined : compared(match[2], object.key);
+    const key = object === undefined ? undefined : compared(termsOf(match[2]), object.key);
     return key === undefined ? null : { object, operation: 'read', key };
   }
   return null;
@@ -153,12 +198,95 @@ function objectOf(table, objects) {
   return objects[whole] ?? objects[whole.slice(whole.lastIndexOf('.') + 1)];
 }
 
-/** Where the value of `column = value` comes from, in a condition of ANDs; undefined with an OR or a NOT, which may touch other rows. */
-function compared(condition, column) {
-  const bare = condition.replaceAll(/'[^']*'/g, "''").replaceAll(/\bis\s+not\s+null\b/gi, '');
-  if (/\b(?:or|not)\b/i.test(bare)) return undefined;
-  const match = new RegExp(`(?:^|[\\s(."])${escaped(column)}"?\\s*=\\s*(\\$\\d+|'(?:[^']|'')*'|-?\\d+)`, 'i').exec(condition);
-  return match === null ? undefined : sourceOf(match[1]);
+/** Text with what stands in quotes blanked out, of the same length. */
+const masked = (text) => text.replaceAll(/'(?:[^']|'')*'/g, (quoted) => `'${'_'.repeat(quoted.length - 2)}'`);
+
+/** Pieces between separators that stand outside of quotes and parentheses. */
+function listOf(text, separator) {
+  const bare = masked(text);
+  const pieces = [];
+  let depth = 0;
+  let start = 0;
+  for (let i = 0; i < bare.length; i += 1) {
+    if (bare[i] === '(') depth += 1;
+    else if (bare[i] === ')') depth -= 1;
+    else if (depth === 0 && bare.startsWith(separator, i)) {
+      pieces.push(text.slice(start, i));
+      start = i + separator.length;
+    }
+  }
+  pieces.push(text.slice(start));
+  return pieces;
+}
+
+/** What the parenthesis at `open` holds, and where the text goes on; undefined where it is not closed. */
+function bracketed(text, open) {
+  const bare = masked(text);
+  let depth = 0;
+  for (let i = open; i < bare.length; i += 1) {
+    if (bare[i] === '(') depth += 1;
+    else if (bare[i] === ')') {
+      depth -= 1;
+      if (depth === 0) return { inner: text.slice(open + 1, i), end: i + 1 };
+    }
+  }
+  return undefined;
+}
+
+/** What follows a condition. */
+const afterCondition = /\s(?:group\s+by|having|window|order\s+by|limit|offset|fetch|returning|for\s+(?:update|share|no\s+key|key)|lock\s+in|into)\b/i;
+
+/**
+ * The terms of a condition that have all to hold; none with an OR, a NOT or the like, which may touch other rows, or where another
+ * statement follows.
+ */
+function termsOf(condition) {
+  const bare = masked(condition);
+  const tail = bare.search(afterCondition);
+  const own = (tail < 0 ? condition : condition.slice(0, tail)).replace(/[\s;]+$/, '');
+  const logic = masked(own)
+    .replaceAll(/\bis\s+not\s+null\b/gi, (text) => text.replaceAll(/\S/g, '_'))
+    .replaceAll(/\bbetween\s+[^\s()]+\s+and\b/gi, (text) => text.replaceAll(/\S/g, '_'));
+  if (/\b(?:or|xor|not|case|between|except|intersect)\b|[;!]|\|\|/i.test(logic)) return [];
+  const split = (text, start) => {
+    const terms = [];
+    let depth = 0;
+    let from = 0;
+    const add = (end) => {
+      const one = text.slice(from, end);
+      const inner = one.trim();
+      const offset = start + from + one.indexOf(inner);
+      if (inner.startsWith('(') && bracketed(inner, 0)?.end === inner.length) terms.push(...split(inner.slice(1, -1), offset + 1));
+      else terms.push(own.slice(offset, offset + inner.length));
+    };
+    for (const match of text.matchAll(/[()]|\band\b/gi)) {
+      if (match[0] === '(') depth += 1;
+      else if (match[0] === ')') depth -= 1;
+      else if (depth === 0) {
+        add(match.index);
+        from = match.index + 3;
+      }
+      // A parenthesis that was opened before: the statement is another one's part.
+      if (depth < 0) return ['('];
+    }
+    add(text.length);
+    return terms;
+  };
+  const terms = split(logic, 0);
+  return terms.includes('(') ? [] : terms;
+}
+
+const value = String.raw`(\$\d+(?:::\w+)?|'(?:[^']|'')*'|-?\d+)`;
+
+/** Where the value of `column = value` comes from; undefined where no term is that and nothing else. */
+function compared(terms, column) {
+  const one = String.raw`(?:[\w$"]+\.)*"?${escaped(column)}"?`;
+  const pattern = new RegExp(`^(?:${one}\\s*=\\s*${value}|${value}\\s*=\\s*${one})$`, 'i');
+  for (const term of terms) {
+    const match = pattern.exec(term);
+    if (match !== null) return sourceOf(match[1] ?? match[2]);
+  }
+  return undefined;
 }
 
 function sourceOf(text) {
@@ -171,7 +299,20 @@ function sourceOf(text) {
 
 function valueOf(source, values) {
   if (source === undefined) return undefined;
-  return 'literal' in source ? source.literal : values?.[source.parameter];
+  if ('literal' in source) return source.literal;
+  const bound = values?.[source.parameter];
+  if (source.field === undefined) return bound;
+  return isFields(bound) ? bound[source.field] : undefined;
+}
+
+const isFields = (bound) => typeof bound === 'object' && bound !== null && !Array.isArray(bound) && !Buffer.isBuffer(bound) && !(bound instanceof Date);
+
+/** An object's key as text; undefined for what is no single value. */
+function keyText(key) {
+  if (key === undefined || key === null) return undefined;
+  if (Buffer.isBuffer(key)) return key.toString('hex');
+  if (key instanceof Date) return key.toISOString();
+  return typeof key === 'object' ? undefined : String(key);
 }
 
 /** Integers as numbers, which order themselves; anything else as opaque text. */
@@ -179,5 +320,6 @@ function versionOf(value) {
   if (value === undefined || value === null) return undefined;
   if (typeof value === 'number' && Number.isSafeInteger(value)) return value;
   if (typeof value === 'bigint' || (typeof value === 'string' && /^-?\d{1,15}$/.test(value))) return Number(value);
-  return value instanceof Date ? value.toISOString() : String(value);
+  if (value instanceof Date) return value.toISOString();
+  return typeof value === 'object' ? (Buffer.isBuffer(value) ? value.toString('hex') : undefined) : String(value);
 }

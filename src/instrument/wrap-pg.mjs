@@ -1,4 +1,5 @@
 import { trace } from '@opentelemetry/api';
+import { nextTransactionId, sayOperation, sayTransaction } from './consistency-events.mjs';
 import { attributesAfter, attributesBefore, lastReads, statementPlans, transactionVerb } from './statement-plan.mjs';
 
 /**
@@ -17,7 +18,6 @@ export function wrapPg(target, tables) {
 
 const wrapped = new WeakSet();
 const reads = lastReads();
-let statements = 0;
 
 function wrapClient(client, planFor) {
   if (wrapped.has(client)) return;
@@ -32,7 +32,7 @@ function wrapClient(client, planFor) {
     const verb = transactionVerb(text);
     if (verb === 'begin') {
       return () => {
-        transaction = { id: nextId(span), writes: [], isClear: true };
+        transaction = { id: nextTransactionId(span), writes: [], isClear: true };
       };
     }
     if (verb === 'rollback to') {
@@ -44,10 +44,7 @@ function wrapClient(client, planFor) {
       if (ended === null) return null;
       return (result) => {
         transaction = null;
-        if (!ended.isClear) return;
-        const outcome = result?.command === 'COMMIT' ? 'committed' : 'aborted';
-        for (const write of ended.writes)
-          say(write.span, { ...write.attributes, 'consistency.transaction.id': ended.id, 'consistency.transaction.outcome': outcome });
+        sayTransaction(ended, result?.command === 'COMMIT' ? 'committed' : 'aborted');
       };
     }
     const plan = planFor(text);
@@ -61,8 +58,8 @@ function wrapClient(client, planFor) {
       if (plan.operation === 'read' && plan.object.baseFromRead === true && attributes['consistency.version'] !== undefined)
         reads.note(unit, before, attributes['consistency.version']);
       const said = { ...before, ...attributes };
-      if (within === null) say(span, { ...said, 'consistency.transaction.id': nextId(span) });
-      else if (plan.operation === 'read') say(span, within.isClear ? { ...said, 'consistency.transaction.id': within.id } : said);
+      if (within === null) sayOperation(span, { ...said, 'consistency.transaction.id': nextTransactionId(span) });
+      else if (plan.operation === 'read') sayOperation(span, within.isClear ? { ...said, 'consistency.transaction.id': within.id } : said);
       else within.writes.push({ span, attributes: said });
     };
   };
@@ -92,15 +89,4 @@ function wrapClient(client, planFor) {
         })
       : answer;
   };
-}
-
-/** Statements of one span are not one transaction; each has an id of its own. */
-function nextId(span) {
-  statements += 1;
-  return `${span?.spanContext().spanId ?? 'x'}-${statements}`;
-}
-
-function say(span, attributes) {
-  const target = span?.isRecording() ? span : trace.getActiveSpan();
-  target?.addEvent('consistency.operation', attributes);
 }

@@ -70,6 +70,35 @@ describe('pgHooks', () => {
       1,
       order('write', { version: 4 }),
     ],
+    [
+      "INSERT INTO orders (id, note, at, version) VALUES ($1, 'a, (b', now(), $2) RETURNING id",
+      ['o-1', 3],
+      [{ id: 'o-1' }],
+      1,
+      order('write', { 'version.base': '', version: 3 }),
+    ],
+    // The database makes the key.
+    [
+      'INSERT INTO orders (total) VALUES ($1) RETURNING *',
+      [5],
+      [{ id: 'o-1', version: 1 }],
+      1,
+      order('write', { 'version.base': '', version: 1 }),
+    ],
+    [
+      'UPDATE orders SET total = $1, version = $2 WHERE id = $3 AND version = $4',
+      [5, 8, 'o-1', 7],
+      [],
+      1,
+      order('write', { 'version.base': 7, version: 8 }),
+    ],
+    [
+      "SELECT version FROM orders WHERE (status = 'or; not' AND ('o-1' = id)) AND total BETWEEN $1 AND $2 ORDER BY id FOR UPDATE",
+      [1, 2],
+      [{ version: 7 }],
+      1,
+      order('read', { version: 7 }),
+    ],
     ['SELECT * FROM orders WHERE id = $1 AND paid_at IS NOT NULL', ['o-1'], [{ version: 7 }], 1, order('read', { version: 7 })],
     ["DELETE FROM orders WHERE id = 'o-1' AND version = $1", [7], [], 1, order('delete', { 'version.base': 7 })],
     ['SELECT 1 FROM audit.entries WHERE no = 5', [], [{}], 1, { 'object.type': 'entry', 'object.key': '5', operation: 'read' }],
@@ -85,6 +114,17 @@ describe('pgHooks', () => {
     'SELECT * FROM orders WHERE NOT id = $1',
     'UPDATE orders SET total = 0',
     'INSERT INTO orders (id) VALUES ($1), ($2)',
+    'INSERT INTO orders (total) VALUES ($1)',
+    "INSERT INTO orders (id) VALUES (concat('o-', $1))",
+    'INSERT INTO orders (id) SELECT id FROM customers WHERE id = $1',
+    'SELECT * FROM orders WHERE id = $1 || total',
+    'SELECT * FROM orders WHERE (id = $1) = false',
+    'SELECT * FROM orders WHERE coalesce(id = $1, true)',
+    'SELECT * FROM orders WHERE total BETWEEN 1 AND id = $1',
+    'SELECT * FROM orders WHERE total = 5 + id AND 1 + id = $1',
+    'SELECT (SELECT total FROM orders WHERE id = $1) FROM customers',
+    'SELECT * FROM orders WHERE id = $1; DELETE FROM orders',
+    "SELECT * FROM orders WHERE status = 'x AND id = 5'",
     'BEGIN',
   ])('leaves alone what does not name one declared object: %s', (text) => {
     expect(attributesOf(text, ['o-1', 'o-2'], [])).toEqual({});
@@ -140,7 +180,7 @@ test('the published conventions have the registry’s format and are exactly the
 
 test('the package loads with import and with require, as plain JavaScript', async () => {
   const names = Object.keys(await import('homeostat/instrument')).toSorted();
-  expect(names).toEqual(['ConsistencySpanProcessor', 'pgHooks', 'redisHooks', 'withConsistency', 'wrapPg', 'wrapRedis']);
+  expect(names).toEqual(['ConsistencySpanProcessor', 'pgHooks', 'redisHooks', 'withConsistency', 'wrapMysql', 'wrapPg', 'wrapRedis']);
   const required = spawnSync(process.execPath, ['-p', "Object.keys(require('homeostat/instrument')).sort().join()"], { encoding: 'utf8' });
   expect(required.stdout.trim()).toBe(names.join());
 });

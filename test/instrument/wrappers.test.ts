@@ -173,13 +173,15 @@ describe('pgHooks in a transaction', () => {
     expect(reading?.said).toEqual(account('read', 'a', { version: 7, 'transaction.id': 'span 0' }));
     expect(writing?.said).toEqual({});
     expect(committing?.events).toEqual([
-      account('write', 'a', { 'version.base': 7, 'transaction.id': 'span 0', 'transaction.outcome': 'committed' }),
+      account('write', 'a', { 'version.base': 7, version: 8, 'transaction.id': 'span 0', 'transaction.outcome': 'committed' }),
     ]);
   });
 
   test('a COMMIT that was answered with ROLLBACK aborts', () => {
     const committing = run(begin, write, { text: 'commit', command: 'ROLLBACK' }).at(-1);
-    expect(committing?.events).toEqual([account('write', 'a', { 'transaction.id': 'span 0', 'transaction.outcome': 'aborted' })]);
+    expect(committing?.events).toEqual([
+      account('write', 'a', { version: 8, 'transaction.id': 'span 0', 'transaction.outcome': 'aborted' }),
+    ]);
   });
 
   test('two transactions at once under one span claim nothing', () => {
@@ -188,7 +190,7 @@ describe('pgHooks in a transaction', () => {
   });
 
   test('without a transaction the write says its base; one that computes from the row itself has none', () => {
-    expect(run(read, write)[1]?.said).toEqual(account('write', 'a', { 'version.base': 7 }));
+    expect(run(read, write)[1]?.said).toEqual(account('write', 'a', { 'version.base': 7, version: 8 }));
     exporter.reset();
     const relative = { text: 'UPDATE accounts SET balance = balance + $1 WHERE id = $2', values: [5, 'a'], command: 'UPDATE' };
     expect(run(read, relative)[1]?.said).toEqual(account('write', 'a', {}));
@@ -198,7 +200,7 @@ describe('pgHooks in a transaction', () => {
     expect(run(read, counting)[1]?.said).toEqual(account('write', 'a', { 'version.base': 7 }));
     exporter.reset();
     // Another unit of work has read nothing.
-    expect(run(write)[0]?.said).toEqual(account('write', 'a', {}));
+    expect(run(write)[0]?.said).toEqual(account('write', 'a', { version: 8 }));
   });
 });
 
