@@ -2,7 +2,7 @@ import type { Measurement } from '../domain/measurement.ts';
 import { saysState } from './decode-otlp-logs.ts';
 import { JsonBytesDecoder } from './decode-otlp-json-bytes.ts';
 import type { Decoded } from './decode-otlp-protobuf.ts';
-import { isObject, JsonReading, type JsonObject, plainValue, readHex } from './json-reading.ts';
+import { isObject, JsonReading, type JsonObject, plainValue, readHex, wholeNumber } from './json-reading.ts';
 import { knownMetric, measurementsOf } from './known-metrics.ts';
 import { LogKeys } from './log-keys.ts';
 import { firstUnknownField } from './otlp-json-shape.ts';
@@ -46,7 +46,8 @@ export class JsonDecoder {
   decodeText(text: string, batch: SpanBatch, signal: JsonSignal = 'traces'): Decoded {
     let document: unknown;
     try {
-      document = JSON.parse(text);
+      // A mark of the byte order may be ignored (RFC 8259, 8.1).
+      document = JSON.parse(text.startsWith('\ufeff') ? text.slice(1) : text);
     } catch (error) {
       return { is: 'malformed', what: `not JSON: ${error instanceof Error ? error.message : 'unreadable'}` };
     }
@@ -228,7 +229,8 @@ export class JsonDecoder {
       kind = 1;
       stored = this.#number(value['stringValue']);
     } else if (value['intValue'] !== undefined && value['intValue'] !== null) {
-      const whole = value['intValue'];
+      const given = value['intValue'];
+      const whole = typeof given === 'string' && !/^-?\d{1,19}$/.test(given) ? wholeNumber(given) : given;
       const asNumber = Number(whole);
       if (typeof whole === 'string' ? !/^-?\d{1,19}$/.test(whole) : typeof whole !== 'number' || !Number.isInteger(asNumber)) {
         this.#read.wrong(`${path}.attributes.value.intValue`, 'a 64-bit integer');

@@ -43,7 +43,8 @@ export class JsonReading {
   /** Nanoseconds as text or number; whole microseconds. Text is cut, so that no digit passes through a double. */
   microseconds(value: unknown, path: string): number {
     if (typeof value === 'string' && /^\d{1,20}$/.test(value)) return value.length <= 3 ? 0 : Number(value.slice(0, -3));
-    if (typeof value === 'number' && value >= 0) return Math.floor(value / 1000);
+    const number = typeof value === 'string' ? wholeNumber(value) : value;
+    if (typeof number === 'number' && number >= 0) return Math.floor(number / 1000);
     if (value !== undefined && value !== null) this.wrong(path, 'a time in nanoseconds since 1970');
     return 0;
   }
@@ -58,6 +59,13 @@ export class JsonReading {
     this.wrong(path, 'an integer');
     return 0;
   }
+}
+
+/** Protobuf's JSON allows 64-bit integers as `1e3` and `1.0`, in quotes or not; undefined for what is none. */
+export function wholeNumber(text: string): number | undefined {
+  if (!/^-?\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,3})?$/.test(text)) return undefined;
+  const number = Number(text);
+  return Number.isInteger(number) && Math.abs(number) < 2 ** 64 ? number : undefined;
 }
 
 /** Array, map, bytes or a scalar of an `AnyValue`, as a plain value. */

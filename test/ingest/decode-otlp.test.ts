@@ -271,6 +271,19 @@ describe('JsonDecoder', () => {
     ['ids in either case', {}, (batch) => Buffer.from(batch.ids.subarray(0, 24)).toString('hex'), 'ab'.repeat(16) + 'cd'.repeat(8)],
     ['a time as text', { startTimeUnixNano: '1700000000123456789' }, (batch) => batch.startUs[0], 1_700_000_000_123_456],
     ['a time as a number', { startTimeUnixNano: 1_700_000_000_123_456_000 }, (batch) => batch.startUs[0], 1_700_000_000_123_456],
+    ['a time with an exponent', { startTimeUnixNano: '1.7e18' }, (batch) => batch.startUs[0], 1_700_000_000_000_000],
+    [
+      'an enum by its name',
+      { kind: 'SPAN_KIND_CLIENT', status: { code: 'STATUS_CODE_ERROR' } },
+      (batch) => [batch.kind[0], batch.status[0]],
+      [3, 2],
+    ],
+    [
+      'a whole number with an exponent',
+      valueOf({ intValue: '7.0e2' }),
+      (batch) => [batch.attributes.kind[0], batch.attributes.value[0]],
+      [2, 700],
+    ],
     ['an enum as a number', { kind: 3, status: { code: 2 } }, (batch) => [batch.kind[0], batch.status[0]], [3, 2]],
     [
       'null for absent',
@@ -318,6 +331,12 @@ describe('JsonDecoder', () => {
     expect(look(batch)).toEqual(expected);
   });
 
+  test('ignores a mark of the byte order', () => {
+    const batch = new SpanBatch();
+    expect(new JsonDecoder().decodeBytes(Buffer.from(`\ufeff${jsonSpan({})}`), batch)).toEqual({ is: 'decoded' });
+    expect(batch.count).toBe(1);
+  });
+
   test.each<[string, 'traces' | 'logs' | 'metrics', string, string]>([
     ['an event', 'traces', jsonSpan({ events: [{ time_unix_nano: '1' }] }), 'resourceSpans.scopeSpans.spans.events.time_unix_nano'],
     ['a link', 'traces', jsonSpan({ links: [{ traceID: 'x' }] }), 'resourceSpans.scopeSpans.spans.links.traceID'],
@@ -361,6 +380,11 @@ describe('JsonDecoder', () => {
     ['{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": 5}]}]}]}', 'spans.name is not text'],
     ['{"resourceSpans": [', 'not JSON'],
     ['', 'not JSON'],
+    ...['1.5', '1e40', 'x', ' 7', '0x7'].map((intValue): [string, string] => [
+      jsonSpan(valueOf({ intValue })),
+      'intValue is not a 64-bit integer',
+    ]),
+    ...['-1', '1.5', 'now', '1e30'].map((time): [string, string] => [jsonSpan({ endTimeUnixNano: time }), 'endTimeUnixNano is not a time']),
   ])('refuses %s', (document, why) => {
     expect(new JsonDecoder().decodeText(document, new SpanBatch())).toMatchObject({ is: 'malformed', what: expect.stringContaining(why) });
   });

@@ -62,7 +62,7 @@ export async function openOtlpGrpc(options: ReceiverOptions): Promise<Receiver> 
 
   /** What is wrong with a call before its message is read. */
   const refusalOf = (headers: IncomingHttpHeaders, signal: Signal | undefined): Refusal | undefined => {
-    const type = headers['content-type'] ?? '';
+    const type = (headers['content-type'] ?? '').toLowerCase();
     if (!isProtobuf(type)) {
       const message = `${type.slice(0, 100)} is not supported; send application/grpc+proto`;
       return { code: rpcCode.unimplemented, reason: 'media-type', message };
@@ -84,7 +84,7 @@ export async function openOtlpGrpc(options: ReceiverOptions): Promise<Receiver> 
   };
 
   const receive = async (stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> => {
-    if (headers[':method'] !== 'POST' || !(headers['content-type'] ?? '').startsWith('application/grpc')) {
+    if (headers[':method'] !== 'POST' || !/^application\/grpc/i.test(headers['content-type'] ?? '')) {
       options.onRefused?.('media-type');
       stream.respond({ ':status': 415 }, { endStream: true });
       return;
@@ -96,8 +96,9 @@ export async function openOtlpGrpc(options: ReceiverOptions): Promise<Receiver> 
     if (admitted === undefined) return refuse(stream, unavailable('too many requests are in flight', 1));
     try {
       const waitMs = Math.min(slowest, timeoutMs(headers['grpc-timeout']));
-      const framed = await readMessage(stream, largest, waitMs, (bytes) => admitted.hold(bytes));
+      const framed = await readMessage(stream, largest, waitMs, (bytes) => admitted.holdIfRoom(bytes));
       if (framed.is === 'gone') return;
+      if (framed.is === 'no-room') return refuse(stream, unavailable('too many requests are in flight', 1));
       if (framed.is === 'too-large') return refuse(stream, tooLarge);
       if (framed.is === 'slow')
         return refuse(stream, { code: rpcCode.deadlineExceeded, reason: 'slow', message: `no message within ${waitMs} ms` });
@@ -228,16 +229,18 @@ type Framed =
   | { readonly is: 'message'; readonly isCompressed: boolean; readonly bytes: Buffer }
   | { readonly is: 'malformed'; readonly what: string }
   | { readonly is: 'too-large' }
+  | { readonly is: 'no-room' }
   | { readonly is: 'slow' }
   | { readonly is: 'gone' };
 
 const bodies = new BodyBuffers();
 
-/** The one message of a unary call, which must be whole within `waitMs`. */
-function readMessage(stream: ServerHttp2Stream, largest: number, waitMs: number, hold: (bytes: number) => void): Promise<Framed> {
+/** The one message of a unary call, which must be whole within `waitMs`. `hasRoom` is asked for what it says of its length beforehand. */
+function readMessage(stream: ServerHttp2Stream, largest: number, waitMs: number, hasRoom: (bytes: number) => boolean): Promise<Framed> {
   return new Promise((settle) => {
     const chunks: Buffer<ArrayBuffer>[] = [];
     let length = 0;
+    let reserved = 0;
     let isOver = false;
     const timer = setTimeout(() => resolve({ is: 'slow' }), waitMs);
     const resolve = (framed: Framed): void => {
@@ -248,16 +251,18 @@ function readMessage(stream: ServerHttp2Stream, largest: number, waitMs: number,
       length += chunk.length;
       // The prefix says how long the message is before it has come.
       const announced = chunks.length === 0 && chunk.length >= 5 ? chunk.readUInt32BE(1) : 0;
-      if (length > largest + 5 || announced > largest) {
+      const isTooLarge = length > largest + 5 || announced > largest;
+      const needed = Math.max(length, announced + 5);
+      if (isTooLarge || (needed > reserved && !hasRoom(needed))) {
         chunks.length = 0;
         isOver = true;
         stream.removeAllListeners('data');
         // A paused stream would hold its session open for ever.
         stream.resume();
-        resolve({ is: 'too-large' });
+        resolve({ is: isTooLarge ? 'too-large' : 'no-room' });
         return;
       }
-      hold(length);
+      reserved = Math.max(reserved, needed);
       chunks.push(chunk);
     });
     stream.on('end', () => {

@@ -84,7 +84,7 @@ export async function openOtlpHttp(options: OtlpHttpOptions): Promise<Receiver> 
   };
 
   const receive = async (request: IncomingMessage, response: ServerResponse, encoding: Encoding | undefined): Promise<void> => {
-    const path = (request.url ?? '').split('?', 1)[0] ?? '';
+    const path = pathOf(request.url ?? '');
     const signal = signals[path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path];
     const origin = request.headers.origin ?? '';
     if (origin !== '' && options.corsOrigins?.some((allowed) => allowed === '*' || allowed === origin) === true) {
@@ -100,7 +100,10 @@ export async function openOtlpHttp(options: OtlpHttpOptions): Promise<Receiver> 
     const admitted = admission.enter(declared);
     if (admitted === undefined) return refuse(request, response, encoding, tooMany);
     try {
-      const bytes = await readBody(request, largest, (length) => length > declared && admitted.hold(length));
+      // Only now: what is refused before need not be sent.
+      if (expectsContinue(request)) response.writeContinue();
+      const bytes = await readBody(request, largest, (length) => length <= declared || admitted.holdIfRoom(length));
+      if (bytes === 'no-room') return refuse(request, response, encoding, tooMany);
       if (bytes === 'too-large') return refuse(request, response, encoding, tooLarge);
       if (bytes === 'gone') return;
       const compression = compressionOf(request.headers['content-encoding']) ?? 'none';
@@ -115,6 +118,8 @@ export async function openOtlpHttp(options: OtlpHttpOptions): Promise<Receiver> 
         admitted.hold(bytes.length + body.length);
       }
       const receipt = await options.onPayload({ signal, encoding, compression, bytes, body });
+      // A connection that is kept would hold the shutdown up until somebody looks for idle ones.
+      if (isClosing) response.setHeader('connection', 'close');
       // Refused, it may still be somewhere: then it is left to the collector.
       if (receipt.is === 'accepted') bodies.giveBack(bytes);
       if (receipt.is === 'malformed') refuse(request, response, encoding, malformed(receipt.message));
@@ -125,8 +130,10 @@ export async function openOtlpHttp(options: OtlpHttpOptions): Promise<Receiver> 
     }
   };
 
+  const last = new WeakMap<Socket, { readonly request: IncomingMessage; readonly response: ServerResponse }>();
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const encoding = encodingOf(request.headers['content-type']);
+    last.set(request.socket, { request, response });
     receive(request, response, encoding).catch(() => {
       // Nothing that a client sends comes here: the journal failed. The exporter keeps the data and tries again.
       if (response.headersSent) response.destroy();
@@ -147,9 +154,24 @@ export async function openOtlpHttp(options: OtlpHttpOptions): Promise<Receiver> 
   server.maxConnections = 4096;
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-    const [reason, status] = clientFault(error.code ?? '');
+    const [reason, status, code, message] = clientFault(error.code ?? '');
     options.onRefused?.(reason);
-    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+    const before = last.get(socket);
+    // What came after a whole request is at fault, not the request: its own answer goes first, and is the last.
+    if (before?.request.complete === true && !before.response.writableEnded)
+      return void before.response.once('finish', () => socket.destroySoon());
+    const encoding = before === undefined || before.request.complete ? undefined : encodingOf(before.request.headers['content-type']);
+    const body = statusBody(encoding ?? 'json', code, message);
+    socket.write(
+      `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: ${mediaType[encoding ?? 'json']}\r\nContent-Length: ${body.length}\r\n\r\n`,
+    );
+    socket.end(body);
+  });
+  server.on('checkContinue', onRequest);
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    const message = `Expect "${String(request.headers.expect).slice(0, 100)}" is not supported; send 100-continue or nothing`;
+    const refusal: Refusal = { status: 417, code: rpcCode.invalidArgument, reason: 'protocol', message };
+    refuse(request, response, encodingOf(request.headers['content-type']) ?? 'json', refusal);
   });
   server.on('tlsClientError', () => options.onRefused?.('protocol'));
   await listenOn(server, 'OTLP/HTTP', options.host, options.port);
@@ -181,11 +203,18 @@ const tooMany: Refusal = {
   headers: { 'retry-after': '1' },
 };
 
-function clientFault(code: string): readonly [RefusedReason, string] {
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return ['slow', '408 Request Timeout'];
-  if (code === 'HPE_HEADER_OVERFLOW') return ['too-large', '431 Request Header Fields Too Large'];
-  return ['protocol', '400 Bad Request'];
+/** Of what is no whole request: reason, status, code and message. */
+function clientFault(code: string): readonly [RefusedReason, string, number, string] {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
+    return ['slow', '408 Request Timeout', rpcCode.deadlineExceeded, 'the request did not come whole in time'];
+  if (code === 'HPE_HEADER_OVERFLOW')
+    return ['too-large', '431 Request Header Fields Too Large', rpcCode.invalidArgument, 'the headers are too large'];
+  return ['protocol', '400 Bad Request', rpcCode.invalidArgument, 'this is no HTTP/1.1 request, or it is damaged'];
 }
+
+/** Without the query; of an absolute address, which is what goes through a proxy, without scheme and host. */
+const pathOf = (url: string): string => url.replace(/^https?:\/\/[^/?]*/i, '').split('?', 1)[0] ?? '';
+const expectsContinue = (request: IncomingMessage): boolean => /^100-continue$/i.test(request.headers.expect ?? '');
 
 function encodingOf(contentType: string | undefined): Encoding | undefined {
   const type = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
@@ -212,24 +241,29 @@ function preflight(request: IncomingMessage, response: ServerResponse): void {
 
 const bodies = new BodyBuffers();
 
-/** The whole body; `gone` where the client hung up. */
-function readBody(request: IncomingMessage, largest: number, onLength: (length: number) => void): Promise<Buffer | 'too-large' | 'gone'> {
+/** The whole body; `gone` where the client hung up, `no-room` where `hasRoom` says so of the bytes that have come. */
+function readBody(
+  request: IncomingMessage,
+  largest: number,
+  hasRoom: (length: number) => boolean,
+): Promise<Buffer | 'too-large' | 'no-room' | 'gone'> {
   return new Promise((resolve) => {
     const chunks: Buffer<ArrayBuffer>[] = [];
     let length = 0;
+    let isOver = false;
     request.on('data', (chunk: Buffer<ArrayBuffer>) => {
       length += chunk.length;
-      if (length > largest) {
+      if (length > largest || !hasRoom(length)) {
+        isOver = true;
         chunks.length = 0;
         request.removeAllListeners('data');
-        resolve('too-large');
+        resolve(length > largest ? 'too-large' : 'no-room');
         return;
       }
-      onLength(length);
       chunks.push(chunk);
     });
     request.on('end', () => {
-      if (length > largest) return;
+      if (isOver) return;
       resolve(bodies.gather(chunks, length));
     });
     request.on('close', () => resolve('gone'));
@@ -254,8 +288,10 @@ function answer(
   headers: Readonly<Record<string, string>> = {},
 ): void {
   const head = { 'content-type': mediaType[encoding], 'content-length': body.length, ...headers };
-  if (request.readableEnded) {
-    response.writeHead(status, head);
+  // Who waits to be told to go on has sent no body, and may or may not do so now.
+  const isWaiting = expectsContinue(request) && !request.readableDidRead;
+  if (request.readableEnded || isWaiting) {
+    response.writeHead(status, isWaiting ? { ...head, connection: 'close' } : head);
     response.end(body);
     return;
   }

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { Agent, request as httpRequest } from 'node:http';
+import { Agent, type IncomingMessage, request as httpRequest } from 'node:http';
 import {
   type ClientHttp2Session,
   type ClientHttp2Stream,
@@ -20,6 +20,7 @@ import { openOtlpGrpc } from '../../../src/io/otlp/grpc.ts';
 import { openOtlpHttp, type OtlpHttpOptions } from '../../../src/io/otlp/http.ts';
 import type { Payload, Receipt, Receiver, ReceiverOptions, RefusedReason } from '../../../src/io/otlp/payload.ts';
 import { readTls } from '../../../src/io/otlp/tls-files.ts';
+import { statusType } from '../../ingest/otlp-proto.ts';
 import { call, send } from './exporting.ts';
 
 /** What happens on the connection: kept, slow, split, encrypted, closing. */
@@ -106,6 +107,141 @@ describe('OTLP/HTTP', () => {
     });
   });
 
+  test('bodies that do not say their length take no more than the bound together; one that is refused may come again', async () => {
+    await http({ largestBodyBytes: 80_000, mostBytesInFlight: 100_000 }, async ({ port, seen, refused }) => {
+      const upload = (): { readonly request: ReturnType<typeof httpRequest>; readonly answer: Promise<IncomingMessage> } => {
+        const request = httpRequest({ host, port, path: '/v1/traces', method: 'POST', headers: protobuf });
+        request.on('error', () => undefined);
+        const answer = once(request, 'response').then(([response]) => (response as IncomingMessage).resume());
+        request.write(Buffer.alloc(60_000));
+        return { request, answer };
+      };
+      const both = [upload(), upload()];
+      // Neither has ended: the one that did not fit is answered at once.
+      const early = await Promise.race(both.map(({ answer }) => answer));
+      expect([early.statusCode, early.headers['retry-after']]).toEqual([429, '1']);
+      for (const { request } of both) request.end();
+      expect((await Promise.all(both.map(({ answer }) => answer))).map(({ statusCode }) => String(statusCode)).toSorted()).toEqual([
+        '200',
+        '429',
+      ]);
+      expect(seen).toHaveLength(1);
+      expect(refused).toEqual(['busy']);
+      expect((await send(port, '/v1/traces', protobuf, Buffer.alloc(60_000), { chunked: true })).status).toBe(200);
+    });
+  });
+
+  /** What comes back for bytes that are written as they are, until the connection is closed. */
+  const exchangeRaw = async (port: number, text: string): Promise<string> => {
+    const socket = connect(port, host);
+    socket.write(text);
+    let answer = '';
+    socket.on('data', (bytes: Buffer) => (answer += bytes.toString('latin1')));
+    await once(socket, 'close');
+    return answer;
+  };
+  const head = (more: string, type = 'application/json'): string =>
+    `POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: ${type}\r\nconnection: close\r\n${more}\r\n`;
+
+  test.each<[string, string, number, string, RefusedReason]>([
+    ['garbage', 'hello, world\r\n\r\n', 400, 'application/json', 'protocol'],
+    [
+      'a chunk without a size',
+      `${head('transfer-encoding: chunked\r\n', 'application/x-protobuf')}zz\r\n`,
+      400,
+      'application/x-protobuf',
+      'protocol',
+    ],
+    ['two lengths', head('content-length: 2\r\ntransfer-encoding: chunked\r\n'), 400, 'application/json', 'protocol'],
+    ['headers without end', head(`x-long: ${'a'.repeat(70_000)}\r\n`), 431, 'application/json', 'too-large'],
+    ['half a body', `${head('content-length: 9\r\n', 'application/x-protobuf')}123`, 408, 'application/x-protobuf', 'slow'],
+    ['an expectation that nobody has', head('content-length: 0\r\nexpect: tea\r\n'), 417, 'application/json', 'protocol'],
+  ])('%s is refused with google.rpc.Status as well', async (_, text, code, type, reason) => {
+    await http({ slowestBodyMs: 50 }, async ({ port, refused }) => {
+      const answer = await exchangeRaw(port, text);
+      expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${code} `));
+      const [fields = '', body = ''] = answer.split('\r\n\r\n');
+      expect(fields.toLowerCase()).toContain(`content-type: ${type}`);
+      const said =
+        type === 'application/json'
+          ? (JSON.parse(body) as { code: number; message: string })
+          : (statusType.toObject(statusType.decode(Buffer.from(body, 'latin1'))) as { code: number; message: string });
+      expect(said.code).toBeGreaterThan(0);
+      expect(said.message.length).toBeGreaterThan(10);
+      expect(refused).toEqual([reason]);
+    });
+  });
+
+  test('a request that garbage follows keeps the answer that is its own', async () => {
+    let finish: ((receipt: Receipt) => void) | undefined;
+    await http({ onPayload: () => new Promise((resolve) => (finish = resolve)) }, async ({ port, refused }) => {
+      const answer = exchangeRaw(
+        port,
+        'POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}garbage\r\n\r\n',
+      );
+      while (finish === undefined || refused.length === 0) await new Promise((resolve) => setImmediate(resolve));
+      finish(accepted);
+      expect((await answer).match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200']);
+      expect(refused).toEqual(['protocol']);
+    });
+  });
+
+  test('who asks before sending is told to go on, or why not, before the body', async () => {
+    await http({ token: 'a secret of sixteen' }, async ({ port, seen }) => {
+      const ask = async (more: Record<string, string>): Promise<readonly [number | undefined, boolean]> => {
+        const request = httpRequest({
+          host,
+          port,
+          path: '/v1/traces',
+          method: 'POST',
+          headers: { ...protobuf, expect: '100-continue', 'content-length': 3, ...more },
+        });
+        let isToldToGoOn = false;
+        request.on('continue', () => {
+          isToldToGoOn = true;
+          request.end(Buffer.from([1, 2, 3]));
+        });
+        request.flushHeaders();
+        const [response] = (await once(request, 'response')) as [IncomingMessage];
+        response.resume();
+        await once(response, 'close');
+        request.destroy();
+        return [response.statusCode, isToldToGoOn];
+      };
+      expect(await ask({ authorization: 'Bearer a secret of sixteen' })).toEqual([200, true]);
+      expect(await ask({})).toEqual([401, false]);
+      expect(await ask({ authorization: 'Bearer a secret of sixteen', 'content-length': '99999999999' })).toEqual([413, false]);
+      expect(seen.map(({ body }) => body)).toEqual([Buffer.from([1, 2, 3])]);
+    });
+  });
+
+  test.each([
+    ['an absolute address, as it goes through a proxy', 'http://collector.example:4318/v1/traces'],
+    ['a query', '/v1/traces?tenant=a'],
+    ['a slash at the end', '/v1/traces/'],
+  ])('%s is taken', async (_, target) => {
+    await http({}, async ({ port, seen }) => {
+      expect((await send(port, target, protobuf, Buffer.alloc(0))).status).toBe(200);
+      expect(seen).toHaveLength(1);
+    });
+  });
+
+  test.each<[string, Record<string, string>, number]>([
+    ['APPLICATION/X-PROTOBUF', { 'content-type': 'APPLICATION/X-PROTOBUF' }, 200],
+    ['parameters', { 'content-type': 'application/json ; charset="UTF-8"; boundary=x' }, 200],
+    ['GZIP', { ...protobuf, 'content-encoding': 'GZIP' }, 400],
+    ['x-gzip', { ...protobuf, 'content-encoding': 'x-gzip' }, 400],
+    ['Identity', { ...protobuf, 'content-encoding': 'Identity' }, 200],
+    ['two codings', { ...protobuf, 'content-encoding': 'gzip, gzip' }, 415],
+    ['a type that only begins alike', { 'content-type': 'application/json-seq' }, 415],
+    ['a type with a suffix', { 'content-type': 'application/vnd.x+json' }, 415],
+  ])('spellings of the headers: %s', async (_, headers, expected) => {
+    await http({}, async ({ port }) => {
+      // Plain bytes: where gzip is understood, they are none.
+      expect((await send(port, '/v1/traces', headers, Buffer.from('{}'))).status).toBe(expected);
+    });
+  });
+
   test('a body that does not come gives its place back', async () => {
     await http({ slowestBodyMs: 50, mostInFlight: 1 }, async ({ port, refused, seen }) => {
       const socket = connect(port, host);
@@ -170,7 +306,8 @@ describe('OTLP/HTTP', () => {
       while (finish === undefined) await new Promise((resolve) => setImmediate(resolve));
       const closed = receiver.close();
       finish(accepted);
-      expect((await answer).status).toBe(200);
+      const { status, headers } = await answer;
+      expect([status, headers['connection']]).toEqual([200, 'close']);
       await closed;
     });
   });
@@ -232,6 +369,7 @@ describe('OTLP/gRPC', () => {
     ['a plain message though gzip is named', { 'grpc-encoding': 'gzip' }, (stream) => stream.end(frame(Buffer.alloc(3))), '0'],
     ['gzip', { 'grpc-encoding': 'gzip' }, (stream) => stream.end(frame(gzipSync(Buffer.alloc(3)), 1)), '0'],
     ['application/grpc+proto', { 'content-type': 'application/grpc+proto' }, (stream) => stream.end(frame(Buffer.alloc(0))), '0'],
+    ['APPLICATION/GRPC', { 'content-type': 'APPLICATION/GRPC' }, (stream) => stream.end(frame(Buffer.alloc(0))), '0'],
     ['unknown metadata', { 'x-tenant': 'a', 'grpc-trace-bin': 'AAAA' }, (stream) => stream.end(frame(Buffer.alloc(0))), '0'],
     ['a deadline that is kept', { 'grpc-timeout': '10S' }, (stream) => stream.end(frame(Buffer.alloc(0))), '0'],
     ['no message', {}, (stream) => stream.end(), '3'],
@@ -259,6 +397,77 @@ describe('OTLP/gRPC', () => {
       expect((await rawCall(session, {}, (stream) => stream.end(frame(Buffer.alloc(0))))).status).toBe('0');
       session.close();
       await once(session, 'close');
+    });
+  });
+
+  test('messages that are on their way take no more than the bound together', async () => {
+    await grpc({ largestBodyBytes: 80_000, mostBytesInFlight: 100_000 }, async ({ port, seen, refused }) => {
+      const session = connectHttp2(`http://${host}:${port}`);
+      const message = frame(Buffer.alloc(60_000));
+      const open: ClientHttp2Stream[] = [];
+      const begin = (): Promise<Trailers> =>
+        rawCall(session, {}, (stream) => {
+          open.push(stream);
+          stream.write(message.subarray(0, 10));
+        });
+      const both = [begin(), begin()];
+      // What a message says of its length counts before it has come.
+      expect((await Promise.race(both)).status).toBe('14');
+      for (const stream of open) if (!stream.destroyed) stream.end(message.subarray(10));
+      expect((await Promise.all(both)).map(({ status: said }) => said).toSorted()).toEqual(['0', '14']);
+      expect(seen).toHaveLength(1);
+      expect(refused).toEqual(['busy']);
+      session.close();
+      await once(session, 'close');
+    });
+  });
+
+  /** HTTP/2 frames by hand, on a connection that reads nothing. */
+  const http2Frame = (type: number, flags: number, stream: number, payload: Buffer): Buffer => {
+    const header = Buffer.alloc(9);
+    header.writeUIntBE(payload.length, 0, 3);
+    header[3] = type;
+    header[4] = flags;
+    header.writeUInt32BE(stream, 5);
+    return Buffer.concat([header, payload]);
+  };
+  const preface = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), http2Frame(4, 0, 0, Buffer.alloc(0))]);
+
+  test.each<[string, (nth: number) => Buffer]>([
+    ['of pings', () => http2Frame(6, 0, 0, Buffer.alloc(8))],
+    ['of settings', () => http2Frame(4, 0, 0, Buffer.alloc(0))],
+    // ":method: POST" and ":scheme: http" of the static table, then RST_STREAM: calls that are given up as they begin.
+    [
+      'of calls that are given up as they begin',
+      (nth) => {
+        const stream = 2 * nth + 1;
+        return Buffer.concat([
+          http2Frame(1, 4, stream, Buffer.from([0x83, 0x86, 0x84])),
+          http2Frame(3, 0, stream, Buffer.from([0, 0, 0, 8])),
+        ]);
+      },
+    ],
+  ])('a flood %s ends its connection, and no other', async (_, piece) => {
+    await grpc({}, async ({ port }) => {
+      const other = connectHttp2(`http://${host}:${port}`);
+      await once(other, 'connect');
+      const socket = connect(port, host);
+      socket.on('error', () => undefined);
+      const closed = new Promise((resolve) => socket.once('close', resolve));
+      socket.write(preface);
+      let sent = 0;
+      const flood = (): void => {
+        while (sent < 200_000 && !socket.destroyed) {
+          sent += 1;
+          if (!socket.write(piece(sent))) return void socket.once('drain', flood);
+        }
+        socket.resume();
+      };
+      flood();
+      await closed;
+      expect((await rawCall(other, {}, (stream) => stream.end(frame(Buffer.alloc(0))))).status).toBe('0');
+      other.close();
+      await once(other, 'close');
     });
   });
 
