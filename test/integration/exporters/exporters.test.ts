@@ -1,5 +1,3 @@
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -7,6 +5,7 @@ import { systemClock } from '../../../src/base/clock.ts';
 import type { Operation } from '../../../src/domain/operation.ts';
 import { openMemoryJournal } from '../../../src/io/journal/memory.ts';
 import { type Ingest, startIngest } from '../../../src/runtime/ingest-loop.ts';
+import { prepareGo, preparePython } from './prepared-senders.ts';
 import { runAside } from './run-aside.ts';
 import { sendWithJavaScript } from './send-js.ts';
 
@@ -15,11 +14,9 @@ import { sendWithJavaScript } from './send-js.ts';
  * are fetched from their registries once, into node_modules/.cache; where that cannot be done their tests are skipped, by name.
  */
 const here = dirname(fileURLToPath(import.meta.url));
-const cache = join(here, '..', '..', '..', 'node_modules', '.cache', 'homeostat');
 const count = 1_500;
 
-const python = preparePython();
-const go = prepareGo();
+const [python, go] = await Promise.all([preparePython(), prepareGo()]);
 
 let ingest: Ingest;
 const seen = new Map<string, Set<string>>();
@@ -90,27 +87,3 @@ describe.each(['gzip', 'none'] as const)('with compression %s, every span arrive
     expect(await spansFrom('go-shop', () => runAside(go ?? '', ['grpc', grpc(), compression, String(count)]))).toBe(count);
   });
 });
-
-/** A Python with the SDK in it, or null. */
-function preparePython(): string | null {
-  const home = join(cache, 'python');
-  const binary = join(home, 'bin', 'python');
-  const isReady = (): boolean =>
-    existsSync(binary) && spawnSync(binary, ['-c', 'import opentelemetry.exporter.otlp.proto.grpc']).status === 0;
-  if (isReady()) return binary;
-  mkdirSync(cache, { recursive: true });
-  if (spawnSync('python3', ['-m', 'venv', home]).status !== 0) return null;
-  spawnSync(binary, ['-m', 'pip', 'install', '--quiet', '-r', join(here, 'requirements.txt')], { timeout: 120_000 });
-  return isReady() ? binary : null;
-}
-
-/** The Go sender, built, or null. */
-function prepareGo(): string | null {
-  const binary = join(cache, 'go-sender');
-  if (existsSync(binary)) return binary;
-  mkdirSync(cache, { recursive: true });
-  const built = spawnSync('go', ['build', '-mod=readonly', '-o', `${binary}.new`, '.'], { cwd: join(here, 'go'), timeout: 240_000 });
-  if (built.status !== 0) return null;
-  renameSync(`${binary}.new`, binary);
-  return binary;
-}
