@@ -382,3 +382,32 @@ test('log records that name a trace and an object are operations of their span; 
   expect(operation?.index).toBeGreaterThanOrEqual(1_000_000);
   expect(new OperationReader().read(fromProtobuf)).toEqual([operation]);
 });
+
+test('records of one span in one millisecond are operations of their own, reads first and versions in order; one sent twice is one', () => {
+  const record = (operation: string, version: number | string, key = 'o-1'): object => ({
+    timeUnixNano: '1700000000000000000',
+    traceId: '0af7651916cd43dd8448eb211c80319c',
+    spanId: 'b7ad6b7169203331',
+    attributes: attributesOf({
+      'consistency.object.type': 'order',
+      'consistency.object.key': key,
+      'consistency.operation': operation,
+      'consistency.version': version,
+    }),
+  });
+  const indexes = (...logRecords: object[]): readonly number[] => {
+    const batch = new SpanBatch();
+    expect(new JsonDecoder().decodeText(JSON.stringify({ resourceLogs: [{ scopeLogs: [{ logRecords }] }] }), batch, 'logs')).toEqual({
+      is: 'decoded',
+    });
+    return new OperationReader().read(batch).map(({ index }) => index);
+  };
+  for (let nth = 0; nth < 500; nth += 1) {
+    const inOrder = indexes(record('read', nth, `o-${nth}`), record('write', nth + 1, `o-${nth}`), record('write', nth + 2, `o-${nth}`));
+    expect(inOrder, String(nth)).toEqual(inOrder.toSorted((a, b) => a - b));
+    expect(inOrder.at(-1)).toBeLessThan(2 ** 31);
+  }
+  const others = [record('write', 'a'), record('write', 'b'), record('write', 'a', 'o-2'), record('delete', 'a'), record('read', 'a')];
+  expect(new Set(indexes(...others)).size).toBe(others.length);
+  expect(indexes(record('write', 4))).toEqual(indexes(record('write', 4)));
+});
