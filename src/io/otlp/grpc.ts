@@ -256,9 +256,8 @@ function readMessage(stream: ServerHttp2Stream, largest: number, waitMs: number,
       if (isTooLarge || (needed > reserved && !hasRoom(needed))) {
         chunks.length = 0;
         isOver = true;
+        // The refusal reads the rest of it away.
         stream.removeAllListeners('data');
-        // A paused stream would hold its session open for ever.
-        stream.resume();
         resolve({ is: isTooLarge ? 'too-large' : 'no-room' });
         return;
       }

@@ -208,7 +208,8 @@ describe('OTLP/HTTP', () => {
         request.destroy();
         return [response.statusCode, isToldToGoOn];
       };
-      expect(await ask({ authorization: 'Bearer a secret of sixteen' })).toEqual([200, true]);
+      // The scheme's case is the client's.
+      expect(await ask({ authorization: 'BEARER a secret of sixteen' })).toEqual([200, true]);
       expect(await ask({})).toEqual([401, false]);
       expect(await ask({ authorization: 'Bearer a secret of sixteen', 'content-length': '99999999999' })).toEqual([413, false]);
       expect(seen.map(({ body }) => body)).toEqual([Buffer.from([1, 2, 3])]);
@@ -299,6 +300,35 @@ describe('OTLP/HTTP', () => {
     });
   });
 
+  test('what begins on a connection while the service closes is told to come back', async () => {
+    const pending: ((receipt: Receipt) => void)[] = [];
+    await http({ onPayload: () => new Promise((resolve) => pending.push(resolve)) }, async ({ port }, receiver) => {
+      const socket = connect(port, host);
+      const request = 'POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}';
+      let text = '';
+      socket.on('data', (bytes: Buffer) => (text += bytes.toString()));
+      const other = connect(port, host);
+      await once(other, 'connect');
+      // Half a request line is no idle connection. It is there when what is sent after it has been read.
+      other.write(request.slice(0, 20));
+      socket.write(request);
+      while (pending.length === 0) await new Promise((resolve) => setImmediate(resolve));
+      const closed = receiver.close();
+      socket.write(request);
+      pending[0]?.(accepted);
+      await once(socket, 'close');
+      // The first was the last on its connection.
+      expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200']);
+      let late = '';
+      other.on('data', (bytes: Buffer) => (late += bytes.toString()));
+      other.write(request.slice(20));
+      while (!late.includes('\r\n\r\n')) await once(other, 'data');
+      expect(late).toMatch(/^HTTP\/1\.1 503 [\s\S]*retry-after: 5/i);
+      other.destroy();
+      await closed;
+    });
+  });
+
   test('closing answers what is in flight', async () => {
     let finish: ((receipt: Receipt) => void) | undefined;
     await http({ onPayload: () => new Promise((resolve) => (finish = resolve)) }, async ({ port }, receiver) => {
@@ -317,6 +347,8 @@ const exportPath = '/opentelemetry.proto.collector.trace.v1.TraceService/Export'
 
 interface Trailers {
   readonly status: string;
+  readonly message: string;
+  readonly accepts: string;
   readonly body: Buffer;
 }
 
@@ -335,16 +367,20 @@ async function rawCall(
   });
   const chunks: Buffer[] = [];
   let grpcStatus = '';
+  let message = '';
+  let accepts = '';
   stream.on('error', () => undefined);
   stream.on('data', (chunk: Buffer) => chunks.push(chunk));
   for (const event of ['response', 'trailers'])
     stream.on(event, (fields: IncomingHttpHeaders & IncomingHttpStatusHeader) => {
+      message = [fields['grpc-message'] ?? message].flat().join();
+      accepts = [fields['grpc-accept-encoding'] ?? accepts].flat().join();
       if (fields['grpc-status'] !== undefined) grpcStatus = [fields['grpc-status']].flat().join();
       else if (fields[':status'] !== undefined && fields[':status'] !== 200) grpcStatus = `http ${fields[':status']}`;
     });
   write(stream);
   await once(stream, 'close');
-  return { status: grpcStatus, body: Buffer.concat(chunks) };
+  return { status: grpcStatus, message, accepts, body: Buffer.concat(chunks) };
 }
 
 function frame(bytes: Buffer, flag = 0, length = bytes.length): Buffer {
@@ -389,10 +425,14 @@ describe('OTLP/gRPC', () => {
   test.each(cases)('%s', async (_, headers, write, expected) => {
     await grpc({}, async ({ port, seen }) => {
       const session = connectHttp2(`http://${host}:${port}`);
-      const { status: said, body } = await rawCall(session, headers, write);
+      const { status: said, body, accepts } = await rawCall(session, headers, write);
       expect(said).toBe(expected);
       expect(seen).toHaveLength(expected === '0' ? 1 : 0);
-      if (expected === '0') expect(body).toEqual(frame(Buffer.alloc(0)));
+      if (expected === '0') {
+        expect(body).toEqual(frame(Buffer.alloc(0)));
+        // "Servers ... should report what they accept": with every answer, not only with a refusal.
+        expect(accepts).toBe('identity,gzip');
+      }
       // The connection outlives a call that went wrong.
       expect((await rawCall(session, {}, (stream) => stream.end(frame(Buffer.alloc(0))))).status).toBe('0');
       session.close();
@@ -482,6 +522,18 @@ describe('OTLP/gRPC', () => {
       expect(roundTrip).toBeGreaterThanOrEqual(0);
       expect(new Set((await Promise.all(calls)).map(({ status: said }) => said))).toEqual(new Set(['0']));
       expect(seen.map(({ body }) => body.length).toSorted((a, b) => a - b)).toEqual(Array.from({ length: 200 }, (_, i) => i));
+      session.close();
+      await once(session, 'close');
+    });
+  });
+
+  test('a message of what is wrong is percent-encoded', async () => {
+    await grpc({}, async ({ port }) => {
+      const session = connectHttp2(`http://${host}:${port}`);
+      const { status: said, message } = await rawCall(session, { ':path': '/50%/\u00e9' }, (stream) => stream.end(frame(Buffer.alloc(0))));
+      expect(said).toBe('12');
+      expect(message).toMatch(/^method \/50%25\/%C3%[0-9A-F]{2}/);
+      expect(message).toMatch(/^[\x20-\x7e]+$/);
       session.close();
       await once(session, 'close');
     });

@@ -135,6 +135,7 @@ function overHttp(name: string, type: string): Transport {
       if (coding !== '') headers['content-encoding'] = coding;
       if (more?.token !== undefined) headers['authorization'] = `Bearer ${more.token}`;
       const answer = await send(port, more?.path ?? `/v1/${signal}`, headers, bytes);
+      if (answer.status === 401) expect(answer.headers['www-authenticate']).toBe('Bearer');
       // "The response MUST use the same Content-Type": in success and in failure.
       expect(answer.headers['content-type']).toBe(type);
       const is = meanings[answer.status] ?? 'failed';
@@ -164,6 +165,8 @@ const textOf = (value: unknown): string => (typeof value === 'string' ? value : 
 
 function partialOf(response: Record<string, unknown>, signal: Signal): { rejected: number; message: string } {
   const partial = response['partialSuccess'] as Record<string, unknown> | undefined;
+  // Each signal has a field of its own for what was rejected.
+  for (const field of Object.keys(partial ?? {})) expect([rejectedFields[signal], 'errorMessage']).toContain(field);
   return { rejected: Number(partial?.[rejectedFields[signal]] ?? 0), message: textOf(partial?.['errorMessage']) };
 }
 
@@ -204,6 +207,7 @@ const grpc: Transport = {
       details?: { typeUrl: string; value: Uint8Array }[];
     };
     expect(said.code, 'the status in the details is that of the trailers').toBe(error.code);
+    expect(error.details, 'and so is the message').toBe(said.message);
     const retry = said.details?.find(({ typeUrl }) => typeUrl === 'type.googleapis.com/google.rpc.RetryInfo');
     const delay =
       retry === undefined
@@ -360,6 +364,24 @@ describe('a receiver', () => {
       const last = exchange();
       while (pending.length < 1) await new Promise((resolve) => setImmediate(resolve));
       pending[0]?.(accepted);
+      expect((await last).is).toBe('ok');
+    });
+  });
+
+  test.each(everywhere)('$name: beyond the bytes in flight, decompressed, it says so, and takes more when they are gone', async (place) => {
+    const pending: ((receipt: Receipt) => void)[] = [];
+    const onPayload = (): Promise<Receipt> => new Promise((resolve) => pending.push(resolve));
+    const body = coded(place, Buffer.concat([place.transport.encode(place.signal, {}), Buffer.alloc(60_000, ' ')]));
+    await withReceiver(place.transport, { onPayload, largestBodyBytes: 80_000, mostBytesInFlight: 100_000 }, async (port) => {
+      const exchange = (): Promise<Said> => place.transport.exchange(port, place.signal, body, place.coding);
+      const first = exchange();
+      while (pending.length < 1) await new Promise((resolve) => setImmediate(resolve));
+      expect(await exchange()).toMatchObject({ is: 'later', mayRetry: true });
+      pending.pop()?.(accepted);
+      expect((await first).is).toBe('ok');
+      const last = exchange();
+      while (pending.length < 1) await new Promise((resolve) => setImmediate(resolve));
+      pending.pop()?.(accepted);
       expect((await last).is).toBe('ok');
     });
   });
