@@ -9,6 +9,12 @@ export function isCacheSystem(system: string): boolean {
   return cacheSystems.has(system);
 }
 
+/** That a cache has not got an entry, or lost it: news of the cache alone, not of the object. */
+export function isCacheNews(operation: Operation): boolean {
+  if (operation.facts?.replicaRole !== 'cache' && !onlyCaches.has(operation.system)) return false;
+  return operation.kind === 'delete' || (operation.kind === 'read' && operation.facts?.version === '');
+}
+
 /**
  * A write that makes, drops or ages a copy: what a crash before it leaves wrong, time or the next read puts right. An entry without a time
  * to live is none: nobody will ever correct it. Where arguments are hidden their number tells: `SET k v EX 60` has four.

@@ -4,6 +4,8 @@ import {
   isIn,
   type IsolationTables,
   none,
+  o,
+  objectStride,
   reads,
   rivals,
   t,
@@ -47,6 +49,7 @@ export function eachEdge(tables: IsolationTables, from: number, take: TakeEdge):
       continue;
     }
     const version = seen * versionStride;
+    if (isCircular(tables, version)) continue;
     for (
       let reader = versions.words[version + v.firstReader] as number;
       reader !== none;
@@ -63,10 +66,17 @@ export function eachEdge(tables: IsolationTables, from: number, take: TakeEdge):
   if (endUs <= (transactions.doubles[(after * transactionStride + t.startUs) >> 1] as number)) take('so', after, none, none);
 }
 
+/** Versions of an object that came back stand at several places: nothing follows from who read or replaced them. */
+function isCircular(tables: IsolationTables, version: number): boolean {
+  const object = tables.versions.words[version + v.object] as number;
+  return tables.objects.words[object * objectStride + o.isCircular] === 1;
+}
+
 /** Edges to whoever wrote what came next after `seen`. */
 function eachNext(tables: IsolationTables, kind: 'ww' | 'rw', from: number, seen: number, take: TakeEdge): void {
   const { words, doubles } = tables.versions;
   const version = seen * versionStride;
+  if (isCircular(tables, version)) return;
   // Whoever read a version that its own writer replaced is told as G1b; the order of versions does not hold that version.
   const skipped = kind === 'rw' && words[version + v.isIntermediate] === 1 ? (words[version + v.writer] as number) : none;
   if (Number.isNaN(doubles[(version + v.order) >> 1])) {

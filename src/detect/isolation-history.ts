@@ -17,6 +17,7 @@ import {
 } from './isolation-tables.ts';
 import { ObjectVersions } from './isolation-versions.ts';
 import { TransactionWindow } from './isolation-window.ts';
+import { isCacheNews } from './cached-copy.ts';
 import { idsOf } from './span-ids.ts';
 import { isWriteKind } from './version-order.ts';
 
@@ -49,7 +50,14 @@ export interface IsolationHistory {
 
 /** What one operation breaks by itself, without a cycle. Row numbers, valid until the round ends. */
 export type Aberration =
-  | { readonly is: 'G1a' | 'G1b'; readonly reader: number; readonly version: number; readonly spanId: string }
+  | {
+      readonly is: 'G1a' | 'G1b';
+      readonly reader: number;
+      readonly version: number;
+      /** Who wrote what was read. */
+      readonly writer: number;
+      readonly spanId: string;
+    }
   | { readonly is: 'internal'; readonly reader: number; readonly version: number; readonly wrote: number; readonly spanId: string };
 
 /** SDKs stamp spans of one process with clocks that drift apart by a millisecond or so; only events of one span have an order of their own. */
@@ -67,6 +75,8 @@ export function createIsolationHistory(): IsolationHistory {
   /** Reads that may turn out to be of an aborted transaction or of an intermediate version. */
   let doubtful: number[] = [];
   let internal: Aberration[] = [];
+  /** Reads of what an aborted transaction had written, from before another wrote the same version. */
+  let early: { readonly access: number; readonly reader: number; readonly version: number; readonly writer: number }[] = [];
 
   const note = (transaction: number, object: number, version: number, kind: number, operation: Operation): number => {
     const row = accesses.take();
@@ -131,14 +141,45 @@ export function createIsolationHistory(): IsolationHistory {
   const isDoubtful = (transaction: number): boolean =>
     ((transactions.words[transaction * transactionStride + t.state] as number) & (isAborted | isUnknown)) !== 0;
 
+  const isAbortedOne = (transaction: number): boolean =>
+    ((transactions.words[transaction * transactionStride + t.state] as number) & isAborted) !== 0;
+
+  /**
+   * The writer of a version was aborted, and another transaction now writes the same, as one that is tried again does: who reads from now on
+   * reads that. Readers that were over before it began saw what was taken back.
+   */
+  const giveUp = (version: number, operation: Operation): void => {
+    const at = version * versionStride;
+    const writer = versions.words[at + v.writer] as number;
+    let access = versions.words[at + v.firstReader] as number;
+    for (; access !== none; access = accesses.words[access * accessStride + a.nextReader] as number) {
+      const reader = accesses.words[access * accessStride + a.transaction] as number;
+      if (reader === writer) continue;
+      if ((transactions.doubles[(reader * transactionStride + t.endUs) >> 1] as number) <= operation.startUs)
+        early.push({ access, reader, version, writer });
+    }
+    versions.words[at + v.writer] = none;
+  };
+
+  /** Somebody else wrote the version too, and was not aborted: that may be what was read. */
+  const isWrittenByRival = (version: number): boolean => {
+    const rival = versions.words[version * versionStride + v.rival] as number;
+    return rival !== none && !isAbortedOne(rival);
+  };
+
   const write = (transaction: number, object: number, version: number, operation: Operation): void => {
     const facts = operation.facts;
     const at = version * versionStride;
-    const writer = versions.words[at + v.writer] as number;
+    let writer = versions.words[at + v.writer] as number;
+    if (writer !== none && writer !== transaction && isAbortedOne(writer) && !isAbortedOne(transaction)) {
+      giveUp(version, operation);
+      writer = none;
+    }
     if (writer !== none && writer !== transaction) {
       // Replicas that apply a change write its version again; two writers on one replica collide.
       if (facts?.replicaId === tables.writeReplica[version] && versions.words[at + v.rival] === none) {
         versions.words[at + v.rival] = transaction;
+        ordered.noteAgain(object, version);
         note(transaction, object, version, rivals, operation);
       }
       return;
@@ -152,6 +193,7 @@ export function createIsolationHistory(): IsolationHistory {
       words[at + v.writeIndex] = operation.index;
       doubles[(at + v.writeEndUs) >> 1] = operation.endUs;
       tables.writeReplica[version] = facts?.replicaId ?? '';
+      tables.writeDigest[version] = facts?.valueDigest ?? '';
       ordered.noteWrite(object, version, facts?.version, facts?.versionBase);
       if (isDoubtful(transaction)) doubtReadersOf(version);
     }
@@ -167,6 +209,10 @@ export function createIsolationHistory(): IsolationHistory {
 
   const read = (transaction: number, object: number, version: number, operation: Operation): void => {
     const at = version * versionStride;
+    // Other contents under the same version were written by somebody who is not seen.
+    const { valueDigest } = operation.facts ?? { valueDigest: '' };
+    const written = versions.words[at + v.writer] === none ? '' : (tables.writeDigest[version] ?? '');
+    if (valueDigest !== '' && written !== '' && valueDigest !== written) return;
     const head = versions.words[at + v.firstReader] as number;
     if (head === none || accesses.words[head * accessStride + a.transaction] !== transaction) {
       const access = note(transaction, object, version, reads, operation);
@@ -224,18 +270,43 @@ export function createIsolationHistory(): IsolationHistory {
     news: () => window.fresh,
     step(operation) {
       const facts = operation.facts;
-      if (facts === undefined || facts.version === undefined || facts.objectKey === '') return;
+      if (facts === undefined || facts.objectKey === '' || isCacheNews(operation)) return;
       const isWrite = isWriteKind(operation);
       if (!isWrite && (operation.kind !== 'read' || operation.failed)) return;
+      const isDelete = operation.kind === 'delete';
+      const isLasting = isWrite && !operation.failed && facts.transactionOutcome !== 'aborted';
+      if (facts.version === undefined) {
+        if (!isDelete || !isLasting) return;
+        const deleted = ordered.knownObject(facts.objectType, facts.objectKey, facts.domain);
+        if (deleted !== none) ordered.endLifeOf(deleted);
+        return;
+      }
       const transaction = window.transactionOf(operation, facts);
-      const object = ordered.objectOf(facts.objectType, facts.objectKey, facts.domain);
+      let object = ordered.objectOf(facts.objectType, facts.objectKey, facts.domain);
+      // A peer that takes over what another made writes it from nothing, too.
+      const isMade = isLasting && !isDelete && facts.versionBase === '' && (facts.replicaId === '' || facts.replicaRole === 'leader');
+      if (isMade && ordered.isUnderKnown(object, facts.version)) {
+        ordered.endLifeOf(object);
+        object = ordered.objectOf(facts.objectType, facts.objectKey, facts.domain);
+      }
+      // Absence before an object is made is another than the one after it: the second would close a circle.
+      if (isDelete && isLasting && ordered.isBase(object, facts.version)) {
+        ordered.endLifeOf(object);
+        return;
+      }
       const version = ordered.versionOf(object, facts.version);
       if (isWrite) write(transaction, object, version, operation);
       else read(transaction, object, version, operation);
+      if (isDelete && isLasting) ordered.endLifeOf(object);
     },
     aberrations() {
       const found: Aberration[] = internal.filter((item) => !isDoubtful(item.reader));
       internal = [];
+      for (const { access, reader, version, writer } of early) {
+        if (isAbortedOne(writer) && !isDoubtful(reader))
+          found.push({ is: 'G1a', reader, version, writer, spanId: tables.spanOfAccess(access) });
+      }
+      early = [];
       for (const access of doubtful) {
         const at = access * accessStride;
         const reader = accesses.words[at + a.transaction] as number;
@@ -246,7 +317,8 @@ export function createIsolationHistory(): IsolationHistory {
         const state = transactions.words[stateAt] as number;
         transactions.words[stateAt] = state | isRead;
         const is = (state & isAborted) !== 0 ? 'G1a' : versions.words[version * versionStride + v.isIntermediate] === 1 ? 'G1b' : undefined;
-        if (is !== undefined) found.push({ is, reader, version, spanId: tables.spanOfAccess(access) });
+        if (is === undefined || ordered.isCircular(version) || isWrittenByRival(version)) continue;
+        found.push({ is, reader, version, writer, spanId: tables.spanOfAccess(access) });
       }
       doubtful = [];
       return found;

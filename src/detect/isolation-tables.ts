@@ -114,6 +114,8 @@ export const o = {
   isCounted: 9,
   /** Its versions are in `byVersion`. */
   isIndexed: 10,
+  /** An opaque version was written again after others had followed it. */
+  isCircular: 11,
 } as const;
 
 /** Everything that a window holds, with the ways to find it. */
@@ -136,6 +138,7 @@ export class IsolationTables {
   /** Opaque versions, and integers that a double does not hold. */
   readonly opaque: (string | bigint | undefined)[] = [];
   readonly writeReplica: string[] = [];
+  readonly writeDigest: string[] = [];
   readonly objectType: string[] = [];
   readonly objectKey: string[] = [];
   readonly objectDomain: string[] = [];

@@ -1,6 +1,7 @@
 import { Hash64 } from '../base/hash64.ts';
 import type { Version } from '../domain/operation.ts';
 import { type IsolationTables, none, o, objectStride, v, versionStride } from './isolation-tables.ts';
+import { TypeDomains } from './type-domains.ts';
 
 /** An object with more versions than this finds them by an index instead of looking through them. */
 const walkMax = 32;
@@ -12,6 +13,7 @@ const walkMax = 32;
 export class ObjectVersions {
   readonly #tables: IsolationTables;
   readonly #hash = new Hash64();
+  readonly #domains = new TypeDomains();
   #unordered = 0;
 
   constructor(tables: IsolationTables) {
@@ -20,7 +22,7 @@ export class ObjectVersions {
 
   objectOf(type: string, key: string, domain: string): number {
     const tables = this.#tables;
-    const { low, high } = this.#hash.start().text(type).text(key).end();
+    const { low, high } = this.#hashOfObject(type, key, domain);
     const known = tables.byObject.find(low, high);
     if (known !== none) return known;
     const row = tables.objects.take();
@@ -36,6 +38,51 @@ export class ObjectVersions {
     tables.objectKey[row] = key;
     tables.objectDomain[row] = domain;
     return row;
+  }
+
+  /** The object's row, where it has one. */
+  knownObject(type: string, key: string, domain: string): number {
+    const { low, high } = this.#hashOfObject(type, key, domain);
+    return this.#tables.byObject.find(low, high);
+  }
+
+  #hashOfObject(type: string, key: string, domain: string): Hash64 {
+    const salt = this.#domains.saltOf(type, domain);
+    this.#hash.start().text(type).text(key);
+    if (salt !== '') this.#hash.text(salt);
+    return this.#hash.end();
+  }
+
+  /**
+   * The object was deleted, or is made though it was there, and integer versions may begin anew: from now on its name is that of another row.
+   * What is known of the life that is over stays with this one.
+   */
+  endLifeOf(object: number): void {
+    const { byObject, objects } = this.#tables;
+    const low = objects.words[object * objectStride + o.keyLow] as number;
+    const high = objects.words[object * objectStride + o.keyHigh] as number;
+    if (byObject.find(low, high) === object) byObject.remove(low, high);
+  }
+
+  /** Whether an integer version is lower than one that is known, and is not known itself. */
+  isUnderKnown(object: number, version: Version): boolean {
+    if (typeof version === 'string') return false;
+    const order = Number(version);
+    const newest = this.#tables.objects.words[object * objectStride + o.newest] as number;
+    if (newest === none || !((this.#tables.versions.doubles[(newest * versionStride + v.order) >> 1] as number) > order)) return false;
+    return this.#find(object * objectStride, order, version) === none;
+  }
+
+  /** Whether an opaque version is one that others were derived from. */
+  isBase(object: number, version: Version): boolean {
+    if (typeof version !== 'string') return false;
+    const row = this.#find(object * objectStride, Number.NaN, version);
+    return row !== none && this.#tables.versions.words[row * versionStride + v.firstSuccessor] !== none;
+  }
+
+  isCircular(version: number): boolean {
+    const object = this.#tables.versions.words[version * versionStride + v.object] as number;
+    return this.#tables.objects.words[object * objectStride + o.isCircular] === 1;
   }
 
   versionOf(object: number, version: Version): number {
@@ -153,6 +200,11 @@ export class ObjectVersions {
     const from = this.versionOf(object, base);
     const { words } = versions;
     if (words[row * versionStride + v.base] !== none) return;
+    if (this.#descends(from, row)) {
+      // It came back, as a digest of contents does: it stands at several places, and no order is known.
+      objects.words[ofObject + o.isCircular] = 1;
+      return;
+    }
     const brother = words[from * versionStride + v.firstSuccessor] as number;
     if (brother !== none) objects.words[ofObject + o.isForked] = 1;
     words[row * versionStride + v.base] = from;
@@ -161,9 +213,23 @@ export class ObjectVersions {
     objects.words[ofObject + o.linked] = (objects.words[ofObject + o.linked] as number) + 1;
   }
 
+  /** Bounded by the versions of the object, of which none has two bases. */
+  #descends(version: number, from: number): boolean {
+    const { words } = this.#tables.versions;
+    for (let row = version; row !== none; row = words[row * versionStride + v.base] as number) if (row === from) return true;
+    return false;
+  }
+
+  /** A version was written again by another transaction, on the replica where it was written first. */
+  noteAgain(object: number, row: number): void {
+    const { versions, objects } = this.#tables;
+    // Integers do not come back; two that gave out one number collided.
+    if (Number.isNaN(versions.doubles[(row * versionStride + v.order) >> 1])) objects.words[object * objectStride + o.isCircular] = 1;
+  }
+
   /** Lets go of a version that nobody in the window wrote, read or derived from, and of bases that hung on it alone. */
   drop(version: number): void {
-    const { versions, objects, byVersion, byObject } = this.#tables;
+    const { versions, objects, byVersion } = this.#tables;
     const { words, doubles } = versions;
     // Bounded: each turn lets go of one version.
     for (let row = version; row !== none; ) {
@@ -192,7 +258,7 @@ export class ObjectVersions {
       const left = (objects.words[ofObject + o.versions] as number) - 1;
       objects.words[ofObject + o.versions] = left;
       if (left === 0) {
-        byObject.remove(objects.words[ofObject + o.keyLow] as number, objects.words[ofObject + o.keyHigh] as number);
+        this.endLifeOf(object);
         objects.give(object);
         return;
       }
@@ -232,7 +298,8 @@ export class ObjectVersions {
     const { words } = this.#tables.objects;
     const opaque = words[ofObject + o.opaque] as number;
     if (words[ofObject + o.isCounted] === 1 || opaque < 2 || words[ofObject + o.isWritten] === 0) return;
-    if (words[ofObject + o.isForked] === 0 && opaque - (words[ofObject + o.linked] as number) <= 1) return;
+    if (words[ofObject + o.isForked] === 0 && words[ofObject + o.isCircular] === 0 && opaque - (words[ofObject + o.linked] as number) <= 1)
+      return;
     words[ofObject + o.isCounted] = 1;
     this.#unordered += 1;
   }

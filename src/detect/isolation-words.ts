@@ -110,7 +110,7 @@ export function createWords(tables: IsolationTables): {
 
     findingOfAberration(aberration, context) {
       const { reader, version, spanId } = aberration;
-      const writer = aberration.is === 'internal' ? reader : (versions.words[version * versionStride + v.writer] ?? none);
+      const writer = aberration.is === 'internal' ? reader : aberration.writer;
       const object = objectOf(version);
       const named = objectWords(version);
       const place = context.placeOf(object.type, object.domain);

@@ -3,21 +3,36 @@ import { Rows } from '../base/rows.ts';
 import type { ConsistencyFacts, Operation, Version } from '../domain/operation.ts';
 import type { KeyedFold, Report } from './detector.ts';
 import type { KeyedStep } from './keyed-step.ts';
+import { isCacheNews } from './cached-copy.ts';
 import { isHashSampled } from './sample.ts';
 import { traceSessionRetainUs } from './session.ts';
 import { SessionHistory } from './session-history.ts';
 import { blockSize, StepBlock } from './step-block.ts';
 import { createVersionOrder, isWriteKind, type VersionOrder } from './version-order.ts';
 
-const stride = 4;
+const stride = 6;
 const keyLow = 0;
 const keyHigh = 1;
 const lastUs = 2;
+/** The highest integer version that was read or written. */
+const highest = 4;
 
 /** Objects looked at for every new one, to let go of those whose time is over: so at most a third more than those is held. */
 const sweptPerNew = 4;
 /** A base of an opaque version with its place in its map. */
 const bytesPerBase = 160;
+
+/** Types of which many objects were deleted at once. */
+const sweptMax = 1000;
+
+/** The life of an object that is over. Integer versions may begin anew in the next. */
+interface EarlierLife {
+  readonly goneUs: number;
+  readonly goneOrder: number;
+  /** Where it was deleted; another replica that only now applies older writes does not bring it back. */
+  readonly replica: string;
+  readonly isGone: boolean;
+}
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
@@ -49,6 +64,10 @@ export class KeyedObjects {
   /** Integers order themselves: only objects with opaque versions have an order of their own. */
   readonly #orders = new Map<number, VersionOrder>();
   readonly #integers = createVersionOrder();
+  /** By row: objects that were deleted, or made anew. */
+  readonly #lives = new Map<number, EarlierLife>();
+  /** By object type: when some of it were deleted by something else than their keys. */
+  readonly #swept = new Map<string, number>();
   #bases = 0;
   #cursor = 0;
   #untilCheck = 0;
@@ -74,7 +93,7 @@ export class KeyedObjects {
   }
 
   get bytes(): number {
-    let sum = this.#sessions.bytes + this.#rows.bytes + this.#index.bytes + this.#bases * bytesPerBase;
+    let sum = this.#sessions.bytes + this.#rows.bytes + this.#index.bytes + this.#bases * bytesPerBase + this.#lives.size * bytesPerBase;
     for (const { fold } of this.#objectFolds) sum += fold.bytes();
     return sum;
   }
@@ -85,7 +104,9 @@ export class KeyedObjects {
     // One instance for all, made anew each time: what is old and points to what is young costs the collector a note at every store.
     let step: Writable<KeyedStep> | undefined;
     for (let from = 0; from < operations.length; from += blockSize) {
-      block.fill(operations, from, Math.min(operations.length, from + blockSize));
+      const to = Math.min(operations.length, from + blockSize);
+      block.fill(operations, from, to);
+      if (block.hasSweeps) this.#noteSweeps(operations, from, to);
       this.#comeNear(block);
       for (let nth = 0; nth < block.count; nth += 1) {
         const operation = operations[block.at[nth] as number] as Operation;
@@ -121,6 +142,9 @@ export class KeyedObjects {
       isWrite: false,
       isCommittedWrite: false,
       versions: this.#integers,
+      goneUs: Number.NEGATIVE_INFINITY,
+      goneOrder: Number.NEGATIVE_INFINITY,
+      isGone: false,
       sessions: this.#sessions,
     };
   }
@@ -132,7 +156,7 @@ export class KeyedObjects {
     const isOpaque = typeof facts.version === 'string' || typeof facts.versionBase === 'string';
     const isWrite = isWriteKind(operation);
     // Session detectors need no row of the object, unless the order of its versions is kept there.
-    step.object = this.#needsRows || isOpaque || this.#orders.size > 0 ? this.#rowOf(low, high, operation.endUs) : -1;
+    step.object = this.#rowOf(low, high, operation.endUs);
     step.objectLow = low;
     step.objectHigh = high;
     step.pairLow = block.pairLow[nth] as number;
@@ -141,14 +165,84 @@ export class KeyedObjects {
     step.order = orderOf(facts.version);
     step.isWrite = isWrite;
     step.isCommittedWrite = isWrite && !operation.failed && facts.transactionOutcome === 'committed';
+    if (step.isCommittedWrite && operation.kind !== 'delete') this.#noteBirth(step);
     step.versions = isOpaque ? this.#learn(step.object, operation) : this.#orderOf(step.object);
+    this.#tellLife(step);
     for (const { fold, report } of this.#objectFolds) fold.step(step, report);
     if (this.#hasSessions) {
       this.#sessions.open(step);
       if (this.#sessions.mayBeOlder(step)) for (const { fold, report } of this.#sessionFolds) fold.step(step, report);
       this.#sessions.note(step);
     }
+    if (operation.kind === 'delete') this.#noteDelete(step);
+    else if (operation.kind === 'read' ? !operation.failed : step.isCommittedWrite) this.#noteVersion(step);
     this.#bound();
+  }
+
+  #noteVersion(step: KeyedStep): void {
+    const at = (step.object * stride + highest) >> 1;
+    if (step.order > (this.#rows.doubles[at] as number)) this.#rows.doubles[at] = step.order;
+  }
+
+  /** What was deleted by something else than a key: which objects it were is not known. */
+  #noteSweeps(operations: readonly Operation[], from: number, to: number): void {
+    for (let i = from; i < to; i += 1) {
+      const { kind, facts, endUs, failed } = operations[i] as Operation;
+      if (kind !== 'delete' || facts === undefined || facts.objectKey !== '' || facts.objectType === '' || failed) continue;
+      if (facts.transactionOutcome === 'aborted' || isCacheNews(operations[i] as Operation)) continue;
+      if (this.#swept.size < sweptMax || this.#swept.has(facts.objectType)) this.#swept.set(facts.objectType, endUs);
+    }
+  }
+
+  #tellLife(step: Writable<KeyedStep>): void {
+    const life = this.#lives.size > 0 ? this.#lives.get(step.object) : undefined;
+    step.goneUs = life?.goneUs ?? Number.NEGATIVE_INFINITY;
+    step.goneOrder = life?.goneOrder ?? Number.NEGATIVE_INFINITY;
+    step.isGone = life?.isGone ?? false;
+    if (step.facts.version !== '' || this.#swept.size === 0) return;
+    const sweptUs = this.#swept.get(step.facts.objectType) ?? Number.NEGATIVE_INFINITY;
+    if (sweptUs <= step.goneUs) return;
+    step.goneUs = sweptUs;
+    step.goneOrder = Number.POSITIVE_INFINITY;
+  }
+
+  /** Also where nobody knows whether it was committed: then it may be gone. */
+  #noteDelete(step: KeyedStep): void {
+    const { operation, facts, object } = step;
+    if (operation.failed || facts.transactionOutcome === 'aborted') return;
+    const base = orderOf(facts.versionBase);
+    const known = Math.max(
+      this.#lives.get(object)?.goneOrder ?? Number.NEGATIVE_INFINITY,
+      this.#rows.doubles[(object * stride + highest) >> 1] as number,
+      Number.isNaN(step.order) ? Number.NEGATIVE_INFINITY : step.order,
+      Number.isNaN(base) ? Number.NEGATIVE_INFINITY : base,
+    );
+    const goneOrder = known === Number.NEGATIVE_INFINITY ? Number.POSITIVE_INFINITY : known;
+    this.#lives.set(object, { goneUs: operation.endUs, goneOrder, replica: facts.replicaId, isGone: true });
+  }
+
+  /** A write of what was deleted before, or of what did not exist though it was seen: a life begins, and what was known is of another. */
+  #noteBirth(step: KeyedStep): void {
+    const { operation, facts, object } = step;
+    const life = this.#lives.size > 0 ? this.#lives.get(object) : undefined;
+    if (life?.isGone === true && (facts.versionBase === undefined || facts.versionBase === '')) {
+      if (facts.replicaId !== '' && facts.replicaId !== life.replica) return;
+      if (this.#orders.size > 0) this.#forgetOrder(object);
+      for (const { fold } of this.#objectFolds) fold.forget?.(object);
+      this.#lives.set(object, { ...life, isGone: false });
+      this.#rows.doubles[(object * stride + highest) >> 1] = Number.NEGATIVE_INFINITY;
+      return;
+    }
+    // A peer that takes over what another made writes it from nothing, too.
+    if (facts.versionBase !== '' || (facts.replicaId !== '' && facts.replicaRole !== 'leader')) return;
+    const known = this.#rows.doubles[(object * stride + highest) >> 1] as number;
+    if (!(step.order < known)) return;
+    this.#lives.set(object, {
+      goneUs: Math.max(life?.goneUs ?? operation.startUs, operation.startUs),
+      goneOrder: Math.max(life?.goneOrder ?? known, known),
+      replica: facts.replicaId,
+      isGone: false,
+    });
   }
 
   #orderOf(object: number): VersionOrder {
@@ -168,6 +262,7 @@ export class KeyedObjects {
       this.#rows.words[row * stride + keyLow] = low;
       this.#rows.words[row * stride + keyHigh] = high;
       this.#rows.doubles[(row * stride + lastUs) >> 1] = atUs;
+      this.#rows.doubles[(row * stride + highest) >> 1] = Number.NEGATIVE_INFINITY;
       this.#index.add(low, high, row);
     } else if (atUs > (this.#rows.doubles[(row * stride + lastUs) >> 1] as number)) this.#rows.doubles[(row * stride + lastUs) >> 1] = atUs;
     return row;
@@ -188,17 +283,21 @@ export class KeyedObjects {
   #forget(row: number): void {
     const { words } = this.#rows;
     this.#index.remove(words[row * stride + keyLow] as number, words[row * stride + keyHigh] as number);
-    const order = this.#orders.get(row);
-    if (order !== undefined) {
-      this.#bases -= order.size;
-      this.#orders.delete(row);
-    }
+    this.#forgetOrder(row);
+    if (this.#lives.size > 0) this.#lives.delete(row);
     for (const { fold } of this.#objectFolds) fold.forget?.(row);
     words[row * stride + keyHigh] = 0;
     words[row * stride + keyLow] = 0;
     this.#rows.give(row);
     // The free list runs through the first word; (x, 0) with the time of never marks a row that is free.
     this.#rows.doubles[(row * stride + lastUs) >> 1] = Number.POSITIVE_INFINITY;
+  }
+
+  #forgetOrder(row: number): void {
+    const order = this.#orders.get(row);
+    if (order === undefined) return;
+    this.#bases -= order.size;
+    this.#orders.delete(row);
   }
 
   #sweep(atUs: number): void {
@@ -213,7 +312,7 @@ export class KeyedObjects {
   #bound(): void {
     this.#untilCheck -= 1;
     if (this.#untilCheck > 0) return;
-    this.#untilCheck = 4096;
+    this.#untilCheck = 2048;
     if (this.bytes <= this.#maxBytes) return;
     this.share /= 2;
     const keep = (low: number): boolean => isHashSampled(low, this.share);

@@ -21,6 +21,15 @@ export interface KeyedStep {
   /** A write of a transaction that committed, as far as is known. */
   readonly isCommittedWrite: boolean;
   readonly versions: VersionOrder;
+  /**
+   * When the object was last deleted, as far as is known, or may have been where the step found nothing; -Infinity where it was not. Versions
+   * of its life before say nothing of the one that follows.
+   */
+  readonly goneUs: number;
+  /** The highest integer version that the life before may have had; -Infinity where there was none. */
+  readonly goneOrder: number;
+  /** Deleted, and not seen to have been made again. */
+  readonly isGone: boolean;
   /** What the session did on the object before. */
   readonly sessions: SessionHistory;
 }

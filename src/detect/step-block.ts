@@ -1,7 +1,9 @@
 import { Hash64 } from '../base/hash64.ts';
 import type { Operation, SpanIds } from '../domain/operation.ts';
+import { isCacheNews } from './cached-copy.ts';
 import { namedSessionOf } from './session.ts';
 import { hashLinkedTrace, hashTrace, idsOf, idWords, isTraceAt, spanAt, writeIds } from './span-ids.ts';
+import { TypeDomains } from './type-domains.ts';
 
 /** Steps prepared at once: as many lookups as a processor can have on their way to memory, some times over; what they touch stays near. */
 export const blockSize = 64;
@@ -23,9 +25,13 @@ export class StepBlock {
   /** Records that the steps may write over. */
   readonly near = new Int32Array(blockSize);
   count = 0;
+  /** Something was deleted by something else than its key. */
+  hasSweeps = false;
   readonly #hash = new Hash64();
   /** Neighbours often share type and session, and the texts are the same where they do. */
   #type = '';
+  #domain = '';
+  readonly #domains = new TypeDomains();
   #typeLow = 0;
   #typeHigh = 0;
   #session = '';
@@ -36,18 +42,24 @@ export class StepBlock {
   #sessionHigh = 0;
 
   constructor() {
-    this.#turnToType('');
+    this.#turnToType('', '');
   }
 
   /** At most {@link blockSize} operations; those that concern no object are left out. */
   fill(operations: readonly Operation[], from: number, to: number): void {
     const hash = this.#hash;
     let count = 0;
+    this.hasSweeps = false;
     for (let i = from; i < to; i += 1) {
       const operation = operations[i] as Operation;
       const { facts } = operation;
-      if (facts === undefined || facts.objectKey === '') continue;
-      if (facts.objectType !== this.#type) this.#turnToType(facts.objectType);
+      if (facts === undefined) continue;
+      if (facts.objectKey === '') {
+        if (operation.kind === 'delete') this.hasSweeps = true;
+        continue;
+      }
+      if ((operation.kind === 'delete' || facts.version === '') && isCacheNews(operation)) continue;
+      if (facts.objectType !== this.#type || facts.domain !== this.#domain) this.#turnToType(facts.objectType, facts.domain);
       const session = namedSessionOf(operation);
       // The ids of a named session's spans are not looked at: where an operation holds them as text, reading them costs more than the rest.
       if (session !== this.#session || (session === '' && !isTraceAt(idsOf(operation), this.#trace, 0)))
@@ -69,9 +81,13 @@ export class StepBlock {
     this.count = count;
   }
 
-  #turnToType(type: string): void {
-    const { low, high } = this.#hash.start().text(type);
+  #turnToType(type: string, domain: string): void {
+    const salt = this.#domains.saltOf(type, domain);
+    this.#hash.start().text(type);
+    if (salt !== '') this.#hash.text(salt);
+    const { low, high } = this.#hash;
     this.#type = type;
+    this.#domain = domain;
     this.#typeLow = low;
     this.#typeHigh = high;
   }

@@ -6,6 +6,8 @@ export interface VersionOrder {
   learn(operation: Operation): void;
   /** Whether `a` is strictly older than `b`; undefined where the order is unknown, which is never taken for a yes. */
   isOlder(a: Version, b: Version): boolean | undefined;
+  /** Whether the version was written again after others had followed it, as digests of contents are: then it stands at several places. */
+  isBack(version: Version): boolean;
   /** Bases remembered. */
   readonly size: number;
 }
@@ -21,6 +23,9 @@ export function createVersionOrder(): VersionOrder {
 /** A class because there is one for every object, and most of them hold nothing. */
 class BaseChain implements VersionOrder {
   #bases: Map<string, string> | undefined;
+  #back: Set<string> | undefined;
+  /** More came back than are remembered: then nothing is known. */
+  #isLost = false;
 
   get size(): number {
     return this.#bases?.size ?? 0;
@@ -31,7 +36,12 @@ class BaseChain implements VersionOrder {
     if (facts === undefined || typeof facts.version !== 'string' || typeof facts.versionBase !== 'string') return;
     if (!isCommittedWrite(operation) || facts.version === facts.versionBase) return;
     this.#bases ??= new Map();
-    if (this.#bases.has(facts.version)) return;
+    const known = this.#bases.get(facts.version);
+    if (known === facts.versionBase) return;
+    if (known !== undefined || this.#descends(facts.versionBase, facts.version)) {
+      this.#noteBack(facts.version);
+      return;
+    }
     if (this.#bases.size >= basesMax) {
       const oldest = this.#bases.keys().next();
       if (oldest.done !== true) this.#bases.delete(oldest.value);
@@ -39,8 +49,13 @@ class BaseChain implements VersionOrder {
     this.#bases.set(facts.version, facts.versionBase);
   }
 
+  isBack(version: Version): boolean {
+    return typeof version === 'string' && (this.#isLost || this.#back?.has(version) === true);
+  }
+
   isOlder(a: Version, b: Version): boolean | undefined {
     if (a === b) return false;
+    if (this.isBack(a) || this.isBack(b)) return undefined;
     if (typeof a === 'bigint' && typeof b === 'bigint') return a < b;
     if (a === '') return true;
     if (b === '') return false;
@@ -48,6 +63,12 @@ class BaseChain implements VersionOrder {
     if (this.#descends(b, a)) return true;
     if (this.#descends(a, b)) return false;
     return undefined;
+  }
+
+  #noteBack(version: string): void {
+    this.#back ??= new Set();
+    if (this.#back.size >= basesMax) this.#isLost = true;
+    else this.#back.add(version);
   }
 
   #descends(from: string, to: string): boolean {

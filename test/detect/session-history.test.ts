@@ -23,11 +23,24 @@ type Drawn = typeof step extends fc.Arbitrary<infer T> ? T : never;
 /** A trace that names no session is one, and is forgotten on an object after a minute. */
 const retainOf = (drawn: Drawn): number => (drawn.session === '' ? 60_000 : retainMs);
 
+const never = Number.NEGATIVE_INFINITY;
+const skewMs = 100;
+
+/** The object's life before the last delete, and the highest version of the one that follows. */
+interface Life {
+  lastMs: number;
+  highest: number;
+  goneMs: number;
+  goneVersion: number;
+  isGone: boolean;
+}
+
 /** How often each session read older than it may, from all that it did on each object, one after the other on one clock. */
 function expected(drawn: readonly Drawn[]): Map<string, number> {
   const found = new Map<string, number>();
   const count = (place: string): void => void found.set(place, (found.get(place) ?? 0) + 1);
-  const pairs = new Map<string, { lastMs: number; write: Drawn | undefined; reads: number[] }>();
+  const pairs = new Map<string, { lastMs: number; write: Drawn | undefined; writeMs: number; reads: number[] }>();
+  const lives = new Map<string, Life>();
   let atMs = 0;
   for (const operation of drawn) {
     atMs += operation.waitMs;
@@ -35,17 +48,28 @@ function expected(drawn: readonly Drawn[]): Map<string, number> {
     let pair = pairs.get(name);
     if (pair !== undefined && atMs - pair.lastMs > retainOf(operation)) pair = undefined;
     const { does, version } = operation;
+    let life = lives.get(operation.object);
+    if (life === undefined || atMs - life.lastMs > retainMs)
+      life = { lastMs: atMs, highest: never, goneMs: never, goneVersion: never, isGone: false };
+    lives.set(operation.object, life);
+    life.lastMs = atMs;
+    if (does === 'write' && life.isGone) Object.assign(life, { isGone: false, highest: never });
     if (does === 'read') {
-      if (pair?.write?.does === 'write' && version < pair.write.version) count(`read-your-writes ${name}`);
-      if (pair?.reads.some((read) => read > version) === true) count(`non-monotonic-read ${name}`);
+      const { goneMs, goneVersion } = life;
+      const isOfThisLife = pair !== undefined && pair.writeMs > goneMs + skewMs;
+      if (pair?.write?.does === 'write' && version < pair.write.version && isOfThisLife) count(`read-your-writes ${name}`);
+      if (pair?.reads.some((read) => read > version && read > goneVersion) === true) count(`non-monotonic-read ${name}`);
     }
+    if (does === 'read' || does === 'write') life.highest = Math.max(life.highest, version);
+    if (does === 'delete')
+      Object.assign(life, { isGone: true, goneMs: atMs + 1, goneVersion: Math.max(life.goneVersion, life.highest, version) });
     const isKept = does === 'read' || does === 'write' || does === 'delete';
-    if (pair === undefined && isKept) pair = { lastMs: atMs, write: undefined, reads: [] };
+    if (pair === undefined && isKept) pair = { lastMs: atMs, write: undefined, writeMs: never, reads: [] };
     if (pair === undefined) continue;
     pairs.set(name, pair);
     pair.lastMs = atMs;
     if (does === 'read') pair.reads.push(version);
-    if (does === 'write' || does === 'delete') pair.write = operation;
+    if (does === 'write' || does === 'delete') Object.assign(pair, { write: operation, writeMs: atMs + 1 });
     if (does === 'delete') pair.reads = [];
   }
   return found;

@@ -59,7 +59,7 @@ export const isolation = historyDetector(
     return {
       step(operation, report) {
         const facts = operation.facts;
-        if (facts === undefined || facts.version === undefined) return;
+        if (facts === undefined || (facts.version === undefined && operation.kind !== 'delete')) return;
         if (roundEndUs === Number.POSITIVE_INFINITY) roundEndUs = (Math.floor(operation.endUs / roundUs) + 1) * roundUs;
         // Rounds end on a grid of event time, or after a number of transactions in order of ends: how input is cut changes neither.
         if (operation.endUs >= roundEndUs || history.news().length >= transactionsPerRound) {

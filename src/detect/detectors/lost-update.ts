@@ -56,6 +56,9 @@ export const lostUpdate = keyedDetector(
             marks.set(row, { transactionId: facts.transactionId, idempotencyKey: facts.idempotencyKey, valueDigest: facts.valueDigest });
           return;
         }
+        // What came back was made by another write than the one that the first was derived from.
+        if (step.versions.isBack(base)) return;
+        if (base === '' && (earlier.endUsOf(first) <= step.goneUs || isUniqueInsert(operation))) return;
         const firstVersion = earlier.versionOf(first);
         const span = earlier.spanOf(first);
         if (span.spanId === operation.spanId && span.traceId === operation.traceId) return;
@@ -95,6 +98,11 @@ export const lostUpdate = keyedDetector(
     };
   },
 );
+
+/** A key takes a second insert only once its row is gone: who deleted it is not always seen. */
+function isUniqueInsert({ statement }: Operation): boolean {
+  return statement?.verb === 'insert' && !statement.hasOnConflict;
+}
 
 /** The write that another was derived without. */
 interface Before {

@@ -1,5 +1,6 @@
 import { type KeyedFold, keyedDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
+import type { KeyedStep } from '../keyed-step.ts';
 import { reportOlderRead, sessionOptions } from '../session-order.ts';
 import { versionWords } from '../version-order.ts';
 
@@ -28,7 +29,9 @@ export const nonMonotonicRead = keyedDetector(
         if (!sessions.mayHaveReadNewer(step) || sessions.quietUs > retainUs) return;
         const read = facts.version;
         const { earlier } = sessions;
-        const newer = sessions.reads().find((other) => earlier.isNewerThan(other, step) && earlier.isBefore(other, step, skewUs));
+        const newer = sessions
+          .reads()
+          .find((other) => earlier.isNewerThan(other, step) && earlier.isBefore(other, step, skewUs) && !mayBeOfEarlierLife(other, step));
         if (newer === undefined) return;
         reportOlderRead(step, newer, context, report, ({ version, replica, service, object }) => ({
           facts: { first: String(version ?? ''), afterwards: String(read), firstReplica: replica, laterReplica: facts.replicaId },
@@ -41,6 +44,16 @@ export const nonMonotonicRead = keyedDetector(
     };
   },
 );
+
+/** Whether what was read then may have been deleted since, so that what is read now is not older but of the next life. */
+function mayBeOfEarlierLife(row: number, step: KeyedStep): boolean {
+  if (step.goneUs === Number.NEGATIVE_INFINITY) return false;
+  const { earlier } = step.sessions;
+  const order = earlier.orderOf(row);
+  if (!Number.isNaN(order)) return order <= step.goneOrder;
+  // The order of opaque versions is that of this life alone.
+  return step.facts.version === '' || typeof earlier.versionOf(row) !== 'string';
+}
 
 function from(replica: string, service: string): string {
   return replica === '' ? ` in ${service}` : ` from replica ${replica}`;

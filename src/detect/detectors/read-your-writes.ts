@@ -32,6 +32,8 @@ export const readYourWrites = keyedDetector(
         // The newest own write that ended before decides; after a delete, absence is right and an old version cannot be judged by number.
         const last = sessions.writes().find((write) => earlier.isBefore(write, step, skewUs));
         if (last === undefined || earlier.isDelete(last) || !earlier.isNewerThan(last, step)) return;
+        // Deleted since: what is there now, or that nothing is, does not descend from that write.
+        if (earlier.endUsOf(last) <= step.goneUs + skewUs) return;
         const agoUs = operation.startUs - earlier.endUsOf(last);
         reportOlderRead(step, last, context, report, ({ version, replica, service, object }) => ({
           restsOn: [{ span: earlier.spanOf(last), endUs: earlier.endUsOf(last), byUs: operation.startUs }],

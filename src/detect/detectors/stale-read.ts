@@ -47,9 +47,8 @@ export const staleRead = keyedDetector(
   (settings, context): KeyedFold => {
     const writes = new ObjectRecords(writesMax);
     const { earlier } = writes;
-    /** By object: its newest committed version as a number (-Infinity: none, Infinity: some are not numbers), and 1 where it was deleted. */
+    /** By object: its newest committed version as a number (-Infinity: none, Infinity: some are not numbers). */
     let newest = new Float64Array(1024).fill(Number.NEGATIVE_INFINITY);
-    let isDeleted = new Uint8Array(1024);
     const skewUs = settings.leaderBudgetMs * 1000;
 
     const noteWrite = (step: KeyedStep): void => {
@@ -58,16 +57,17 @@ export const staleRead = keyedDetector(
         const longer = new Float64Array(newest.length * 2).fill(Number.NEGATIVE_INFINITY);
         longer.set(newest);
         newest = longer;
-        const longerFlags = new Uint8Array(isDeleted.length * 2);
-        longerFlags.set(isDeleted);
-        isDeleted = longerFlags;
       }
-      if (step.operation.kind === 'delete') {
-        isDeleted[object] = 1;
-        return;
-      }
+      if (step.operation.kind === 'delete') return;
       if (facts.version === undefined || facts.version === '') return;
-      const known = newest[object] as number;
+      const isMade = facts.versionBase === '';
+      // It was committed before the delete, though its span ended later.
+      if (!isMade && step.operation.startUs <= step.goneUs) return;
+      let known = newest[object] as number;
+      if (isMade && order < known && step.goneOrder >= known) {
+        writes.forget(object);
+        known = Number.NEGATIVE_INFINITY;
+      }
       if (!(order > known)) {
         // The same on another replica is the same write; on the same one it was tried again.
         for (let row = writes.oldest(object); row !== noRecord; row = earlier.nextOf(row))
@@ -82,11 +82,10 @@ export const staleRead = keyedDetector(
     };
 
     return {
-      bytes: () => writes.bytes + newest.byteLength + isDeleted.byteLength,
+      bytes: () => writes.bytes + newest.byteLength,
       forget(object) {
         writes.forget(object);
         newest[object] = Number.NEGATIVE_INFINITY;
-        isDeleted[object] = 0;
       },
       step(step, report) {
         const { operation, facts, object } = step;
@@ -100,7 +99,8 @@ export const staleRead = keyedDetector(
         const known = newest[object] ?? Number.NEGATIVE_INFINITY;
         if (known === Number.NEGATIVE_INFINITY || step.order >= known) return;
         const read = facts.version;
-        if (isDeleted[object] === 1 && typeof read === 'string') return;
+        // Old, or of a life that began unseen.
+        if (step.isGone) return;
         const place = context.placeOf(facts.objectType, facts.domain);
         const isFollower = facts.replicaRole === 'follower' || facts.replicaRole === 'cache' || facts.replicaRole === 'peer';
         const budgetUs =
@@ -140,7 +140,7 @@ export const staleRead = keyedDetector(
         const newer: number[] = [];
         for (let row = writes.oldest(object); row !== noRecord && newer.length < newerMax; row = earlier.nextOf(row)) {
           if (earlier.endUsOf(row) + budgetUs >= operation.startUs) break;
-          if (earlier.isNewerThan(row, step)) newer.push(row);
+          if (earlier.isNewerThan(row, step) && earlier.endUsOf(row) > step.goneUs) newer.push(row);
         }
         const finding = newer.reduceRight<Finding | undefined>((otherwise, row) => findingOf(row, otherwise), undefined);
         if (finding !== undefined) report(finding);

@@ -34,6 +34,8 @@ export const versionFork = keyedDetector(
         if (operation.failed || facts.transactionOutcome !== 'committed') return;
         if (facts.version === undefined || facts.version === '' || facts.valueDigest === '') return;
         if (operation.kind !== 'read' && !step.isWrite) return;
+        // What was deleted and made again may count its versions anew.
+        if (step.order <= step.goneOrder) return;
         const first = seen.find(step, facts.version);
         if (first === noRecord) {
           digests.set(seen.keep(step), facts.valueDigest);
