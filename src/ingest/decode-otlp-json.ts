@@ -3,6 +3,7 @@ import { saysState } from './decode-otlp-logs.ts';
 import { JsonBytesDecoder } from './decode-otlp-json-bytes.ts';
 import type { Decoded } from './decode-otlp-protobuf.ts';
 import { isObject, JsonReading, type JsonObject, plainValue, readHex, wholeNumber } from './json-reading.ts';
+import { parseOtlpJson } from './parse-json.ts';
 import { knownMetric, measurementsOf } from './known-metrics.ts';
 import { LogKeys } from './log-keys.ts';
 import { firstUnknownField } from './otlp-json-shape.ts';
@@ -47,7 +48,7 @@ export class JsonDecoder {
     let document: unknown;
     try {
       // A mark of the byte order may be ignored (RFC 8259, 8.1).
-      document = JSON.parse(text.startsWith('\ufeff') ? text.slice(1) : text);
+      document = parseOtlpJson(text.startsWith('\ufeff') ? text.slice(1) : text);
     } catch (error) {
       return { is: 'malformed', what: `not JSON: ${error instanceof Error ? error.message : 'unreadable'}` };
     }

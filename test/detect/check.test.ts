@@ -133,6 +133,45 @@ describe('homeostat check', () => {
     expect(told).toContain('2 parts could not be read');
   });
 
+  it('says so where ids are not written in hexadecimal, and nothing could be looked at', async () => {
+    const file = join(folder, 'base64.json');
+    writeFileSync(
+      file,
+      order(1, false).replaceAll(
+        /"(traceId|spanId|parentSpanId)":"([0-9a-f]+)"/g,
+        (_all, name: string, hex: string) => `"${name}":"${Buffer.from(hex, 'hex').toString('base64')}"`,
+      ),
+    );
+    const { code, err } = await check(file, '--json');
+    expect(code).toBe(2);
+    expect(err.join('\n')).toContain(
+      'base64.json:1: 4 spans with a trace id that is not 16 bytes or is zero; OTLP/JSON writes ids in hexadecimal',
+    );
+  });
+
+  it('keeps every digit of a version that is written as a number', async () => {
+    const write = (nth: number, version: string, base: string): string =>
+      `{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"${`${nth}`.repeat(32)}","spanId":"${`${nth}`.repeat(16)}","name":"w","kind":3,"startTimeUnixNano":"${nth}000000000","endTimeUnixNano":"${nth}001000000","attributes":[
+        {"key":"consistency.object.type","value":{"stringValue":"account"}},{"key":"consistency.object.key","value":{"stringValue":"1"}},{"key":"consistency.operation","value":{"stringValue":"write"}},
+        {"key":"consistency.version","value":{"intValue":${version}}},{"key":"consistency.version.base","value":{"intValue": ${base}}}]}]}]}]}`.replaceAll(
+        '\n',
+        '',
+      );
+    const file = join(folder, 'long.jsonl');
+    // A double takes both bases for one.
+    writeFileSync(
+      file,
+      [write(1, '1152921504606846981', '1152921504606846980'), write(2, '1152921504606846991', '1152921504606846990')].join('\n'),
+    );
+    expect(await check(file, '--json')).toMatchObject({ code: 0, out: [] });
+    writeFileSync(
+      file,
+      [write(1, '1152921504606846981', '1152921504606846980'), write(2, '1152921504606846982', '1152921504606846980')].join('\n'),
+    );
+    const { code, out } = await check(file, '--json');
+    expect({ code, kinds: out.map((line) => (JSON.parse(line) as { kind: string }).kind) }).toEqual({ code: 1, kinds: ['lost-update'] });
+  });
+
   it('keeps what a gzip file held before it was cut off', async () => {
     const file = join(folder, 'cut.jsonl.gz');
     const lines = Array.from({ length: 3000 }, (_, i) => order(i + 1, false)).join('\n');

@@ -1,3 +1,4 @@
+import { parseOtlpJson } from '../../ingest/parse-json.ts';
 import type { FileBytes } from './file-bytes.ts';
 import { RequestSplitter } from './request-splitter.ts';
 
@@ -152,7 +153,7 @@ function isBlank(text: Buffer): boolean {
 
 function parse(text: Buffer): { readonly is: 'value'; readonly value: unknown } | { readonly is: 'error'; readonly why: string } {
   try {
-    return { is: 'value', value: JSON.parse(text.toString('utf8')) };
+    return { is: 'value', value: parseOtlpJson(text.toString('utf8')) };
   } catch (error) {
     return { is: 'error', why: error instanceof Error ? error.message.slice(0, 200) : 'unreadable' };
   }

@@ -42,6 +42,7 @@ export async function* readOtlpBatches(path: string, options: ReadOtlpFileOption
       for await (const found of jsonDocuments(bytes, (text) => decoder.takeBytes(text, batch))) {
         options.onPosition?.(bytes.position);
         if (found.is === 'taken') {
+          tellRejected(batch, `${path}:${found.line}`, '; OTLP/JSON writes ids in hexadecimal', tell);
           if (batch.count > 0) yield batch;
           continue;
         }
@@ -52,6 +53,7 @@ export async function* readOtlpBatches(path: string, options: ReadOtlpFileOption
         }
         const { document } = found;
         const decoded = decoder.decode(document, batch, isLogs(document) ? 'logs' : 'traces');
+        if (decoded.is === 'decoded') tellRejected(batch, where, '; OTLP/JSON writes ids in hexadecimal', tell);
         if (decoded.is === 'malformed') tell(`${where}: ${decoded.what}`);
         else if (batch.count > 0) yield batch;
         else if (decoder.unknownField !== '' && !isOtherSignal(document))
@@ -63,6 +65,7 @@ export async function* readOtlpBatches(path: string, options: ReadOtlpFileOption
     for await (const message of protobufMessages(bytes)) {
       options.onPosition?.(bytes.position);
       const decoded = decoder.decode(message.bytes, batch);
+      if (decoded.is === 'decoded') tellRejected(batch, `${path}: byte ${message.at}`, '', tell);
       if (decoded.is === 'malformed') tell(`${path}: byte ${message.at}: not an OTLP trace request: ${decoded.what}`);
       else if (batch.count > 0) yield batch;
     }
@@ -70,6 +73,14 @@ export async function* readOtlpBatches(path: string, options: ReadOtlpFileOption
     if (!(error instanceof Failure)) throw error;
     // Nothing more can be read of this file; what was read before stays.
     tell(error.message.startsWith(path) ? error.message : `${path}: ${error.message}`, error.cause);
+  }
+}
+
+/** Spans without an id that can be read are left out, which is no reason to be silent: nothing can be found in what is not there. */
+function tellRejected(batch: SpanBatch, where: string, hint: string, tell: (sentence: string) => void): void {
+  for (const [reason, count] of batch.rejected) {
+    const what = reason === 'bad-trace-id' ? 'a trace id that is not 16 bytes or is zero' : 'a span id that is not 8 bytes or is zero';
+    tell(`${where}: ${count} ${count === 1 ? 'span' : 'spans'} with ${what}${hint}`);
   }
 }
 
