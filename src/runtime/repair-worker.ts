@@ -12,12 +12,13 @@ import { appendAudit } from '../io/store/audit.ts';
 import { listApprovals } from '../io/store/approvals.ts';
 import { getCase } from '../io/store/cases.ts';
 import type { Queryable } from '../io/store/database.ts';
-import { countUnconfirmed } from '../io/store/divergences.ts';
+import { countUnconfirmed, listCaseDivergences } from '../io/store/divergences.ts';
 import { publishEvent } from '../io/store/events.ts';
 import { getProposal, type StoredProposal } from '../io/store/proposals.ts';
 import { claimRepair, getRepair, lockClaimedRepair, releaseRepair, saveRepairProgress, type StoredRepair } from '../io/store/repairs.ts';
 import { sayError } from '../io/telemetry/log.ts';
 import { stopDomain } from './breaker.ts';
+import { changedBeside } from './changed-beside.ts';
 import { agreedShape } from './compare.ts';
 import type { RuntimeContext } from './context.ts';
 import { editorsOf } from './editors.ts';
@@ -207,6 +208,18 @@ async function applyBatch(work: Work, repair: StoredRepair, tx: Queryable, index
     return { is: 'event', event: { is: 'changed-since-read' }, says: check.says };
   }
   const target = connectionOf(work, batch.replica);
+  if (index === 0) {
+    const confirmed = await listCaseDivergences(tx, repair.caseId);
+    const changed = await changedBeside(work.connections, work.shape, proposal.effects, confirmed, signal);
+    // A worker that died took the batch in before: then its rows are judged by what it left.
+    if (changed.length > 0 && !(await wereApplied(target, work.shape, batch.effects, signal))) {
+      return {
+        is: 'event',
+        event: { is: 'changed-since-read' },
+        says: `${changed.length} ${changed.length === 1 ? 'row' : 'rows'} beside those to be written changed since they were read`,
+      };
+    }
+  }
   let result: ApplyResult;
   try {
     result = await target.apply(work.shape, batch.effects, signal);

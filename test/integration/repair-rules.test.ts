@@ -74,6 +74,30 @@ describe('an effect whose row changed after the proposal (I2)', () => {
     expect(new Set([await nameOn('eu'), await nameOn('us'), await nameOn('ap')]).size).toBe(1);
   });
 
+  it('is not applied either where the row changed that it was to be made equal to', async () => {
+    estate = await divergedEstate(domainOf('profiles'));
+    await proposeOnly();
+    const [repair] = (await listRepairs(estate.database, { state: 'planned' }, {})).items;
+    await estate.sql('eu', `update profiles set name = 'newer', updated_at = '2026-02-02' where id = 5`);
+    await workOnRepair(estate.context, repair?.id ?? '', signal);
+    expect(await nameOn('us')).toBe('wrong');
+    expect((await getRepair(estate.database, repair?.id ?? ''))?.state).toBe('stale');
+    const loops = await estate.run();
+    await until(async () => (await listRepairs(estate.database, { state: 'sealed' }, {})).items.length > 0, 'the case was repaired anew');
+    await loops.stop();
+    expect([await nameOn('eu'), await nameOn('us'), await nameOn('ap')]).toEqual(['newer', 'newer', 'newer']);
+  });
+
+  it('is not applied where the row is equal by now: it would set them apart', async () => {
+    estate = await divergedEstate(domainOf('profiles'));
+    await proposeOnly();
+    const [repair] = (await listRepairs(estate.database, { state: 'planned' }, {})).items;
+    for (const region of ['eu', 'ap']) await estate.sql(region, `update profiles set name = 'wrong' where id = 5`);
+    await workOnRepair(estate.context, repair?.id ?? '', signal);
+    expect([await nameOn('eu'), await nameOn('us'), await nameOn('ap')]).toEqual(['wrong', 'wrong', 'wrong']);
+    expect((await getRepair(estate.database, repair?.id ?? ''))?.state).toBe('stale');
+  });
+
   it('holds against writers that race with the repair', async () => {
     estate = await divergedEstate(domainOf('profiles'));
     for (let round = 0; round < 10; round += 1) {
