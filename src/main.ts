@@ -6,6 +6,7 @@ import { commands } from './edge/cli/registry.ts';
 /** Open handles of a dependency must not keep a finished command alive. */
 const exitGraceMs = 3_000;
 const interrupted = 130;
+const brokenPipe = 141;
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { readonly version: string };
 const stopping = new AbortController();
@@ -23,6 +24,15 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
     // State is in the store and the journal: ending here loses nothing, going on in an unknown state might.
     process.stderr.write(`${explainError(error)}\n`);
     process.exit(1);
+  });
+}
+
+// Who reads has seen enough, as `head` has: nobody is left to tell. A command ends as one that SIGPIPE ends, not with a code that means
+// something; a service whose log nobody reads goes on.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    if (process.argv[2] !== 'start') process.exit(brokenPipe);
   });
 }
 

@@ -43,6 +43,18 @@ describe('launcher', () => {
     }
   };
 
+  test('a command whose reader has seen enough ends without a word', async () => {
+    const child = spawn(process.execPath, [join(root, 'bin', 'homeostat.mjs'), 'doctor', '--json'], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: folder,
+    });
+    let said = '';
+    child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+    child.stdout.once('data', () => child.stdout.destroy());
+    const code = await new Promise<number | null>((resolve) => child.on('close', (exit) => resolve(exit)));
+    expect({ code, said }).toEqual({ code: 141, said: '' });
+  });
+
   test('hands on arguments and the exit code', async () => {
     const { said, code } = launch('end');
     expect(await code).toBe(3);

@@ -75,14 +75,19 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   );
 
   server.setErrorHandler((error, _request, reply) => answerError(error, reply, context));
-  server.setNotFoundHandler((request, reply) =>
-    reply.code(404).send({
-      error: {
-        code: 'not-found',
-        message: `there is no ${request.method} ${request.url.split('?')[0]}; /openapi.json lists what there is`,
-      },
-    }),
-  );
+  server.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?')[0] ?? '';
+    const methods = methodsOf(routes, path);
+    if (methods.length === 0) {
+      const message = `there is no ${request.method} ${path}; /openapi.json lists what there is`;
+      return reply.code(404).send({ error: { code: 'not-found', message } });
+    }
+    const message = `${path} takes ${methods.join(' and ')}, not ${request.method}; /openapi.json lists what there is`;
+    return reply
+      .code(405)
+      .header('allow', methods.join(', '))
+      .send({ error: { code: 'wrong-method', message } });
+  });
   server.addHook('onRequest', async (request, reply) => {
     reply.headers(securityHeaders);
     if (!isOurHost(request.headers.host, host))
@@ -111,6 +116,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
         const caller = callerOf(request);
         if (route.method === 'POST') guardOrigin(request);
         throwRefusal(refuse(caller, route.need, undefined));
+        for (const part of [request.params, request.query, request.body]) refuseZeroBytes(part);
         const gone = new AbortController();
         reply.raw.once('close', () => gone.abort());
         return reply.header('cache-control', 'no-store').send(
@@ -253,6 +259,22 @@ function guardOrigin(request: FastifyRequest): void {
 function isOurHost(header: string | undefined, host: string): boolean {
   if (!/^(127\.|localhost$|::1$)/.test(host)) return true;
   return /^(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?$/.test(header ?? '');
+}
+
+/** What the routes answer at this path. */
+function methodsOf(routes: readonly Route[], path: string): readonly string[] {
+  const methods = routes
+    .filter((route) => new RegExp(`^${route.path.replace(/\{\w+\}/g, '[^/]+')}$`).test(path))
+    .map(({ method }) => method);
+  return [...new Set(methods)];
+}
+
+/** The store takes no zero byte in a text, and nobody means one in an id, a filter or a reason. Values of rows are not looked at. */
+function refuseZeroBytes(part: unknown): void {
+  if (typeof part !== 'object' || part === null) return;
+  for (const [name, value] of Object.entries(part))
+    if (typeof value === 'string' && value.includes('\0'))
+      throw new ApiError(400, 'bad-request', `${name}: a text without zero bytes, please`);
 }
 
 function throwRefusal(refusal: ReturnType<typeof refuse>): void {

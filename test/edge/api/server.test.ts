@@ -79,6 +79,22 @@ describe('the API before a strict ledger', () => {
     expect(errorOf(await ledger.call('vera', 'GET', '/api/v1/nothing')).code).toBe('not-found');
   });
 
+  it('names the methods of a path that is asked with another', async () => {
+    const ask = async (method: string, path: string): Promise<unknown> => {
+      const response = await fetch(`${ledger.api.url}${path}`, { method });
+      return [response.status, response.headers.get('allow')];
+    };
+    expect(await ask('DELETE', '/api/v1/proposals')).toEqual([405, 'GET']);
+    expect(await ask('PUT', '/api/v1/domains/ledger/freeze')).toEqual([405, 'POST']);
+    expect(await ask('GET', '/api/v1/proposals/P1/approve')).toEqual([405, 'POST']);
+  });
+
+  it('takes no zero byte for an id, a filter or a reason, and does not break on one', async () => {
+    expect((await ledger.call('vera', 'GET', '/api/v1/cases/%00')).status).toBe(400);
+    expect((await ledger.call('vera', 'GET', '/api/v1/proposals?domain=%00')).status).toBe(400);
+    expect((await ledger.call('alice', 'POST', `/api/v1/proposals/${id}/reject`, { digest, reason: 'no\0' })).status).toBe(400);
+  });
+
   it('never answers with a connection URL', async () => {
     for (const noun of ['collections', 'replicas', 'overview']) {
       expect(JSON.stringify((await ledger.call('olga', 'GET', `/api/v1/${noun}`)).body)).not.toContain('postgres://');
