@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
 import { canonicalJson, type Json, sha256Hex } from '../base/hash.ts';
 
 /**
@@ -32,6 +32,8 @@ export interface ChainLink {
   readonly hash: string;
 }
 
+const members: ReadonlySet<string> = new Set(['seq', 'at', 'actor', 'action', 'subject', 'facts', 'previous', 'contentHash', 'hash']);
+
 /** What the first entry follows. */
 export const genesisHash = '0'.repeat(64);
 const genesis: ChainLink = { seq: 0, hash: genesisHash };
@@ -47,6 +49,8 @@ export function nextEntry(previous: ChainLink | null, draft: AuditDraft): AuditE
 export function linkProblem(previous: ChainLink | null, entry: AuditEntry): string | null {
   const after = previous ?? genesis;
   if (entry.seq !== after.seq + 1) return `entry ${after.seq + 1} is missing: ${entry.seq} follows ${after.seq}`;
+  const foreign = Object.keys(entry).find((name) => !members.has(name));
+  if (foreign !== undefined) return `entry ${entry.seq} has ${JSON.stringify(foreign)}, which was never part of an entry`;
   if (entry.previous !== after.hash) return `entry ${entry.seq} does not follow the entry before it`;
   if (contentHashOf(entry) !== entry.contentHash) return `entry ${entry.seq} was changed`;
   if (sha256Hex(entry.previous + entry.contentHash) !== entry.hash) return `the hash of entry ${entry.seq} was changed`;
@@ -92,12 +96,22 @@ export function signHead(head: ChainLink, at: string, privateKeyPem: string): Si
 }
 
 export function isSignedBy(head: SignedHead, publicKeyPem: string): boolean {
-  return verify(null, headBytes(head, head.at), publicKeyOf(publicKeyPem), Buffer.from(head.signature, 'base64'));
+  return isSignature(head.signature, headBytes(head, head.at), publicKeyPem);
 }
 
-/** What one repair was, who allowed it and how it ended, provable offline with the published key alone. */
+/** One text for one signature: decoding passes over what does not belong into base64. */
+function isSignature(text: unknown, bytes: Buffer, publicKeyPem: string): boolean {
+  if (typeof text !== 'string') return false;
+  const signature = Buffer.from(text, 'base64');
+  return signature.toString('base64') === text && verify(null, bytes, createPublicKey(publicKeyPem), signature);
+}
+
+/**
+ * What one repair was, who allowed it and how it ended, provable offline with the published key alone. The path proves each entry that it
+ * shows; that these are all there are about the repair (that it was not undone, say) is what the signature of the whole vouches for.
+ */
 export interface Certificate {
-  readonly version: 1;
+  readonly version: 2;
   readonly subject: string;
   readonly effectDigest: string;
   /** The entries about the repair, in order. */
@@ -105,6 +119,8 @@ export interface Certificate {
   /** Content hashes of the entries between the first one and the head, itself included, as `[seq, contentHash]`; others stay unread. */
   readonly path: readonly (readonly [number, string])[];
   readonly head: SignedHead;
+  /** Base64 of the Ed25519 signature over the canonical JSON of everything else. */
+  readonly signature: string;
 }
 
 /** Entries to walk in one certificate: 32 bytes each, so at most some 10 MB. Sign heads more often than that. */
@@ -120,6 +136,7 @@ export function makeCertificate(input: {
   /** Entries are about the repair when they name its subject, or one of these (its proposal, its case). */
   readonly alsoAbout?: readonly string[];
   readonly head: SignedHead;
+  readonly privateKeyPem: string;
 }): Certificate | null {
   const subjects = new Set([input.subject, ...(input.alsoAbout ?? [])]);
   const entries = input.chain.filter((entry) => subjects.has(entry.subject) && entry.seq <= input.head.seq);
@@ -129,7 +146,8 @@ export function makeCertificate(input: {
     .filter((entry) => entry.seq >= first.seq && entry.seq <= input.head.seq)
     .slice(0, maxPath)
     .map((entry) => [entry.seq, entry.contentHash] as const);
-  return { version: 1, subject: input.subject, effectDigest: input.effectDigest, entries, path, head: input.head };
+  const body = { version: 2, subject: input.subject, effectDigest: input.effectDigest, entries, path, head: input.head } as const;
+  return { ...body, signature: sign(null, bodyBytes(body), createPrivateKey(input.privateKeyPem)).toString('base64') };
 }
 
 export function verifyCertificate(
@@ -140,6 +158,8 @@ export function verifyCertificate(
   const [first] = certificate.entries;
   if (first === undefined) return invalid('it holds no entries');
   if (!isSignedBy(certificate.head, publicKeyPem)) return invalid('the head is not signed with this key');
+  const { signature, ...body } = certificate;
+  if (!isSignature(signature, bodyBytes(body), publicKeyPem)) return invalid('it is not as it was signed');
   const contents = new Map(certificate.path);
   for (const entry of certificate.entries) {
     if (contentHashOf(entry) !== entry.contentHash) return invalid(`entry ${entry.seq} was changed`);
@@ -159,6 +179,15 @@ export function verifyCertificate(
   return certificate.entries.some((entry) => names(entry.facts)) ? { is: 'valid' } : invalid('no entry names the effect digest');
 }
 
+/** How the repair ended, by the last entry about it that says so. */
+export function endOf(certificate: Certificate): 'sealed' | 'compensated' | 'failed' | 'stale' | 'open' {
+  const ends = ['sealed', 'compensated', 'failed', 'stale'] as const;
+  const last = certificate.entries.findLast(
+    ({ subject, action }) => subject === certificate.subject && ends.some((end) => action === `repair.${end}`),
+  );
+  return ends.find((end) => last?.action === `repair.${end}`) ?? 'open';
+}
+
 function contentHashOf(entry: AuditDraft & { readonly seq: number }): string {
   const { seq, at, actor, action, subject, facts } = entry;
   return sha256Hex(canonicalJson({ seq, at, actor, action, subject, facts }));
@@ -168,6 +197,6 @@ function headBytes(head: ChainLink, at: string): Buffer {
   return Buffer.from(canonicalJson({ at, hash: head.hash, seq: head.seq }));
 }
 
-function publicKeyOf(pem: string): KeyObject {
-  return createPublicKey(pem);
+function bodyBytes(body: Omit<Certificate, 'signature'>): Buffer {
+  return Buffer.from(canonicalJson(body as unknown as Json));
 }

@@ -50,13 +50,16 @@ describe('I8: the audit chain', () => {
   });
 
   test('any edit of any field of any entry is seen', () => {
-    const fields = ['at', 'actor', 'action', 'subject', 'facts', 'seq', 'previous', 'contentHash', 'hash'] as const;
+    const fields = ['at', 'actor', 'action', 'subject', 'facts', 'seq', 'previous', 'contentHash', 'hash', 'more'] as const;
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 8 }), fc.nat(7), fc.constantFrom(...fields), (length, at, field) => {
         const chain = chainOf(length).map((entry) => ({ ...entry }));
         const victim = chain[at % length];
         if (victim === undefined) return;
-        Object.assign(victim, { [field]: field === 'seq' ? 99 : field === 'facts' ? { index: -1 } : 'f'.repeat(64) });
+        Object.assign(
+          victim,
+          field === 'more' ? { more: true } : { [field]: field === 'seq' ? 99 : field === 'facts' ? { index: -1 } : 'f'.repeat(64) },
+        );
         expect(verifyChain(chain).is).toBe('broken');
       }),
     );
@@ -92,7 +95,14 @@ describe('certificates', () => {
   const last = chain[8];
   if (last === undefined) throw new Error('a chain of nine has a ninth entry');
   const head = signHead(last, '2026-01-02T00:00:00.000Z', keys.privateKey);
-  const certificate = makeCertificate({ subject: 'repair/7', effectDigest: digest, chain, alsoAbout: ['proposal/3'], head });
+  const certificate = makeCertificate({
+    subject: 'repair/7',
+    effectDigest: digest,
+    chain,
+    alsoAbout: ['proposal/3'],
+    head,
+    privateKeyPem: keys.privateKey,
+  });
   if (certificate === null) throw new Error('the chain has entries about repair/7');
 
   test('verify offline, with the public key alone, and show nothing of other entries', () => {
@@ -116,12 +126,18 @@ describe('certificates', () => {
       { ...certificate, path: certificate.path.slice(0, -1) },
       { ...certificate, path: certificate.path.toReversed() },
       { ...certificate, effectDigest: 'e'.repeat(64) },
+      // That it was undone, say, was left out.
+      { ...certificate, entries: certificate.entries.slice(0, -1) },
+      { ...certificate, subject: 'repair/8' },
+      { ...certificate, entries: [first, ...others.map((entry) => ({ ...entry, previous: '0'.repeat(64) }))] },
+      { ...certificate, signature: `${certificate.signature}x` },
+      { ...certificate, head: { ...head, signature: `${head.signature}x` } },
     ]) {
       expect(verifyCertificate(forged, keys.publicKey)).toMatchObject({ is: 'invalid' });
     }
   });
 
   test('there is none about what the chain does not hold', () => {
-    expect(makeCertificate({ subject: 'repair/8', effectDigest: digest, chain, head })).toBeNull();
+    expect(makeCertificate({ subject: 'repair/8', effectDigest: digest, chain, head, privateKeyPem: keys.privateKey })).toBeNull();
   });
 });

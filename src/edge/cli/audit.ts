@@ -5,7 +5,16 @@ import { Failure } from '../../base/failure.ts';
 import { readAuditChain } from '../../io/store/audit.ts';
 import { openDatabase } from '../../io/store/database.ts';
 import { openEmbeddedPostgres } from '../../io/store/embedded.ts';
-import { type AuditEntry, type Certificate, type ChainLink, linkProblem, verifyCertificate } from '../../report/audit-chain.ts';
+import {
+  type AuditEntry,
+  type Certificate,
+  type ChainLink,
+  endOf,
+  linkProblem,
+  type SignedHead,
+  isSignedBy,
+  verifyCertificate,
+} from '../../report/audit-chain.ts';
 import { count } from './print.ts';
 import type { CliContext } from './program.ts';
 
@@ -13,6 +22,7 @@ interface AuditOptions {
   readonly data: string;
   readonly config?: string;
   readonly key?: string;
+  readonly head?: string;
   readonly json?: boolean;
 }
 
@@ -33,11 +43,12 @@ export function registerAudit(program: Command, context: CliContext): void {
 
   withStore(audit.command('verify [file]'))
     .description('check the chain of the store, an exported chain (JSON lines) or one certificate; needs no running service')
-    .option('--key <file>', 'public key (PEM) that signed the head of a certificate')
+    .option('--key <file>', 'public key (PEM) that signed a certificate')
+    .option('--head <certificate>', 'a certificate made earlier: the chain must still hold its head, so that a cut-off end is seen')
     .action(async (file: string | undefined, options: AuditOptions) => {
       const finding =
         file === undefined
-          ? await verifyEntries(storedEntries(options, context))
+          ? await verifyEntries(storedEntries(options, context), knownHead(options, context))
           : await verifyFile(resolve(context.cwd, file), file, options, context);
       if (options.json === true) context.out(JSON.stringify(finding));
       else if (finding.is === 'whole') context.out(finding.says);
@@ -69,11 +80,32 @@ async function* storedEntries(options: AuditOptions, context: CliContext): Async
   }
 }
 
-async function verifyEntries(entries: AsyncIterable<AuditEntry>): Promise<Finding> {
+/** The head that the chain had when a certificate was made. */
+function knownHead({ head, key }: AuditOptions, context: CliContext): SignedHead | undefined {
+  if (head === undefined) return undefined;
+  if (key === undefined) throw new Failure('key', 'a head counts by its signature: name the public key with --key.', 'never');
+  const certificate = parseCertificate(readGiven(head, context));
+  if (certificate === null) throw new Failure('file', `${head} is no certificate: make one with homeostat certificate.`, 'never');
+  if (!isSignedBy(certificate.head, readGiven(key, context)))
+    throw new Failure('key', `The head of ${head} is not signed with this key.`, 'never');
+  return certificate.head;
+}
+
+function readGiven(file: string, context: CliContext): string {
+  try {
+    return readFileSync(resolve(context.cwd, file), 'utf8');
+  } catch (error) {
+    throw new Failure('file', `${file} cannot be read: name a file that is there.`, 'never', error);
+  }
+}
+
+async function verifyEntries(entries: AsyncIterable<AuditEntry>, head: SignedHead | undefined): Promise<Finding> {
   let previous: ChainLink | null = null;
   let seen = 0;
   for await (const entry of entries) {
-    const problem: string | null = linkProblem(previous, entry);
+    const isOther = head !== undefined && entry.seq === head.seq && entry.hash !== head.hash;
+    const problem: string | null =
+      linkProblem(previous, entry) ?? (isOther ? `entry ${entry.seq} is not the one whose head was signed` : null);
     if (problem !== null) {
       return {
         is: 'broken',
@@ -84,6 +116,10 @@ async function verifyEntries(entries: AsyncIterable<AuditEntry>): Promise<Findin
     }
     previous = entry;
     seen += 1;
+  }
+  if (head !== undefined && seen < head.seq) {
+    const says = `The chain is cut off: it ends at ${seen}, and a head was signed at ${head.seq}.`;
+    return { is: 'broken', entries: seen, head: previous?.hash ?? '', says };
   }
   return {
     is: 'whole',
@@ -112,14 +148,14 @@ async function verifyFile(path: string, shown: string, options: AuditOptions, co
   if (certificate !== null) {
     if (options.key === undefined)
       throw new Failure('key', 'a certificate is checked against the key that signed its head: name the public key with --key.', 'never');
-    const checked = verifyCertificate(certificate, readFileSync(resolve(context.cwd, options.key), 'utf8'));
+    const checked = verifyCertificate(certificate, readGiven(options.key, context));
     const entries = certificate.entries.length;
     return checked.is === 'valid'
       ? {
           is: 'whole',
           entries,
           head: certificate.head.hash,
-          says: `The certificate of ${certificate.subject} is valid: ${count(entries, 'entry', 'entries')}, effects ${certificate.effectDigest}.`,
+          says: `The certificate of ${certificate.subject} is valid: it ${endWords[endOf(certificate)]}. ${count(entries, 'entry', 'entries')}, effects ${certificate.effectDigest}.`,
         }
       : {
           is: 'broken',
@@ -128,14 +164,25 @@ async function verifyFile(path: string, shown: string, options: AuditOptions, co
           says: `The certificate of ${certificate.subject} is not valid: ${checked.because}.`,
         };
   }
-  return verifyEntries(parseLines(text, shown));
+  return verifyEntries(parseLines(text, shown), knownHead(options, context));
 }
+
+const endWords = {
+  sealed: 'was verified and sealed',
+  compensated: 'was undone',
+  failed: 'failed',
+  stale: 'changed nothing: rows had changed since they were read',
+  open: 'had not ended',
+} as const;
 
 function parseCertificate(text: string): Certificate | null {
   try {
     const value = JSON.parse(text) as Partial<Certificate>;
-    return value.version === 1 && value.head !== undefined && Array.isArray(value.path) ? (value as Certificate) : null;
-  } catch {
+    if (value.head === undefined || !Array.isArray(value.path)) return null;
+    if (value.version !== 2) throw new Failure('file', 'The certificate is of another version: make it anew from the chain.', 'never');
+    return value as Certificate;
+  } catch (error) {
+    if (error instanceof Failure) throw error;
     return null;
   }
 }

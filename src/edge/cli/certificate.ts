@@ -33,11 +33,18 @@ export function registerCertificate(program: Command, context: CliContext): void
       const told = own.find(({ digest }) => typeof digest === 'string');
       if (head === undefined || told === undefined)
         throw new Failure('no-repair', `The chain says nothing of a repair ${repair}.`, 'never');
-      const signed = signHead(head, new Date(systemClock.nowMs()).toISOString(), privateKey(resolve(context.cwd, options.key), context));
+      const key = privateKey(resolve(context.cwd, options.key), context);
+      const signed = signHead(head, new Date(systemClock.nowMs()).toISOString(), key);
       const alsoAbout = ['proposal', 'case'].flatMap((name) => (typeof told[name] === 'string' ? [told[name]] : []));
-      context.out(
-        JSON.stringify(makeCertificate({ subject: repair, effectDigest: String(told['digest']), chain, alsoAbout, head: signed })),
-      );
+      const certificate = makeCertificate({
+        subject: repair,
+        effectDigest: String(told['digest']),
+        chain,
+        alsoAbout,
+        head: signed,
+        privateKeyPem: key,
+      });
+      context.out(JSON.stringify(certificate));
     });
 }
 

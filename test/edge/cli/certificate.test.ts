@@ -63,9 +63,19 @@ test('I8: a repair’s certificate verifies offline, with the published key alon
   writeFileSync(join(folder, 'r1.json'), made.out);
   expect(await run('audit', 'verify', 'r1.json', '--key', 'key.pem.pub')).toMatchObject({
     code: 0,
-    out: expect.stringContaining('certificate of R1 is valid: 4 entries'),
+    out: expect.stringContaining('certificate of R1 is valid: it was verified and sealed. 4 entries'),
   });
   expect(made.out).not.toContain('domain.frozen');
+
+  // The chain without its end is whole by itself; not so for who has a certificate.
+  written('end.jsonl', chain.slice(0, -1));
+  expect(await run('audit', 'verify', 'end.jsonl')).toMatchObject({ code: 0 });
+  expect(await run('audit', 'verify', 'end.jsonl', '--head', 'r1.json', '--key', 'key.pem.pub')).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('cut off: it ends at 5, and a head was signed at 6'),
+  });
+  expect(await run('audit', 'verify', 'chain.jsonl', '--head', 'r1.json', '--key', 'key.pem.pub')).toMatchObject({ code: 0 });
+  expect(await run('audit', 'verify', 'chain.jsonl', '--head', 'r1.json')).toMatchObject({ code: 2 });
 
   writeFileSync(join(folder, 'forged.json'), readFileSync(join(folder, 'r1.json'), 'utf8').replace('"actor":"ada"', '"actor":"bob"'));
   expect(await run('audit', 'verify', 'forged.json', '--key', 'key.pem.pub')).toMatchObject({
