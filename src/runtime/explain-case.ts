@@ -1,7 +1,7 @@
 import type { Anomaly } from '../domain/anomaly.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { Divergence } from '../domain/divergence.ts';
-import { type Key, keyText, type Shape } from '../domain/row.ts';
+import { type Key, keyText, type Row, type Shape } from '../domain/row.ts';
 import { canonicalText } from '../domain/row-encoding.ts';
 import type { WriteEvidence } from '../domain/write-evidence.ts';
 import { listAnomaliesByFingerprint, listAnomaliesOfTraces, listAnomaliesOnObjects } from '../io/store/anomalies.ts';
@@ -62,6 +62,8 @@ export interface Explained {
   readonly cause: Anomaly | undefined;
   /** Findings at the very writes of its rows. */
   readonly sightings: readonly SeenAtWrite[];
+  /** Columns of class `clock`. */
+  readonly clocks: readonly string[];
 }
 
 /** A finding that was seen at a write of a row. */
@@ -108,7 +110,8 @@ export async function explainCase(db: Queryable, collection: Collection, members
     const finding = findings.get(sighting.fingerprint);
     return finding === undefined ? [] : [{ key, finding, write: ofSighting(sighting, key), by }];
   });
-  return { writes, sightings, cause: chooseCause([...onObjects, ...onTraces, ...sightings.map(({ finding }) => finding)]) };
+  const cause = chooseCause([...onObjects, ...onTraces, ...sightings.map(({ finding }) => finding)]);
+  return { writes, sightings, cause, clocks: clocksOf(collection) };
 }
 
 /** Rows whose writes no span names, by their clocks: where exactly one trace wrote without a key about then, that one. */
@@ -138,9 +141,18 @@ async function seenNearClock(
   });
 }
 
+function clocksOf(collection: Collection): readonly string[] {
+  return Object.entries(collection.columnClasses).flatMap(([column, columnClass]) => (columnClass === 'clock' ? [column] : []));
+}
+
+/** Whether a row's clock says that it was written when a span wrote. */
+export function isOfTime(row: Row, clocks: readonly string[], atUs: number): boolean {
+  return clocks.some((column) => Math.abs(clockUs(row[column] ?? '') - atUs) <= clockWithinUs);
+}
+
 /** The newest time in the clock columns of a row's copies, microseconds; undefined where they hold none. */
 function newestClockUs(collection: Collection, replicas: Member['replicas']): number | undefined {
-  const clocks = Object.entries(collection.columnClasses).flatMap(([column, columnClass]) => (columnClass === 'clock' ? [column] : []));
+  const clocks = clocksOf(collection);
   const times = Object.values(replicas).flatMap((row) =>
     row === null ? [] : clocks.map((column) => clockUs(row[column] ?? '')).filter(Number.isFinite),
   );

@@ -3,14 +3,14 @@ import type { CaseOrigin } from '../domain/case.ts';
 import type { Divergence } from '../domain/divergence.ts';
 import type { Row } from '../domain/row.ts';
 import type { WriteEvidence } from '../domain/write-evidence.ts';
-import type { Explained } from './explain-case.ts';
+import { type Explained, isOfTime } from './explain-case.ts';
 
 /** How one row of a case came to differ, as far as traces tell. */
 export interface TracedRow {
   readonly key: Divergence['key'];
   /** The write that a replica has not got. */
   readonly write: WriteEvidence;
-  /** Replicas that went without. */
+  /** Replicas that went without; empty where nothing tells which of them got it. */
   readonly without: readonly string[];
   /** The message of the write that never left, where a span shows it. */
   readonly unsent: WriteEvidence | undefined;
@@ -27,7 +27,7 @@ export interface TracedCase {
 }
 
 /** What traces tell of a case, as `explainCase` finds it. */
-type TracesOfCase = Pick<Explained, 'writes' | 'cause'> & Partial<Pick<Explained, 'sightings'>>;
+type TracesOfCase = Pick<Explained, 'writes' | 'cause'> & Partial<Pick<Explained, 'sightings' | 'clocks'>>;
 
 /** What is asked of a divergence here. */
 type Differing = Pick<Divergence, 'key' | 'is' | 'replicas'>;
@@ -41,7 +41,7 @@ const unsentWithinUs = 120_000_000;
  * that no write explains is left out, and the sentence says of how many it speaks. Where a finding was seen at that write it is named; and
  * where the write itself is not kept any more, or names no row, the sighting stands for it.
  */
-export function traceBack(divergences: readonly Differing[], { writes, cause, sightings = [] }: TracesOfCase): TracedCase {
+export function traceBack(divergences: readonly Differing[], { writes, cause, sightings = [], clocks = [] }: TracesOfCase): TracedCase {
   const ofKey = Map.groupBy(writes, (write) => JSON.stringify(write.key));
   const seenOf = Map.groupBy(sightings, ({ key }) => JSON.stringify(key));
   const rows: TracedRow[] = [];
@@ -52,19 +52,24 @@ export function traceBack(divergences: readonly Differing[], { writes, cause, si
       originOf(own.filter((write) => write.kind === 'write' && write.outcome === 'committed')) ??
       (own.length === 0 ? originOf(seen.map(({ write }) => write)) : undefined);
     if (newest === undefined) continue;
-    const without = Object.entries(divergence.replicas)
-      .filter(([replica, row]) => replica !== newest.replica && lacks(row, newest, divergence))
+    const lacking = Object.entries(divergence.replicas)
+      .filter(([replica, row]) => replica !== newest.replica && lacks(row, newest, divergence, clocks))
       .map(([replica]) => replica)
       // A write of the same version that a span shows on the replica itself did arrive; then something else changed the row.
       .filter((replica) => !own.some((write) => write.replica === replica && write !== newest && byAge(write, newest) >= 0));
-    if (without.length === 0) continue;
+    if (lacking.length === 0) continue;
+    // Some replica has what was committed. Where the span does not say which, and neither do versions and clocks, nobody does.
+    const without = newest.replica === null && lacking.length === Object.keys(divergence.replicas).length ? [] : lacking;
     const unsent = own.find(
       (write) =>
         write.kind === 'publish-failed' &&
         (write.span.traceId === newest.span.traceId || (write.atUs >= newest.atUs && write.atUs - newest.atUs <= unsentWithinUs)),
     );
     const atWrite = seen.filter(({ write }) => write.span.traceId === newest.span.traceId);
-    const told = atWrite.find(({ finding }) => finding.fingerprint === cause?.fingerprint) ?? atWrite[0];
+    const told =
+      atWrite.find(({ finding }) => finding.fingerprint === cause?.fingerprint) ??
+      atWrite.find(({ finding }) => finding.grade === 'proven') ??
+      atWrite[0];
     rows.push({
       key: divergence.key,
       write: newest,
@@ -84,9 +89,10 @@ const findingOf = ({ fingerprint, kind, grade, title }: Anomaly): NonNullable<Tr
   title,
 });
 
-/** The way on which most of the rows got lost; null where no row is traced. */
+/** The way on which most of the rows got lost; null where none is known. */
 export function originOfCase({ rows }: TracedCase): CaseOrigin | null {
-  const ways = Map.groupBy(rows, ({ write, without }) => JSON.stringify([write.service, write.replica, without]));
+  const lost = rows.filter(({ without }) => without.length > 0);
+  const ways = Map.groupBy(lost, ({ write, without }) => JSON.stringify([write.service, write.replica, without]));
   const [most] = [...ways.values()].toSorted((a, b) => b.length - a.length);
   const [first] = most ?? [];
   if (first === undefined) return null;
@@ -102,12 +108,12 @@ function originOf(writes: readonly WriteEvidence[]): WriteEvidence | undefined {
 }
 
 /** Older than the write: no row at all, or a lower version where both have one, or simply another row. */
-function lacks(row: Row | null, write: WriteEvidence, divergence: Differing): boolean {
+function lacks(row: Row | null, write: WriteEvidence, divergence: Differing, clocks: readonly string[]): boolean {
   if (row === null) return true;
   const has = row['version'];
   if (write.version !== undefined && typeof has === 'string' && /^\d+$/.test(has) && /^\d+$/.test(write.version))
     return BigInt(has) < BigInt(write.version);
-  return divergence.is !== 'missing';
+  return divergence.is !== 'missing' && !isOfTime(row, clocks, write.atUs);
 }
 
 /** Versions order writes where both are integers; then the time of the spans. */
@@ -130,18 +136,23 @@ function sayWhy(rows: readonly TracedRow[], all: number, cause: Anomaly | undefi
   const many = rows.length === 1 ? 'One row differs' : `${rows.length} rows differ`;
   const version = newest.write.version === undefined ? '' : ` as version ${newest.write.version}`;
   const where = newest.write.replica === null ? '' : ` on ${newest.write.replica}`;
+  const of = rows.length < all ? ` (of ${all})` : '';
+  const last = `${rows.length === 1 ? 'it' : 'the last of them'} was written${version} in trace ${newest.write.span.traceId}`;
   const sentences = [
-    `${many}${rows.length < all ? ` (of ${all})` : ''} because ${places} never got what ${services} wrote${where}: ${rows.length === 1 ? 'it' : 'the last of them'} was written${version} in trace ${newest.write.span.traceId}, and no span shows it arrive.`,
+    places === ''
+      ? `${many}${of} since ${services} wrote ${rows.length === 1 ? 'it' : 'them'}: ${last}. Which replicas got it, no span says.`
+      : `${many}${of} because ${places} never got what ${services} wrote${where}: ${last}, and no span shows it arrive.`,
   ];
   if (lost?.unsent !== undefined)
     sentences.push(
       `${unsent.length === rows.length ? 'The' : `Of ${unsent.length} of them the`} message failed to leave: span ${lost.unsent.span.spanId} of trace ${lost.unsent.span.traceId}.`,
     );
   else if (cause !== undefined && cause.grade !== 'risk') {
-    const atWrite = rows.filter(({ finding }) => finding?.fingerprint === cause.fingerprint).length;
+    // What is proven is proven of each write by itself.
+    const atWrite = rows.filter(({ finding }) => finding?.kind === cause.kind && finding.grade === cause.grade).length;
     const where =
       atWrite === 0 || rows.length === 1 ? '' : ` (seen at the write of ${atWrite === rows.length ? 'each' : `${atWrite} of them`})`;
-    sentences.push(`The code permits it: ${cause.title}${where}.`);
+    sentences.push(`${cause.grade === 'proven' ? 'It happened' : 'The code permits it'}: ${cause.title}${where}.`);
   }
   return sentences.join(' ');
 }

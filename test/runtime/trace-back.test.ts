@@ -51,6 +51,27 @@ describe('a divergence is traced back to the write that caused it', () => {
     });
   });
 
+  test('a write whose span names no replica is on the one whose clock says so', () => {
+    const { version: _, ...unplaced } = write({ replica: null, atUs: Date.parse('2026-01-01T00:00:05Z') * 1000 });
+    const eu = { id: '7', status: 'new', updated_at: '2026-01-01 00:00:00+00' };
+    const us = { id: '7', status: 'paid', updated_at: '2026-01-01 00:00:05.1+00' };
+    const { rows, says } = traceBack([differs(us, { replicas: { eu, us } })], {
+      writes: [unplaced],
+      cause: undefined,
+      clocks: ['updated_at'],
+    });
+    expect(rows.map(({ without }) => without)).toEqual([['eu']]);
+    expect(says).toMatch(/^One row differs because eu never got what checkout wrote: it was written in trace abc/);
+  });
+
+  test('where nothing tells who got a write, nobody is said to lack it, and it has no way to be lost on', () => {
+    const { version: _, ...unplaced } = write({ replica: null });
+    const traced = traceBack([differs({ id: '7', status: 'paid' })], { writes: [unplaced], cause: undefined });
+    expect(traced.says).toBe('One row differs since checkout wrote it: it was written in trace abc. Which replicas got it, no span says.');
+    expect(traced.rows.map(({ without }) => without)).toEqual([[]]);
+    expect(originOfCase(traced)).toBeNull();
+  });
+
   test('a write that was carried from place to place is told by its origin', () => {
     const carried = write({ replica: 'ap', service: 'feed', atUs: 1_500_000, span: { traceId: 'feed', spanId: '1' } });
     const three = differs(null, { replicas: { eu: { id: '7' }, ap: { id: '7' }, us: null } });

@@ -98,7 +98,7 @@ export function TracePanel({ trace }: { readonly trace: TracedCase | null | unde
               <td>{row.write.replica ?? ''}</td>
               <td class="num">{row.write.version ?? ''}</td>
               <td>
-                {row.without.join(', ')}
+                {row.without.length === 0 ? 'not known' : row.without.join(', ')}
                 {row.unsent === undefined ? '' : ' (its message failed)'}
               </td>
               <td>
