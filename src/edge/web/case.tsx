@@ -7,7 +7,7 @@ import type { StoredDivergence } from '../../io/store/divergences.ts';
 import type { ProposalSummary } from '../../io/store/proposals.ts';
 import type { Listing } from './api.ts';
 import { useNow, useResource } from './live.ts';
-import { Ago, Panel, Tag, Waiting } from './parts.tsx';
+import { Ago, Panel, Said, Tag, Waiting } from './parts.tsx';
 import { go, Link } from './router.tsx';
 import { count, keyWords } from './words.ts';
 
@@ -78,37 +78,41 @@ export function TracePanel({ trace }: { readonly trace: TracedCase | null | unde
   if (trace?.says === undefined) return null;
   return (
     <Panel title="Where it comes from" aside={count(trace.rows.length, 'row')}>
-      <p>{trace.says}</p>
-      <table class="grid">
-        <thead>
-          <tr>
-            <th scope="col">key</th>
-            <th scope="col">written by</th>
-            <th scope="col">on</th>
-            <th scope="col">version</th>
-            <th scope="col">not on</th>
-            <th scope="col">trace</th>
-          </tr>
-        </thead>
-        <tbody>
-          {trace.rows.slice(0, 8).map((row) => (
-            <tr key={keyWords(row.key)}>
-              <td class="num">{keyWords(row.key)}</td>
-              <td>{row.write.service}</td>
-              <td>{row.write.replica ?? ''}</td>
-              <td class="num">{row.write.version ?? ''}</td>
-              <td>
-                {row.without.length === 0 ? 'not known' : row.without.join(', ')}
-                {row.unsent === undefined ? '' : ' (its message failed)'}
-              </td>
-              <td>
-                <code>{row.write.span.traceId}</code>
-                {row.by === 'time' ? ' (by its time)' : ''}
-              </td>
+      <p>
+        <Said text={trace.says} />
+      </p>
+      <div class="diff-scroll">
+        <table class="grid">
+          <thead>
+            <tr>
+              <th scope="col">key</th>
+              <th scope="col">written by</th>
+              <th scope="col">on</th>
+              <th scope="col">version</th>
+              <th scope="col">not on</th>
+              <th scope="col">trace</th>
             </tr>
-          ))}
-        </tbody>
-      </table>
+          </thead>
+          <tbody>
+            {trace.rows.slice(0, 8).map((row) => (
+              <tr key={keyWords(row.key)}>
+                <td class="num">{keyWords(row.key)}</td>
+                <td>{row.write.service}</td>
+                <td>{row.write.replica ?? ''}</td>
+                <td class="num">{row.write.version ?? ''}</td>
+                <td>
+                  {row.without.length === 0 ? 'not known' : row.without.join(', ')}
+                  {row.unsent === undefined ? '' : ' (its message failed)'}
+                </td>
+                <td>
+                  <code>{row.write.span.traceId}</code>
+                  {row.by === 'time' ? ' (by its time)' : ''}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
     </Panel>
   );
 }
