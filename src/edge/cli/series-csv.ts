@@ -17,6 +17,7 @@ export function parseSeriesCsv(text: string, file: string): CsvSeries {
   if (lines.length > maxLines) throw bad(file, maxLines, `more than ${maxLines} lines; split the file`);
   const series = new Map<string, Point[]>();
   let columns = 0;
+  let places: Places = { series: -1, timestamp: 0, value: 1 };
   lines.forEach((raw, i) => {
     const line = (i === 0 ? raw.replace(/^\uFEFF/, '') : raw).trim();
     if (line === '' || line.startsWith('#')) return;
@@ -24,14 +25,25 @@ export function parseSeriesCsv(text: string, file: string): CsvSeries {
     if (columns === 0) {
       columns = fields.length;
       if (columns !== 2 && columns !== 3) throw bad(file, i + 1, `${columns} columns; give timestamp,value or series,timestamp,value`);
+      places = columns === 2 ? { series: -1, timestamp: 0, value: 1 } : { series: 0, timestamp: 1, value: 2 };
       // A first line whose last field is no number is a header.
-      if (Number.isNaN(parseValue(fields.at(-1) ?? '')) && !isMissing(fields.at(-1) ?? '')) return;
+      if (
+        Number.isNaN(parseValue(fields.at(-1) ?? '')) &&
+        !isMissing(fields.at(-1) ?? '') &&
+        parseTimestamp(fields.at(-1) ?? '') === null
+      ) {
+        places = placesOf(fields, places, (says) => bad(file, i + 1, says));
+        return;
+      }
     }
     if (fields.length !== columns) throw bad(file, i + 1, `${fields.length} columns where the lines before have ${columns}`);
-    const atMs = parseTimestamp(fields.at(-2) ?? '');
-    if (atMs === null) throw bad(file, i + 1, `"${fields.at(-2)?.slice(0, 40)}" is no timestamp; give ISO 8601 or Unix seconds`);
-    const text = fields.at(-1) ?? '';
-    const name = columns === 3 ? (fields[0] ?? '') : '';
+    const time = fields[places.timestamp] ?? '';
+    const atMs = parseTimestamp(time);
+    if (atMs === null) throw bad(file, i + 1, `"${time.slice(0, 40)}" is no timestamp; give ISO 8601 or Unix seconds`);
+    const text = fields[places.value] ?? '';
+    const name = fields[places.series] ?? '';
+    // Numbers are times as well: a column too many would be read as if it were the value of another year.
+    if (isDate(name) && !isDate(time)) throw bad(file, i + 1, `the first column is a time; give timestamp,value or series,timestamp,value`);
     const list = series.get(name) ?? [];
     series.set(name, list);
     if (isMissing(text)) return;
@@ -46,6 +58,27 @@ export function parseSeriesCsv(text: string, file: string): CsvSeries {
   return series;
 }
 
+/** Where a line has what. */
+interface Places {
+  readonly series: number;
+  readonly timestamp: number;
+  readonly value: number;
+}
+
+/** By the names in the header, where it has those of time and value; else in the order that is asked for. */
+function placesOf(names: readonly string[], usual: Places, bad: (says: string) => Failure): Places {
+  const at = (pattern: RegExp): number => names.findIndex((name) => pattern.test(name));
+  const timestamp = at(/^(timestamp|time|ts|date|datetime)$/i);
+  const value = at(/^value$/i);
+  if (timestamp < 0 || value < 0) return usual;
+  const others = names.flatMap((name, nth) => (nth === timestamp || nth === value ? [] : [{ name, nth }]));
+  const series = others.find(({ name, nth }) => nth === 0 || /^(series|name|id)$/i.test(name))?.nth ?? -1;
+  const unknown = others.find(({ nth }) => nth !== series);
+  if (unknown !== undefined) throw bad(`column "${unknown.name.slice(0, 40)}" is none of series, timestamp and value; leave it out`);
+  return { series, timestamp, value };
+}
+
+const isDate = (text: string): boolean => text.includes('-') && parseTimestamp(text) !== null;
 const bad = (file: string, line: number, says: string): Failure => new Failure('bad-csv', `${file}:${line}: ${says}`, 'never');
 const isMissing = (text: string): boolean => text === '' || /^(nan|null|na)$/i.test(text);
 const parseValue = (text: string): number => (text.trim() === '' ? Number.NaN : Number(text));

@@ -21,6 +21,17 @@ describe('series from CSV', () => {
     expect(read('t,v\n1704067200,1\n1704067500,\n1704067800,NaN\n')).toEqual({ '': [{ atMs: 1_704_067_200_000, value: 1 }] });
   });
 
+  it('goes by the names of a header, and takes no column for another', () => {
+    const point = [{ atMs: 1_704_067_200_000, value: 7 }];
+    expect(read('value,timestamp\n7,2024-01-01\n')).toEqual({ '': point });
+    expect(read('timestamp,value,series\n2024-01-01,7,a\n')).toEqual({ a: point });
+    expect(read('region,time,value\neu,2024-01-01,7\n')).toEqual({ eu: point });
+    expect(() => read('timestamp,value,unit\n2024-01-01,7,1\n')).toThrow(
+      'load.csv:1: column "unit" is none of series, timestamp and value',
+    );
+    expect(() => read('2024-01-01,7,1\n')).toThrow('load.csv:1: the first column is a time');
+  });
+
   it('names the line of what it cannot read', () => {
     expect(() => read('t,v\n1704067200,1\n1704067500,x\n')).toThrow('load.csv:3: "x" is no number');
     expect(() => read('t,v\nyesterday,1\n')).toThrow('load.csv:2: "yesterday" is no timestamp');
