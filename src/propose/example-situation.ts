@@ -64,6 +64,7 @@ export function exampleSituation(given: {
       },
     ],
     writes: given.writes ?? [],
-    nowMs: 0,
+    // 2100: later than any clock of an example.
+    nowMs: 4_102_444_800_000,
   };
 }

@@ -3,7 +3,7 @@ import type { ColumnClass } from '../domain/collection.ts';
 import type { CanonicalType } from '../domain/row.ts';
 import { canonicalText } from '../domain/row-encoding.ts';
 import { compareDecimals, parseDecimal } from './decimal.ts';
-import { instantUs } from './row-clock.ts';
+import { instantUs, isTombstone } from './row-clock.ts';
 
 /**
  * Joins of state-based CRDTs (Shapiro et al. 2011) by column class: commutative, associative and idempotent, so that any order of
@@ -24,7 +24,11 @@ export function mergeColumn(
   if (columnClass === 'counter') return joined(type, present, joinCounters);
   if (columnClass === 'set') return joined(type, present, joinSets);
   if (columnClass === 'clock' || columnClass === 'register-max') return extreme(type, present, 1);
-  if (columnClass === 'register-min' || columnClass === 'tombstone') return extreme(type, present, -1);
+  if (columnClass === 'tombstone') {
+    const set = present.filter((value) => isTombstone(type, value));
+    return set.length === 0 ? { value: first } : extreme(type, set, -1);
+  }
+  if (columnClass === 'register-min') return extreme(type, present, -1);
   return values.every((value) => value === first) ? { value: first } : null;
 }
 

@@ -1,4 +1,4 @@
-import type { Row, Shape } from '../domain/row.ts';
+import type { CanonicalType, Row, Shape } from '../domain/row.ts';
 import { compareDecimals, parseDecimal, subtractDecimals } from './decimal.ts';
 import type { Situation } from './strategy.ts';
 
@@ -9,6 +9,32 @@ export function clockColumns(situation: Situation): readonly string[] {
 
 export function tombstoneColumn(situation: Situation): string | null {
   return situation.shape.columns.find((column) => situation.collection.columnClasses[column.name] === 'tombstone')?.name ?? null;
+}
+
+/** Whether a tombstone is set: a time, a flag or a number of it. `false`, 0 and an empty text say that the row lives, as NULL does. */
+export function isTombstone(type: CanonicalType | undefined, value: string | null): boolean {
+  if (value === null || value === '') return false;
+  if (type === 'bool') return value === 'true';
+  return !((type === 'int' || type === 'numeric' || type === 'float') && value === '0');
+}
+
+/** Hosts that are further apart refuse each other's tickets (Kerberos), so no fleet lives long with more. */
+const aheadLimitMs = 300_000;
+
+/** Whether a clock that measures time is in the future: then it was not the time of a write, and would win over all that come. */
+export function isAhead(situation: Situation, column: string, value: string | null): boolean {
+  const type = situation.shape.columns.find((each) => each.name === column)?.type;
+  if (value === null) return false;
+  if (type === 'timestamp' || type === 'timestamptz') {
+    const atUs = instantUs(value);
+    // A timestamp without a zone may be of any: the furthest is 14 hours ahead of UTC.
+    const zoneMs = type === 'timestamp' ? 14 * 3_600_000 : 0;
+    return atUs !== null && Number(atUs) / 1000 > situation.nowMs + aheadLimitMs + zoneMs;
+  }
+  if (type !== 'int') return false;
+  const decimal = parseDecimal(value);
+  const atMs = decimal === null ? null : epochGapMs(decimal, decimal);
+  return atMs !== null && atMs > situation.nowMs + aheadLimitMs;
 }
 
 /** Order of two clock values in canonical text; null where they cannot be ordered. `gapMs` is null where the clock does not measure time. */

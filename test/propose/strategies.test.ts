@@ -49,6 +49,14 @@ describe('last-writer-wins', () => {
     const row = { ...at(ada, noon), gone: null };
     expect(wants('last-writer-wins', clocked({ eu: row, us: null }, { classes: { at: 'clock', gone: 'tombstone' } }))).toEqual(row);
   });
+  test('a clock in the future wins over nothing', () => {
+    const types = { at: 'timestamptz' } as const;
+    const rows = { eu: at(ada, '2099-01-01 00:00:00+00'), us: at(eda, '2026-01-01 00:00:00+00') };
+    const now = { nowMs: Date.parse('2026-01-02T00:00:00Z') };
+    expect(wants('last-writer-wins', { ...clocked(rows, { types }), ...now })).toMatch(/at on eu is in the future/);
+    const close = { ...rows, eu: at(ada, '2026-01-02 00:04:00+00') };
+    expect(wants('last-writer-wins', { ...clocked(close, { types }), ...now })).toEqual(close.eu);
+  });
   test('a committed write that an older clock holds makes it unsure', () => {
     const situation = clocked({ eu: at(ada, noon), us: at(eda, much) });
     const contradicted = { ...situation, writes: [write({ atUs: 9, valueDigest: rowDigest(situation.shape, at(ada, noon)) })] };
@@ -158,6 +166,25 @@ describe('trace-evidence', () => {
     expect(
       wants('trace-evidence', exampleSituation({ rows: versioned, writes: [write({ version: '6' })] }), { versionColumn: 'v' }),
     ).toMatch(/no replica holds version 6/);
+  });
+});
+
+describe('a tombstone that is a flag', () => {
+  const types = { at: 'int', gone: 'bool' } as const;
+  const classes = { gone: 'tombstone', at: 'clock' } as const;
+  const alive = { ...ada, at: '1', gone: 'false' };
+  const dead = { ...ada, at: '2', gone: 'true' };
+  test('says by its value, not by being there, that the row was deleted', () => {
+    expect(wants('tombstone', exampleSituation({ classes, types, rows: { eu: alive, us: dead } }))).toEqual(dead);
+    expect(wants('tombstone', exampleSituation({ classes, types, rows: { eu: alive, us: { ...alive, name: 'Eda' } } }))).toMatch(
+      /no replica holds a tombstone/,
+    );
+  });
+  test('is not lost when rows are joined', () => {
+    expect(wants('crdt-merge', exampleSituation({ classes, types, rows: { eu: alive, us: dead } }))).toEqual(dead);
+    const counted = { ...types, gone: 'int' } as const;
+    const rows = { eu: { ...alive, gone: '0' }, us: { ...dead, gone: '1' } };
+    expect(wants('crdt-merge', exampleSituation({ classes, types: counted, rows }))).toEqual(rows.us);
   });
 });
 

@@ -3,7 +3,7 @@ import type { Row } from '../../domain/row.ts';
 import { digestOrAbsent } from '../effects.ts';
 import { exampleSituation } from '../example-situation.ts';
 import { type PresentRow, presentRows } from '../present-rows.ts';
-import { clockColumns, compareClocks, newestRow } from '../row-clock.ts';
+import { clockColumns, compareClocks, isAhead, newestRow } from '../row-clock.ts';
 import { defineStrategy, type KeyDecision, type Situation } from '../strategy.ts';
 
 /**
@@ -78,6 +78,8 @@ function mergeByClocks(
     if (clock === undefined) return { is: 'not-mine', because: `${name} differs and has no clock of its own` };
     const newest = newestRow(situation, clock, rows);
     if (newest === null) return { is: 'not-mine', because: `${clock} is NULL or cannot be ordered on some replica` };
+    if (isAhead(situation, clock, newest.row[clock] ?? null))
+      return { is: 'not-mine', because: `${clock} on ${newest.replica} is in the future: it is not the time of a write` };
     const tied = new Set(rows.filter(({ replica }) => newest.tied.includes(replica)).map(({ row }) => row[name] ?? null));
     if (tied.size > 1) return { is: 'not-mine', because: `two different values of ${name} have the same ${clock}` };
     if (newest.gapMs !== null && newest.gapMs <= skewMs) margin = withinSkew;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { digestOrAbsent } from '../effects.ts';
 import { exampleSituation } from '../example-situation.ts';
 import { joinedColumnThatDiffers, presentRows } from '../present-rows.ts';
-import { clockColumns, newestRow } from '../row-clock.ts';
+import { clockColumns, isAhead, newestRow } from '../row-clock.ts';
 import { defineStrategy } from '../strategy.ts';
 import { contradictedBy } from '../trace-order.ts';
 
@@ -37,6 +37,8 @@ export const lastWriterWins = defineStrategy({
       return { is: 'not-mine', because: `${joined} is to be joined: copying the newest row would lose what others added` };
     const newest = newestRow(situation, clock, present.rows);
     if (newest === null) return { is: 'not-mine', because: `${clock} is NULL or cannot be ordered on some replica` };
+    if (isAhead(situation, clock, newest.row[clock] ?? null))
+      return { is: 'not-mine', because: `${clock} on ${newest.replica} is in the future: it is not the time of a write` };
     const winner = digestOrAbsent(situation.shape, newest.row);
     if (newest.tied.some((replica) => digestOrAbsent(situation.shape, divergence.replicas[replica] ?? null) !== winner)) {
       return { is: 'not-mine', because: `two different rows have the same ${clock}` };

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { digestOrAbsent } from '../effects.ts';
 import { exampleSituation } from '../example-situation.ts';
 import { sourcesOf } from '../replica-roles.ts';
-import { clockColumns, newestRow, tombstoneColumn } from '../row-clock.ts';
+import { clockColumns, isAhead, isTombstone, newestRow, tombstoneColumn } from '../row-clock.ts';
 import { defineStrategy } from '../strategy.ts';
 import { evidenceOf, newestCommitted, writesOf } from '../trace-order.ts';
 
@@ -36,7 +36,8 @@ export const tombstone = defineStrategy({
     if (first === undefined) return { is: 'not-mine', because: 'no replica has the row' };
 
     if (column !== null) {
-      const dead = present.filter(({ row }) => (row[column] ?? null) !== null);
+      const type = situation.shape.columns.find(({ name }) => name === column)?.type;
+      const dead = present.filter(({ row }) => isTombstone(type, row[column] ?? null));
       if (dead.length === 0 && distinct.size === 1 && isMissing) {
         return newest?.kind === 'delete'
           ? { is: 'not-mine', because: 'a trace shows a delete that left no tombstone' }
@@ -48,7 +49,7 @@ export const tombstone = defineStrategy({
       // Deleted here, changed there: the clock says which came last; without one a delete and a change cannot be ordered.
       for (const clock of clockColumns(situation)) {
         const latest = newestRow(situation, clock, present);
-        if (latest === null) continue;
+        if (latest === null || isAhead(situation, clock, latest.row[clock] ?? null)) continue;
         const winners = new Set(latest.tied.map((replica) => digestOrAbsent(situation.shape, divergence.replicas[replica] ?? null)));
         if (winners.size === 1) return { is: 'wanted', row: latest.row, margin: recorded };
       }
