@@ -48,6 +48,8 @@ export function effectsOf(trace: TraceView, unit: Unit): readonly Effect[] {
     if (other.writes.length > 0)
       for (const { write, is } of writeOutcomes(other)) {
         if (is !== 'committed' || isRepeatable(write)) continue;
+        // What is gone is not deleted again, unless it is said that rows were.
+        if ((write.kind === 'delete' || write.statement?.verb === 'delete') && (write.rows ?? -1) < 0) continue;
         const table = targetOf(write);
         if (isInboxName(table) || isOutboxName(table)) continue;
         // An insert makes a new key each time; other verbs meet the same row again.

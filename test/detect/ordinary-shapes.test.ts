@@ -47,6 +47,44 @@ const cases: readonly (readonly [string, readonly Step[], readonly string[]])[] 
     ['cross-store-write/structural'],
   ],
   [
+    'second store fails',
+    [
+      request(),
+      { kind: 'write', parent: 'root', at: 5, target: 'orders', host: 'pg' },
+      { kind: 'append', parent: 'root', at: 10, system: 'mongodb', host: 'm', target: 'orders', failed: true, errorType: 'timeout' },
+    ],
+    ['cross-store-write/structural'],
+  ],
+  [
+    'second store has it already',
+    [
+      request(),
+      { kind: 'write', parent: 'root', at: 5, target: 'orders', host: 'pg' },
+      { kind: 'append', parent: 'root', at: 10, system: 'mongodb', host: 'm', target: 'orders', failed: true, errorType: 'DuplicateKey' },
+    ],
+    [],
+  ],
+  [
+    'second store fails and the first is taken back',
+    [
+      request(),
+      { kind: 'append', parent: 'root', at: 5, target: 'orders', host: 'pg' },
+      { kind: 'append', parent: 'root', at: 10, system: 'mongodb', host: 'm', target: 'orders', failed: true, errorType: 'timeout' },
+      { kind: 'delete', parent: 'root', at: 20, target: 'orders', host: 'pg' },
+    ],
+    [],
+  ],
+  [
+    'message that deletes a row comes twice',
+    [
+      { kind: 'consume', span: 'c1', trace: 'a', at: 0, lasts: 9, service: 'mail', target: 'gone', message: { id: 'm' } },
+      { kind: 'delete', trace: 'a', parent: 'c1', at: 3, service: 'mail', target: 'letters', key: '7' },
+      { kind: 'consume', span: 'c2', trace: 'b', at: 500, lasts: 9, service: 'mail', target: 'gone', message: { id: 'm' } },
+      { kind: 'delete', trace: 'b', parent: 'c2', at: 503, service: 'mail', target: 'letters', key: '7' },
+    ],
+    [],
+  ],
+  [
     'retry with 503, idempotent callee',
     [
       request(),

@@ -1,9 +1,10 @@
 import type { Operation } from '../../domain/operation.ts';
 import { isCachedCopy } from '../cached-copy.ts';
+import { grainUs } from '../causality.ts';
 import { spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
 import { storeOf, storeWords, targetOf, unitWords } from '../trace-view.ts';
-import { hasTwoPhaseCommit, writeOutcomes } from '../write-outcome.ts';
+import { hasTwoPhaseCommit, type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
 
 /** Two stores changed in one unit of work, with nothing that makes both or neither happen. */
 export const crossStoreWrite = traceDetector(
@@ -38,11 +39,13 @@ export const crossStoreWrite = traceDetector(
         )
           continue;
         const byStore = new Map<string, Operation>();
-        for (const { write, is } of writeOutcomes(unit)) {
+        const outcomes = writeOutcomes(unit);
+        for (const { write, is } of outcomes) {
           if (is === 'aborted' || isCachedCopy(write) || byStore.has(storeOf(write))) continue;
           byStore.set(storeOf(write), write);
         }
-        const [one, two] = [...byStore.values()];
+        const [one, other] = [...byStore.values()];
+        const two = other ?? lostBeside(one, outcomes);
         if (one === undefined || two === undefined || mayBeOneStore(one, two)) continue;
         // The order in the code may vary with timing; the place is the pair.
         const names = [`${storeWords(one)}\0${targetOf(one)}`, `${storeWords(two)}\0${targetOf(two)}`].toSorted();
@@ -66,13 +69,41 @@ export const crossStoreWrite = traceDetector(
           },
           tell: () => ({
             title: `${unit.service} writes ${where(one)} and ${where(two)} without anything that ties them`,
-            explanation: `In one unit of work ${unitWords(unit)} writes ${where(one)} and then ${where(two)}. No two-phase commit and no outbox row were seen: if it stops in between, one store has the change and the other has not.`,
+            explanation: two.failed
+              ? `In one unit of work ${unitWords(unit)} wrote ${where(one)}, and then its write of ${where(two)} failed: one store has the change and the other has not. No two-phase commit and no outbox row were seen.`
+              : `In one unit of work ${unitWords(unit)} writes ${where(one)} and then ${where(two)}. No two-phase commit and no outbox row were seen: if it stops in between, one store has the change and the other has not.`,
           }),
         });
       }
     },
   }),
 );
+
+/** A refusal that says the row is there already: an earlier attempt got through. */
+const isThere = /^(23505|11000|409|conflict)$|duplicate|already.?exists|version.?conflict/i;
+
+/** The only store that was written, and a later write of another that failed with nothing that took the first back: what is feared, seen. */
+function lostBeside(one: Operation | undefined, outcomes: readonly WriteOutcome[]): Operation | undefined {
+  if (one === undefined || !outcomes.some(({ write, is }) => write === one && is === 'committed')) return undefined;
+  const lost = outcomes.find(
+    ({ write }) =>
+      write.failed &&
+      !isCachedCopy(write) &&
+      storeOf(write) !== storeOf(one) &&
+      write.startUs >= one.endUs - grainUs &&
+      !isThere.test(write.sqlState) &&
+      !isThere.test(write.errorType),
+  );
+  const isTakenBack = outcomes.some(
+    ({ write }) =>
+      lost !== undefined &&
+      write.startUs >= lost.write.startUs &&
+      storeOf(write) === storeOf(one) &&
+      targetOf(write) === targetOf(one) &&
+      write !== one,
+  );
+  return isTakenBack ? undefined : lost?.write;
+}
 
 /** Without hosts, two names of one system may be schemas of one server: that is not known to be two stores. */
 function mayBeOneStore(a: Operation, b: Operation): boolean {
