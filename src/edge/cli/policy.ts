@@ -7,12 +7,14 @@ import { parseEffectDigest } from '../../domain/effect.ts';
 import type { Outcome } from '../../domain/outcome.ts';
 import type { Proposal } from '../../domain/proposal.ts';
 import { backtest, type PastRepair } from '../../guard/backtest.ts';
-import { parsePolicies, type Policies } from '../../guard/cedar.ts';
+import { type ParsedPolicies, parsePolicies, type Policies } from '../../guard/cedar.ts';
 import type { GuardFacts } from '../../guard/facts.ts';
 import { nearMissText } from '../../guard/near-miss.ts';
+import { type KnownNames, strangeNames } from '../../guard/policy-names.ts';
 import { policySchema } from '../../guard/policy-schema.ts';
 import { policyWords } from '../../guard/policy-words.ts';
 import { decide } from '../../guard/verdict.ts';
+import { strategies } from '../../propose/registry.ts';
 import { openClient, type ServiceOptions, withServiceOptions } from './client.ts';
 import { paint } from './print.ts';
 import type { CliContext } from './program.ts';
@@ -29,11 +31,13 @@ export function registerPolicy(program: Command, context: CliContext): void {
   const policy = program.command('policy');
   policy
     .command('check')
-    .description('parse and validate: every policy has @id and @reason and speaks only of what it is given')
+    .description('parse and validate: every policy has @id and @reason and speaks only of what there is')
     .argument('<file>', 'a .cedar file, or a directory')
+    .option('--config <file>', 'configuration file: names of domains, collections, replicas and regions are held against it')
     .option('--json', 'print JSON')
-    .action((file: string, options: PolicyOptions) => {
-      const parsed = parsePolicies(readPolicyFiles(resolve(context.cwd, file)));
+    .action(async (file: string, options: PolicyOptions) => {
+      const config = options.config === undefined ? undefined : await context.loadConfig(options.config);
+      const parsed = withNames(parsePolicies(readPolicyFiles(resolve(context.cwd, file))), config);
       if (options.json === true) {
         context.out(
           JSON.stringify(
@@ -125,6 +129,37 @@ function readPolicyFiles(path: string): readonly { readonly name: string; readon
     if (error instanceof Failure) throw error;
     throw new Failure('no-policies', `${path} cannot be read: name a .cedar file or a directory of them.`, 'never', error);
   }
+}
+
+/** A name that nothing has is a problem like any other: a guard that never speaks is none. */
+function withNames(parsed: ParsedPolicies, config: Config | undefined): ParsedPolicies {
+  if (parsed.is === 'error') return parsed;
+  const collections = config === undefined ? undefined : Object.values(config.collections);
+  const replicas = collections?.flatMap((collection) => collection.replicas);
+  const unique = (names: readonly string[] | undefined): readonly string[] | undefined =>
+    names === undefined ? undefined : [...new Set(names)].toSorted();
+  const known: KnownNames = {
+    values: {
+      strategy: strategies.map(({ id }) => id),
+      consistency: ['strict', 'session', 'bounded', 'eventual'],
+      risk: ['low', 'medium', 'high'],
+      mode: ['off', 'review', 'auto'],
+      chosenBy: ['heuristic', 'llm', 'person'],
+      weekdayUtc: ['monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday', 'sunday'],
+      domain: config === undefined ? undefined : Object.keys(config.domains),
+      name: config === undefined ? undefined : Object.keys(config.collections),
+      replicas: unique(replicas?.map(({ id }) => id)),
+      regions: unique(replicas?.map(({ region }) => region)),
+    },
+    entities: {
+      Domain: config === undefined ? undefined : Object.keys(config.domains),
+      Collection: config === undefined ? undefined : Object.keys(config.collections),
+    },
+  };
+  const problems = parsed.policies.policies.flatMap((policy) =>
+    strangeNames(policy, known).map((problem) => `${basename(policy.file)}: ${problem}`),
+  );
+  return problems.length === 0 ? parsed : { is: 'error', problems };
 }
 
 function policiesOf(path: string): Policies {

@@ -57,6 +57,27 @@ async function run(...args: readonly string[]): Promise<{ readonly code: number;
 }
 
 describe('policy check', () => {
+  test('tells a name that nothing has: the guard would never speak', async () => {
+    const guard = (when: string, resource = 'resource'): string =>
+      write('name.cedar', `@id("x") @reason("y") forbid(principal, action, ${resource}) when { ${when} };`);
+    expect(await run('policy', 'check', guard('context.strategy == "last-writer-winz"'))).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('there is no strategy "last-writer-winz"; there are authority'),
+    });
+    expect(await run('policy', 'check', guard('["saturday", "sonday"].contains(context.weekdayUtc)'))).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('"sonday"'),
+    });
+    const misspelt = guard('context.rows > 1', 'resource in Domain::"profile"');
+    expect(await run('policy', 'check', misspelt)).toMatchObject({ code: 0 });
+    expect(await run('policy', 'check', misspelt, '--config', 'homeostat.yaml')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('there is no domain "profile"; there are profiles'),
+    });
+    const right = guard('context.replicas.contains("us") && resource.mode == "auto"', 'resource in Domain::"profiles"');
+    expect(await run('policy', 'check', right, '--config', 'homeostat.yaml')).toMatchObject({ code: 0 });
+  });
+
   test('says that nothing is wrong, exit 0', async () => {
     expect(await run('policy', 'check', good)).toEqual({ code: 0, out: '1 policy, nothing wrong.\n', err: '' });
     expect(JSON.parse((await run('policy', 'check', good, '--json')).out)).toMatchObject({ ok: true, policies: ['large-repair'] });
