@@ -74,6 +74,13 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     context.log('error', `the page cannot be built: ${error instanceof Error ? error.message : String(error)}`),
   );
 
+  // Clients that always name the type send nothing as JSON, too.
+  const parseJson = server.getDefaultJsonParser('error', 'error');
+  server.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body.length === 0) done(null, {});
+    else void parseJson(request, body.toString(), done);
+  });
+
   server.setErrorHandler((error, _request, reply) => answerError(error, reply, context));
   server.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?')[0] ?? '';

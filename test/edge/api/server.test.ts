@@ -200,6 +200,22 @@ describe('the API before a strict ledger', () => {
     expect((await ledger.call('olga', 'POST', '/api/v1/domains/leger/freeze', { reason: 'x' })).status).toBe(404);
   });
 
+  it('stops a domain without a word, too: who does it by hand at night is not sent back for a reason', async () => {
+    const authorization = `Bearer ${people.olga.token}`;
+    const post = (verb: string, more: { body?: string; headers?: Readonly<Record<string, string>> } = {}): Promise<Response> =>
+      fetch(`${ledger.api.url}/api/v1/domains/ledger/${verb}`, {
+        method: 'POST',
+        ...(more.body === undefined ? {} : { body: more.body }),
+        headers: { authorization, ...more.headers },
+      });
+    expect((await post('freeze')).status).toBe(200);
+    expect((await ledger.call('vera', 'GET', '/api/v1/domains/ledger')).body['state']).toMatchObject({
+      frozen: true,
+      frozenReason: 'no reason given',
+    });
+    expect((await post('unfreeze', { body: '', headers: { 'content-type': 'application/json' } })).status).toBe(200);
+  });
+
   it('asks for a comparison', async () => {
     expect((await ledger.call('olga', 'POST', '/api/v1/collections/accounts/scan', {})).status).toBe(200);
     expect((await ledger.call('olga', 'POST', '/api/v1/collections/nothing/scan', {})).status).toBe(404);

@@ -21,8 +21,12 @@ const digest = z
   .string()
   .regex(/^[0-9a-f]{64}$/, 'the effect digest that you looked at: 64 hexadecimal digits')
   .transform(parseEffectDigest);
-const words = (what: string) => z.string().trim().min(1, `say ${what}: it is kept with the decision`).max(2000);
-const reason = words('why');
+const words = z.string().trim().min(1, 'say why: it is kept with the decision').max(2000).optional();
+/** Page and command line ask for a reason. Who stops a domain by hand at night is not sent back for want of a word. */
+const reasons = { reason: words, comment: z.string().trim().max(2000).optional() };
+const whyOf = (body: { readonly reason?: string | undefined; readonly comment?: string | undefined }): string =>
+  body.reason ?? (body.comment || 'no reason given');
+const usualSnoozeMinutes = 60;
 const answer = z.looseObject({ is: z.literal('done') });
 const row = z.record(z.string(), z.string().nullable());
 const maxSnoozeMinutes = 7 * 24 * 60;
@@ -42,23 +46,20 @@ export function decisionRoutes(context: RuntimeContext): readonly Route[] {
       return settle(await decide(id, call.body, call.caller.name), 'proposal', id);
     });
   const domainPost = (verb: string, says: string, act: (domain: string, by: string, reason: string) => Promise<Decision>): Route =>
-    post(`/api/v1/domains/{name}/${verb}`, says, { need: 'operator', body: z.object({ reason }), answer }, async (call) => {
+    post(`/api/v1/domains/{name}/${verb}`, says, { need: 'operator', body: z.object(reasons), answer }, async (call) => {
       const domain = call.params['name'] ?? '';
       if (context.domains[domain] === undefined) throw notFound('domain', domain);
       call.allow('operator', domain);
-      return settle(await act(domain, call.caller.name, call.body.reason), 'domain', domain);
+      return settle(await act(domain, call.caller.name, whyOf(call.body)), 'domain', domain);
     });
 
   return [
-    proposalPost(
-      'approve',
-      'Approves exactly the effects that the digest names.',
-      z.object({ digest, comment: z.string().max(2000).optional() }),
-      (id, body, by) =>
-        approveProposal(context, id, { digest: body.digest, by, ...(body.comment === undefined ? {} : { comment: body.comment }) }),
-    ),
-    proposalPost('reject', 'Rejects a proposal; the reason teaches calibration.', z.object({ digest, reason }), (id, body, by) =>
-      rejectProposal(context, id, { digest: body.digest, by, reason: body.reason }),
+    proposalPost('approve', 'Approves exactly the effects that the digest names.', z.object({ digest, ...reasons }), (id, body, by) => {
+      const comment = body.comment ?? body.reason;
+      return approveProposal(context, id, { digest: body.digest, by, ...(comment === undefined ? {} : { comment }) });
+    }),
+    proposalPost('reject', 'Rejects a proposal; the reason teaches calibration.', z.object({ digest, ...reasons }), (id, body, by) =>
+      rejectProposal(context, id, { digest: body.digest, by, reason: whyOf(body) }),
     ),
     proposalPost(
       'edit',
@@ -75,19 +76,19 @@ export function decisionRoutes(context: RuntimeContext): readonly Route[] {
     proposalPost(
       'snooze',
       'Hides a proposal for a while; its expiry stays.',
-      z.object({ digest, minutes: z.int().min(1).max(maxSnoozeMinutes) }),
+      z.object({ digest, minutes: z.int().min(1).max(maxSnoozeMinutes).default(usualSnoozeMinutes) }),
       (id, body, by) => snoozeProposal(context, id, { digest: body.digest, by, untilMs: context.clock.nowMs() + body.minutes * 60_000 }),
     ),
     post(
       '/api/v1/repairs/{id}/undo',
       'Undoes a repair with its inverse, guarded like any repair.',
-      { need: 'operator', body: z.object({ reason }), answer },
+      { need: 'operator', body: z.object(reasons), answer },
       async (call) => {
         const id = call.params['id'] ?? '';
         const repair = await getRepair(context.database, id);
         if (repair === null) throw notFound('repair', id);
         call.allow('operator', repair.domain);
-        return settle(await requestUndo(context, id, { by: call.caller.name, reason: call.body.reason }), 'repair', id);
+        return settle(await requestUndo(context, id, { by: call.caller.name, reason: whyOf(call.body) }), 'repair', id);
       },
     ),
     post('/api/v1/collections/{name}/scan', 'Compares the replicas of a collection now.', { need: 'operator', answer }, async (call) => {

@@ -14,7 +14,9 @@ import { ApiError, notFound, post, type Route } from '../route.ts';
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/, 'the digest of the suggestion that you looked at: 64 hexadecimal digits');
 const comment = z.string().trim().max(2000).optional();
-const reason = z.string().trim().min(1, 'say why: it is kept with the decision').max(2000);
+const reason = z.string().trim().min(1, 'say why: it is kept with the decision').max(2000).optional();
+const whyOf = (body: { readonly reason?: string | undefined; readonly comment?: string | undefined }): string =>
+  body.reason ?? (body.comment || 'no reason given');
 const answer = z.looseObject({ is: z.literal('done') });
 
 export function suggestionRoutes(context: RuntimeContext): readonly Route[] {
@@ -44,8 +46,8 @@ export function suggestionRoutes(context: RuntimeContext): readonly Route[] {
       'reject',
       'Rejects a suggestion; it is not made again for a day.',
       'approver',
-      z.object({ digest: digest.optional(), reason }),
-      (id, body, by) => rejectSuggestion(context, id, { digest: body.digest, by, reason: body.reason }),
+      z.object({ digest: digest.optional(), comment, reason }),
+      (id, body, by) => rejectSuggestion(context, id, { digest: body.digest, by, reason: whyOf(body) }),
     ),
     suggestionPost(
       'apply',
@@ -58,8 +60,8 @@ export function suggestionRoutes(context: RuntimeContext): readonly Route[] {
       'undo',
       'Takes back what was carried out, or stops it half-way and takes that back.',
       'operator',
-      z.object({ reason }),
-      (id, body, by) => undoSuggestion(context, id, { by, reason: body.reason }),
+      z.object({ comment, reason }),
+      (id, body, by) => undoSuggestion(context, id, { by, reason: whyOf(body) }),
     ),
   ];
 }
