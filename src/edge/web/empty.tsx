@@ -1,6 +1,10 @@
 /** Empty states teach: what to copy so that the page fills. */
 import type { ComponentChildren, JSX } from 'preact';
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
+import { type Listening, listening, parseMetrics } from './figures.ts';
+
+/** OTLP over HTTP, where nothing else was asked for. */
+const usualPort = 4318;
 
 export function Copy({ text }: { readonly text: string }): JSX.Element {
   const [isCopied, setCopied] = useState(false);
@@ -48,16 +52,21 @@ export function NothingWaits({ state }: { readonly state: string }): JSX.Element
   );
 }
 
-/** What a service is started with; `port` where it is not the usual one, and what the config asks for. */
-export function ExporterVariables({
-  port = 4318,
-  isTls = false,
-  asksToken = false,
-}: {
-  readonly port?: number;
-  readonly isTls?: boolean;
-  readonly asksToken?: boolean;
-}): JSX.Element {
+/** What a service is started with: the port that is really listened on, and what the config asks for. */
+export function ExporterVariables(): JSX.Element {
+  const [{ port = usualPort, isTls, asksToken }, setListening] = useState<Listening>({ isTls: false, asksToken: false });
+  useEffect(() => {
+    let isOver = false;
+    const load = async (): Promise<void> => {
+      const response = await fetch('/metrics');
+      if (response.ok && !isOver) setListening(listening(parseMetrics(await response.text())));
+    };
+    // Without metrics the usual port is the best guess.
+    load().catch(() => undefined);
+    return () => {
+      isOver = true;
+    };
+  }, []);
   const lines = [
     `export OTEL_EXPORTER_OTLP_ENDPOINT=${isTls ? 'https' : 'http'}://${location.hostname}:${port}`,
     'export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf',

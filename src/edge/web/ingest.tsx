@@ -4,10 +4,9 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { MeasuredState } from '../../io/store/measurements.ts';
 import { read } from './api.ts';
 import { Empty, ExporterVariables } from './empty.tsx';
+import { type Figures, parseMetrics, prefix } from './figures.ts';
 import { Ago, Panel, Problem, Tag, Waiting } from './parts.tsx';
 import { count, number, span } from './words.ts';
-
-type Figures = ReadonlyMap<string, number>;
 
 interface Seen {
   readonly atMs: number;
@@ -17,7 +16,6 @@ interface Seen {
 }
 
 const everyMs = 2_000;
-const prefix = 'homeostat_ingest_';
 
 export function IngestPage(): JSX.Element {
   const [seen, setSeen] = useState<Seen | undefined>();
@@ -102,7 +100,7 @@ function Intake({ seen: { figures, rates } }: { readonly seen: Seen }): JSX.Elem
           <p>
             Point any OpenTelemetry exporter here. The first trace shows within seconds, the first finding as soon as there is one to make:
           </p>
-          <ExporterVariables {...listening(figures)} />
+          <ExporterVariables />
         </Empty>
       ) : (
         <p class="lead">
@@ -310,14 +308,6 @@ function Measured({ items }: { readonly items: readonly MeasuredState[] }): JSX.
   );
 }
 
-/** Where HTTP exporters are taken, and what they have to bring. */
-function listening(figures: Figures): { readonly port?: number; readonly isTls: boolean; readonly asksToken: boolean } {
-  const found = [...figures].find(([name]) => name.startsWith(`${prefix}port{protocol="http"`));
-  const isTls = found?.[0].includes('tls="true"') ?? false;
-  const asksToken = found?.[0].includes('token="true"') ?? false;
-  return found === undefined ? { isTls, asksToken } : { port: found[1], isTls, asksToken };
-}
-
 function labelled(figures: Figures, metric: string): readonly Labelled[] {
   return [...figures].flatMap(([name, value]) => {
     const match = name.startsWith(`${prefix}${metric}{`) ? /reason="([\w-]+)"/.exec(name) : null;
@@ -336,13 +326,4 @@ function bytes(value: number): string {
   if (value < 1024 ** 2) return `${number(value / 1024, 1)} kB`;
   if (value < 1024 ** 3) return `${number(value / 1024 ** 2, 1)} MB`;
   return `${number(value / 1024 ** 3, 1)} GB`;
-}
-
-function parseMetrics(text: string): Figures {
-  return new Map(
-    text.split('\n').flatMap((line): [string, number][] => {
-      const match = line.startsWith(prefix) ? /^(\S+?(?:\{.*\})?)\s+(\S+)$/.exec(line) : null;
-      return match === null ? [] : [[match[1] ?? '', Number(match[2])]];
-    }),
-  );
 }
