@@ -114,10 +114,16 @@ class Places {
     this.#positionOf = size > shortTrace ? new Map() : undefined;
   }
 
+  /** Where the span itself stands; as long as it has not come, its first event or log record. */
   find(operations: readonly Operation[], spanId: string): number {
     if (this.#positionOf !== undefined) return this.#positionOf.get(spanId) ?? -1;
-    for (let i = 0; i < operations.length; i += 1) if (operations[i]?.spanId === spanId) return i;
-    return -1;
+    let first = -1;
+    for (let i = 0; i < operations.length; i += 1) {
+      if (operations[i]?.spanId !== spanId) continue;
+      if (operations[i]?.index === 0) return i;
+      if (first < 0) first = i;
+    }
+    return first;
   }
 
   note(spanId: string, position: number): void {
@@ -149,12 +155,13 @@ export function orderTrace(traceId: string, unordered: readonly Operation[]): Or
       continue;
     }
     previous = operation;
-    const isKnown = places.find(operations, operation.spanId) >= 0;
-    if (isKnown && operation.index === 0) {
+    // An event or a log record can bear an earlier time than its span: clocks of milliseconds, or those of two libraries.
+    const known = places.find(operations, operation.spanId);
+    if (operation.index === 0 && operations[known]?.index === 0) {
       duplicates += 1;
       continue;
     }
-    if (!isKnown) places.note(operation.spanId, operations.length);
+    if (known < 0 || operation.index === 0) places.note(operation.spanId, operations.length);
     operations.push(operation);
   }
   const parentOf: number[] = [];

@@ -47,6 +47,26 @@ const cases: readonly (readonly [string, readonly Step[], readonly string[]])[] 
     ['cross-store-write/structural'],
   ],
   [
+    'a COMMIT whose event bears a time before it began',
+    [
+      request(),
+      { kind: 'transaction', parent: 'root', at: 1, sql: 'begin' },
+      { kind: 'append', parent: 'root', at: 5, target: 'orders' },
+      { kind: 'transaction', span: 'end', parent: 'root', at: 15, sql: 'rollback' },
+      {
+        kind: 'write',
+        span: 'end',
+        parent: 'root',
+        index: 1,
+        at: 14,
+        lasts: 0,
+        facts: { objectType: 'order', objectKey: '7', version: 1n, transactionOutcome: 'aborted' },
+      },
+      { kind: 'publish', parent: 'root', at: 20, target: 'ev', failed: true, errorType: 'timeout' },
+    ],
+    [],
+  ],
+  [
     'second store fails',
     [
       request(),
