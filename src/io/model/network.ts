@@ -301,8 +301,10 @@ export function openPredictor(shape: NetworkShape, weights: Weights): Predictor 
           block.set(x.subarray((from + row) * shape.inputs, (from + row + 1) * shape.inputs), row * wide);
           block[row * wide + shape.inputs] = 1;
         }
-        const values = tf.tidy(() => forward(live, tf.tensor2d(block, [rows, wide])).out.dataSync() as Float32Array);
-        out.set(values, from * width);
+        // What a tidy answers is searched for tensors, number by number.
+        tf.tidy(() => {
+          out.set(forward(live, tf.tensor2d(block, [rows, wide])).out.dataSync(), from * width);
+        });
       }
       for (let i = 0; i < out.length; i += q) sortSmall(out, i, q);
       return out;
