@@ -1,9 +1,9 @@
 import { calibrate, type CalibrateOptions, defaultCalibration } from './calibrate.ts';
-import type { Contender } from './contender.ts';
+import { type Contender, modelQuantiles, type Networks } from './contender.ts';
 import type { Member } from './examples.ts';
 import { expertVoices } from './experts.ts';
-import { defaultMix, mix, type MixOptions, type Moments, type Voice } from './mix.ts';
-import { horizons, isScorable } from './window.ts';
+import { defaultMix, mediansOf, mix, type MixOptions, type Moments, type Voice } from './mix.ts';
+import { horizons, isScorable, outputs } from './window.ts';
 
 export interface AnswerSettings {
   readonly mix: MixOptions;
@@ -27,22 +27,41 @@ export function momentsOf(member: Member, origins: readonly number[]): Moments {
   return { earlier, origins };
 }
 
+/** Nothing is asked of it where it sleeps. */
 export function voiceOf(contender: Contender, member: Member, { earlier, origins }: Moments): Voice {
-  return { points: contender.points(member, [...earlier, ...origins]), knowsFrom: contender.knowsFrom(member) };
+  const all = [...earlier, ...origins];
+  const knowsFrom = contender.knowsFrom(member);
+  const awake = all.filter((at) => at >= knowsFrom);
+  const points = new Float64Array(all.length * outputs);
+  points.set(contender.points(member, awake), (all.length - awake.length) * outputs);
+  return { points, knowsFrom };
+}
+
+/** The stand-in's medians at the earlier moments of each series; nulls where nobody stands in. */
+export function earlyMedians(
+  { standIn }: Networks,
+  asked: readonly { readonly member: Member; readonly moments: Moments }[],
+): readonly (Float64Array | null)[] {
+  if (standIn === null) return asked.map(() => null);
+  return modelQuantiles(
+    standIn,
+    asked.map(({ member, moments }) => ({ member, origins: moments.earlier })),
+  ).map(mediansOf);
 }
 
 /**
  * What is called the model's forecast: the network's quantiles, their median mixed with the rivals' (the baselines and the ridge) and the
- * experts', then calibrated. `raw` is origins x outputs x levels, and so is the answer. Each origin knows what lies at or before it, no
- * more. At earlier moments the network, which may have learned from them, is not asked; what the others were worth there counts.
+ * experts', then calibrated. `raw` is origins x outputs x levels, and so is the answer; `early` is what {@link earlyMedians} answers. Each
+ * origin knows what lies at or before it, no more.
  */
 export function modelAnswer(
   member: Member,
   moments: Moments,
   raw: Float64Array,
+  early: Float64Array | null,
   rivals: readonly Voice[],
   settings: AnswerSettings = defaultAnswer,
 ): Float64Array {
-  const mixed = mix(member, moments, raw, [...rivals, ...expertVoices(member, moments)], settings.mix);
+  const mixed = mix(member, moments, raw, early, [...rivals, ...expertVoices(member, moments)], settings.mix);
   return calibrate(member, moments.origins, mixed, settings.calibration);
 }

@@ -1,11 +1,11 @@
-import { type AnswerSettings, defaultAnswer, modelAnswer, momentsOf, voiceOf } from './answer.ts';
+import { type AnswerSettings, defaultAnswer, earlyMedians, modelAnswer, momentsOf, voiceOf } from './answer.ts';
 import { errorsOf, originsIn, type Scores, scoresOf } from './backtest.ts';
 import { baselines } from './baseline.ts';
-import { baselineContender, levels, modelQuantiles, type Predict, ridgeContender } from './contender.ts';
+import { baselineContender, levels, modelQuantiles, type Networks, ridgeContender } from './contender.ts';
 import type { Member } from './examples.ts';
 import type { Ridge } from './ridge.ts';
 import { modelId } from './round.ts';
-import { chooseServed, type ServeChoice } from './serve.ts';
+import { chooseServed, type ServeChoice, standardError } from './serve.ts';
 import { horizons, outputs, stepChange } from './window.ts';
 
 /**
@@ -36,19 +36,21 @@ export interface SeriesBacktest {
   /** The same on the calibration part, on which settings are chosen. */
   readonly calibrationScores: Readonly<Record<string, Scores>>;
   readonly choice: ServeChoice;
+  /** Standard error of how far what was served lies from the baseline that turned out best on the third part, a share of that one's error. */
+  readonly doubt: number;
 }
 
 /** The service chooses anew every round; here every so many origins, which is cheaper and, if anything, worse. */
 const choiceEvery = 24;
 
 /**
- * Scores every contender, and under `served` what would have been served. `predict` and `ridge` were fitted on the training parts.
+ * Scores every contender, and under `served` what would have been served. `networks` and `ridge` were fitted on the training parts.
  * Each `stride`-th origin is scored. Who is served is chosen by all errors since the training part that were complete at the time, as in the
  * service.
  */
 export function backtestPanel(
   members: readonly Member[],
-  predict: Predict,
+  networks: Networks,
   ridge: Ridge | null,
   stride: number,
   settings: AnswerSettings = defaultAnswer,
@@ -60,11 +62,12 @@ export function backtestPanel(
     const before = originsIn(member, trainEnd, calibrationEnd, stride);
     const after = originsIn(member, calibrationEnd, member.grid.values.length, stride);
     const origins = [...before, ...after];
-    const raw = modelQuantiles(predict, [{ member, origins }])[0] ?? new Float64Array(0);
+    const raw = modelQuantiles(networks.predict, [{ member, origins }])[0] ?? new Float64Array(0);
     const rivals = others.map((contender) => contender.quantiles(member, origins));
     const moments = momentsOf(member, origins);
+    const early = earlyMedians(networks, [{ member, moments }])[0] ?? null;
     const voices = others.map((contender) => voiceOf(contender, member, moments));
-    const answers = new Map<string, Float64Array>([[modelId, modelAnswer(member, moments, raw, voices, settings)]]);
+    const answers = new Map<string, Float64Array>([[modelId, modelAnswer(member, moments, raw, early, voices, settings)]]);
     others.forEach((contender, i) => answers.set(contender.id, rivals[i] ?? new Float64Array(0)));
     const errors = new Map([...answers].map(([id, quantiles]) => [id, errorsOf(member, origins, quantiles)]));
     const { choice, quantiles } = servedOf(origins, before.length, answers, errors, Math.ceil(horizons / stride));
@@ -75,7 +78,11 @@ export function backtestPanel(
       calibrationScores[id] = scoresOf(member, before, all.subarray(0, before.length * width));
       scores[id] = scoresOf(member, after, all.subarray(before.length * width));
     }
-    return { name: member.name, windows: after.length, scores, calibrationScores, choice };
+    const best = others.map(({ id }) => id).toSorted((a, b) => (scores[a]?.mase ?? 0) - (scores[b]?.mase ?? 0))[0] ?? '';
+    const errorsOfBest = (errors.get(best) ?? new Float64Array(0)).subarray(before.length);
+    const apart = errorsOf(member, after, quantiles.subarray(before.length * width)).map((error, i) => error - (errorsOfBest[i] ?? 0));
+    const doubt = standardError(apart, Math.ceil((2 * horizons) / stride)) / Math.max(scores[best]?.mase ?? 0, 1e-9);
+    return { name: member.name, windows: after.length, scores, calibrationScores, choice, doubt };
   });
 }
 

@@ -109,6 +109,12 @@ export function ridgeContender(ridge: Ridge): Contender {
 /** count x inputs in; count x outputs x levels out, in spreads from the level, ascending over the levels. */
 export type Predict = (x: Float32Array, count: number) => Float32Array;
 
+/** The network that forecasts, and what it was trained from, which has seen none of the series; null where there is no such. */
+export interface Networks {
+  readonly predict: Predict;
+  readonly standIn: Predict | null;
+}
+
 export interface QuantileRequest {
   readonly member: Member;
   readonly origins: readonly number[];

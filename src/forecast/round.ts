@@ -1,8 +1,9 @@
-import { modelAnswer, momentsOf, voiceOf } from './answer.ts';
+import { earlyMedians, modelAnswer, momentsOf, voiceOf } from './answer.ts';
 import { errorsOf, originsIn, pointErrorsOf } from './backtest.ts';
 import { baselines } from './baseline.ts';
-import { baselineContender, type Contender, levels, modelQuantiles, type Predict, ridgeContender } from './contender.ts';
+import { baselineContender, type Contender, levels, modelQuantiles, type Networks, ridgeContender } from './contender.ts';
 import { type Member, memberOf } from './examples.ts';
+import type { Moments } from './mix.ts';
 import type { Ridge } from './ridge.ts';
 import { chooseServed, type ServeChoice } from './serve.ts';
 import { horizons, outputs } from './window.ts';
@@ -45,7 +46,7 @@ const blockSize = 64;
 
 export function forecastRound(
   members: readonly Member[],
-  predict: Predict,
+  networks: Networks,
   ridge: RoundRidge | null,
   options: RoundOptions = defaultRound,
 ): readonly SeriesForecast[] {
@@ -57,13 +58,16 @@ export function forecastRound(
   for (let from = 0; from < members.length; from += blockSize) {
     const block = members.slice(from, from + blockSize).map((member) => {
       const origins = calibrationOrigins(member, perSeries, options.unseenFromMs);
-      return { member, origins, recent: recentOrigins(member, origins) };
+      // The last origin is now: its forecast is the one that is served.
+      return { member, origins, moments: momentsOf(member, [...origins, ...recentOrigins(member, origins), member.upTo - 1]) };
     });
-    // The last origin is now: its forecast is the one that is served.
-    const asked = block.map(({ member, origins, recent }) => ({ member, origins: [...origins, ...recent, member.upTo - 1] }));
-    const answered = modelQuantiles(predict, asked);
-    block.forEach(({ member, origins, recent }, i) => {
-      results.push(forecastOne(member, origins, recent, answered[i] ?? new Float64Array(0), judged, newest, options));
+    const answered = modelQuantiles(
+      networks.predict,
+      block.map(({ member, moments }) => ({ member, origins: moments.origins })),
+    );
+    const early = earlyMedians(networks, block);
+    block.forEach((asked, i) => {
+      results.push(forecastOne(asked, answered[i] ?? new Float64Array(0), early[i] ?? null, judged, newest, options));
     });
   }
   return results;
@@ -92,11 +96,17 @@ function recentOrigins(member: Member, complete: readonly number[]): readonly nu
   return found;
 }
 
+interface Asked {
+  readonly member: Member;
+  /** Those whose hour is complete: the first of the moments' origins. */
+  readonly origins: readonly number[];
+  readonly moments: Moments;
+}
+
 function forecastOne(
-  member: Member,
-  origins: readonly number[],
-  recent: readonly number[],
+  { member, origins, moments }: Asked,
   raw: Float64Array,
+  early: Float64Array | null,
   judged: readonly Contender[],
   newest: readonly Contender[],
   options: RoundOptions,
@@ -105,13 +115,13 @@ function forecastOne(
   const width = outputs * levels.length;
   // Baselines learn their residuals before the calibration windows begin, so that nobody is scored on what it has seen.
   const before = memberOf(member.name, member.grid, Math.max(1, origins[0] ?? member.upTo));
-  const moments = momentsOf(member, [...origins, ...recent, now]);
   const rivals = judged.map((contender, i) => {
     const voice = voiceOf(contender, { ...before, unit: member.unit }, moments);
-    voice.points.set((newest[i] ?? contender).points(member, [now]), voice.points.length - outputs);
+    const anew = newest[i];
+    if (anew !== undefined && anew !== contender) voice.points.set(anew.points(member, [now]), voice.points.length - outputs);
     return voice;
   });
-  const answered = modelAnswer(member, moments, raw, rivals);
+  const answered = modelAnswer(member, moments, raw, early, rivals);
   const errors = new Map<string, Float64Array>();
   if (origins.length > 0) {
     errors.set(modelId, errorsOf(member, origins, answered));
@@ -121,7 +131,7 @@ function forecastOne(
   const scores = Object.fromEntries([...errors].map(([id, list]) => [id, list.reduce((sum, one) => sum + one, 0) / list.length]));
   const spacing = origins.length > 1 ? ((origins.at(-1) ?? 0) - (origins[0] ?? 0)) / (origins.length - 1) : 1;
   const choice = chooseServed(errors, modelId, Math.ceil(horizons / Math.max(1, spacing)));
-  const modelNow = answered.subarray((origins.length + recent.length) * width);
+  const modelNow = answered.subarray((moments.origins.length - 1) * width);
   let quantiles = newest.find(({ id }) => id === choice.servedBy)?.quantiles(member, [now]) ?? modelNow;
   if (choice.servedBy !== modelId && origins.length < coldStart) quantiles = envelope(quantiles, modelNow);
   const row = (h: number): number[] =>

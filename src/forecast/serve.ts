@@ -45,7 +45,7 @@ export function chooseServed(errors: ReadonlyMap<string, Float64Array>, modelId:
   }
   const gains = Float64Array.from(model, (error, i) => (rival[i] ?? 0) - error);
   const mean = meanOf(gains);
-  const deviation = Math.sqrt(longRunVariance(gains, mean, overlap) / gains.length);
+  const deviation = standardError(gains, overlap);
   const margin = deviation > 0 ? mean / deviation : mean === 0 ? 0 : Math.sign(mean) * Number.POSITIVE_INFINITY;
   const loses = isMixture ? margin <= -sureMargin : margin < sureMargin;
   const percent = best > 0 ? Math.abs((100 * mean) / best).toFixed(1) : '0.0';
@@ -56,6 +56,11 @@ export function chooseServed(errors: ReadonlyMap<string, Float64Array>, modelId:
     margin,
     because: loses ? `the model's error is ${compared}: the baseline is served` : `the model's error is ${compared}`,
   };
+}
+
+/** Of the mean of a list whose neighbours, up to `overlap` apart, are not independent. */
+export function standardError(list: Float64Array, overlap: number): number {
+  return Math.sqrt(longRunVariance(list, meanOf(list), overlap) / Math.max(1, list.length));
 }
 
 function meanOf(list: Float64Array): number {

@@ -13,7 +13,6 @@ import { createMeasuredSeries, joinMeasured } from '../forecast/measured-series.
 import { suggesters } from '../forecast/registry.ts';
 import { defaultRound, type SeriesForecast } from '../forecast/round.ts';
 import type { BucketHistory, Subject } from '../forecast/suggester.ts';
-import { loadCheckpoint } from '../io/model/checkpoint.ts';
 import { type ModelThread, openModelThread } from '../io/model/model-thread.ts';
 import { blockSteps, type SeriesPoint, type SeriesSpan } from '../io/store/series.ts';
 import type { Grid } from '../forecast/time-grid.ts';
@@ -127,7 +126,7 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
     const opened = await openModelThread();
     try {
       current = await loadModel(options.ownModelDir, options.modelDir, log);
-      await opened.use(current.checkpoint);
+      await opened.use(current.checkpoint, current.start);
     } catch (error) {
       await opened.close();
       throw error;
@@ -179,9 +178,8 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
       collections.map(({ name }) => name),
     );
     if ((options.retrain ?? true) && current !== undefined && nowMs - trainedAtMs > retrainEveryMs) {
-      const start = await loadCheckpoint(options.modelDir);
       const seed = Math.floor(nowMs / retrainEveryMs);
-      const next = await retrainModel(model, current, start, members, seed, options.ownModelDir, log);
+      const next = await retrainModel(model, current, members, seed, options.ownModelDir, log);
       if (next !== null) [current, trainedAtMs] = [next, nowMs];
     }
     const servedBy: Record<string, number> = {};

@@ -9,6 +9,8 @@ import type { ModelThread } from '../io/model/model-thread.ts';
 /** The model that forecasts, and since when what it is judged on is new to it. */
 export interface ModelInUse {
   readonly checkpoint: Checkpoint;
+  /** The start model, which the one in use was trained from or is. */
+  readonly start: Checkpoint;
   /** End of what it was trained on; undefined for the start model, which has seen nothing of this installation. */
   readonly unseenFromMs: number | undefined;
 }
@@ -20,16 +22,17 @@ const unseenShare = 0.2;
 
 /** The own model where there is one that this version can read, else the start model. */
 export async function loadModel(own: string | undefined, start: string, log: (line: string) => void): Promise<ModelInUse> {
+  const startModel = await loadCheckpoint(start);
   if (own !== undefined && (await exists(join(own, 'model.json')))) {
     try {
       const checkpoint = await loadCheckpoint(own);
       const record: unknown = JSON.parse(await readFile(join(own, 'training.json'), 'utf8'));
-      return { checkpoint, unseenFromMs: z.looseObject({ unseenFromMs: z.number() }).parse(record).unseenFromMs };
+      return { checkpoint, start: startModel, unseenFromMs: z.looseObject({ unseenFromMs: z.number() }).parse(record).unseenFromMs };
     } catch (error) {
       log(`forecasting with the start model again: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
-  return { checkpoint: await loadCheckpoint(start), unseenFromMs: undefined };
+  return { checkpoint: startModel, start: startModel, unseenFromMs: undefined };
 }
 
 /**
@@ -40,12 +43,12 @@ export async function loadModel(own: string | undefined, start: string, log: (li
 export async function retrainModel(
   thread: ModelThread,
   inUse: ModelInUse,
-  start: Checkpoint,
   members: readonly Member[],
   seed: number,
   folder: string | undefined,
   log: (line: string) => void,
 ): Promise<ModelInUse | null> {
+  const { start } = inUse;
   const endOf = ({ grid }: Member): number => grid.startMs + grid.values.length * grid.stepMs;
   const endMs = members.reduce((latest, member) => Math.max(latest, endOf(member)), 0);
   const startMs = members.reduce((first, { grid }) => Math.min(first, grid.startMs), endMs);
@@ -57,11 +60,11 @@ export async function retrainModel(
   const trained = await thread.train({ members: older, seed, start: start.weights, hidden: start.shape.hidden });
   const before = await maseOf(thread, members, unseenFromMs);
   const own: Checkpoint = { id: `${start.id}+own`, shape: trained.shape, weights: trained.weights };
-  await thread.use(own);
+  await thread.use(own, start);
   const after = await maseOf(thread, members, unseenFromMs);
   const says = `trained on ${trained.windows} windows in ${trained.seconds.toFixed(1)} s on ${thread.backend}`;
   if (!(after < before)) {
-    await thread.use(inUse.checkpoint);
+    await thread.use(inUse.checkpoint, start);
     log(`${says}; kept ${inUse.checkpoint.id} (MASE ${before.toFixed(3)} against ${after.toFixed(3)})`);
     return inUse;
   }
@@ -77,7 +80,7 @@ export async function retrainModel(
       `# ${own.id}\n\n${start.id}, trained on with this installation's own history: ${says}.\n`,
     );
   }
-  return { checkpoint: own, unseenFromMs };
+  return { checkpoint: own, start, unseenFromMs };
 }
 
 /** Mean over the series of the network's own error on windows after then. */

@@ -102,7 +102,7 @@ async function judgeAll(
     hidden: start.shape.hidden,
     ...(quick ? { examples: 40_000 } : {}),
   });
-  await thread.use(trained);
+  await thread.use(trained, start);
   const asked = new Map<number, { readonly series: string; readonly result: Promise<ReplayResult> }[]>(judged.map((delay) => [delay, []]));
   for (const member of members) {
     const { values } = member.grid;

@@ -51,6 +51,7 @@ describe('the answer', () => {
       member,
       moments,
       raw,
+      null,
       baselines.map((baseline) => voiceOf(baselineContender(baseline), member, moments)),
     );
   };

@@ -32,6 +32,7 @@ describe('trust in the network', () => {
       member,
       moments,
       answers(() => 0.5),
+      null,
       [voice(() => 5)],
     );
     expect(errorAt(out, 399, 3)).toBeLessThan(0.6);
@@ -42,6 +43,7 @@ describe('trust in the network', () => {
       member,
       moments,
       answers((i) => (i < 150 ? 9 : 0.1)),
+      null,
       [voice((i) => (i < 150 ? 1 : 6))],
     );
     expect(errorAt(out, 0, 3)).toBeGreaterThan(7);
@@ -55,10 +57,10 @@ describe('trust in the network', () => {
       return (quantiles[at + 8] ?? 0) - (quantiles[at] ?? 0);
     };
     const raw = answers(() => 9);
-    const none = mix(member, moments, raw, []);
+    const none = mix(member, moments, raw, null, []);
     expect(widthAt(none, 300)).toBeCloseTo(widthAt(raw, 300), 9);
     // A rival that is off by up to three to either side, evenly.
-    const out = mix(member, moments, raw, [voice((i) => ((i * 7) % 13) / 2 - 3)]);
+    const out = mix(member, moments, raw, null, [voice((i) => ((i * 7) % 13) / 2 - 3)]);
     expect(widthAt(out, 0)).toBeCloseTo(widthAt(raw, 0), 9);
     expect(widthAt(out, 350)).toBeGreaterThan(5);
     expect(widthAt(out, 350)).toBeLessThan(7);
@@ -70,8 +72,8 @@ describe('trust in the network', () => {
     const raw = answers(() => 3);
     const rival = voice(() => 0);
     const later = values.map((value, i) => (i > 300 ? value + 50 : value));
-    const changed = mix({ ...member, grid: { ...member.grid, values: later } }, moments, raw, [rival]);
-    const told = mix(member, moments, raw, [rival]);
+    const changed = mix({ ...member, grid: { ...member.grid, values: later } }, moments, raw, null, [rival]);
+    const told = mix(member, moments, raw, null, [rival]);
     const upTo = (300 - 100 + 1) * outputs * q;
     expect(changed.subarray(0, upTo)).toEqual(told.subarray(0, upTo));
   });
@@ -81,8 +83,8 @@ describe('trust in the network', () => {
     const network = answers(() => 9);
     const rival = (knowsFrom: number) => [voice(() => 2), voice((i) => (100 + i < wakes ? 1 : 60), knowsFrom)];
     const at = wakes - 100 + 1;
-    expect(errorAt(mix(member, moments, network, rival(0)), at, 3)).toBeGreaterThan(20);
-    expect(errorAt(mix(member, moments, network, rival(wakes)), at, 3)).toBeLessThan(9);
+    expect(errorAt(mix(member, moments, network, null, rival(0)), at, 3)).toBeGreaterThan(20);
+    expect(errorAt(mix(member, moments, network, null, rival(wakes)), at, 3)).toBeLessThan(9);
   });
 
   it('goes as fast, whether a series is looked at every step or every fifth', () => {
@@ -97,7 +99,7 @@ describe('trust in the network', () => {
       };
       const network = take(0);
       const rival = mediansOf(take(1));
-      const out = mix(member, { earlier: [], origins: some }, network, [{ points: rival, knowsFrom: 0 }]);
+      const out = mix(member, { earlier: [], origins: some }, network, null, [{ points: rival, knowsFrom: 0 }]);
       const cell = i * outputs + 3;
       return ((out[cell * q + medianIndex] ?? 0) - (rival[cell] ?? 0)) / ((network[cell * q + medianIndex] ?? 0) - (rival[cell] ?? 0));
     };
@@ -117,11 +119,40 @@ describe('trust in the network', () => {
     }));
     const options = { ...defaultMix, prior: 0.2 };
     const network = answers(() => 9);
-    const known = mix(member, { earlier, origins }, network, rivals, options);
+    const known = mix(member, { earlier, origins }, network, null, rivals, options);
     const strangers = rivals.map(({ points, knowsFrom }) => ({ points: points.subarray(earlier.length * outputs), knowsFrom }));
-    const unknown = mix(member, moments, network, strangers, options);
+    const unknown = mix(member, moments, network, null, strangers, options);
     expect(known.length).toBe(unknown.length);
     expect(errorAt(unknown, 0, 3)).toBeGreaterThan(16);
     expect(errorAt(known, 0, 3)).toBeLessThan(10);
+  });
+
+  it('is spent before the first origin where what the network was trained from stood in for it there and did badly', () => {
+    const earlier = Array.from({ length: 6 }, (_, i) => 28 + 12 * i);
+    const medians = (offBy: number): Float64Array => {
+      const all = [...earlier, ...origins];
+      return Float64Array.from({ length: all.length * outputs }, (_, i) => {
+        const at = all[Math.floor(i / outputs)] ?? 0;
+        return (values[at + Math.min(i % outputs, horizons - 1) + 1] ?? 0) + offBy;
+      });
+    };
+    const rival = { points: medians(1), knowsFrom: 0 };
+    const firstError = (standIn: number | null): number => {
+      const early = standIn === null ? null : medians(standIn).subarray(0, earlier.length * outputs);
+      return errorAt(
+        mix(
+          member,
+          { earlier, origins },
+          answers(() => 9),
+          early,
+          [rival],
+        ),
+        0,
+        3,
+      );
+    };
+    expect(firstError(null)).toBeGreaterThan(5);
+    expect(firstError(9)).toBeLessThan(4.5);
+    expect(firstError(0.5)).toBeGreaterThan(5);
   });
 });

@@ -15,7 +15,7 @@ const ramp = (steps: number, quiet: number, slope: number): Member => {
 };
 
 const roundOf = (member: Member, windowBudget = 288) => {
-  const [forecast] = forecastRound([member], ignorant, null, { windowBudget, isNonNegative: true });
+  const [forecast] = forecastRound([member], { predict: ignorant, standIn: null }, null, { windowBudget, isNonNegative: true });
   if (forecast === undefined) throw new Error('nothing was forecast');
   return forecast;
 };

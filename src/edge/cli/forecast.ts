@@ -66,7 +66,7 @@ export function registerForecast(program: Command, context: CliContext): void {
       const checkpoint = await loadCheckpoint(resolve(context.cwd, flags.model));
       const thread = await openModelThread();
       try {
-        await thread.use(checkpoint);
+        await thread.use(checkpoint, await loadCheckpoint(startModelDir));
         // Progress for whoever waits; scripts read standard output.
         if (context.isTty) {
           const what = flags.backtest === true ? 'training and scoring' : 'forecasting';
@@ -200,7 +200,7 @@ async function backtest(
       start: checkpoint.weights,
       hidden: checkpoint.shape.hidden,
     });
-    await thread.use(trained);
+    await thread.use(trained, checkpoint);
     model = `${checkpoint.id}, trained on with ${trained.windows} windows of these series in ${trained.seconds.toFixed(1)} s on ${thread.backend}`;
   }
   const scored = grids.reduce((sum, { grid }) => sum + grid.values.length * 0.4, 0);

@@ -65,7 +65,7 @@ async function replay(grids: readonly NamedGrid[], flags: SuggestFlags, context:
       start: checkpoint.weights,
       hidden: checkpoint.shape.hidden,
     });
-    await thread.use(trained);
+    await thread.use(trained, checkpoint);
     const results: ReplayResult[] = [];
     for (const [i, member] of members.entries()) {
       progress(`Replaying ${member.name} (${i + 1} of ${members.length}) ...`);

@@ -6,10 +6,9 @@ import type { Member } from '../../forecast/examples.ts';
 import type { FarForecast } from '../../forecast/far.ts';
 import { defaultRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
 import type { BackendName } from './backend.ts';
-import type { Checkpoint } from './checkpoint.ts';
 import type { TrainOptions, Weights } from './network.ts';
 import { defaultExamples, defaultHidden } from './training.ts';
-import type { Trained, WorkerAnswer, WorkerRequest } from './worker.ts';
+import type { Network, Trained, WorkerAnswer, WorkerRequest } from './worker.ts';
 
 export interface TrainRequest {
   readonly members: readonly Member[];
@@ -26,8 +25,11 @@ export interface TrainRequest {
 export interface ModelThread {
   readonly backend: BackendName;
   train(request: TrainRequest): Promise<Trained>;
-  /** The model that the following rounds use. */
-  use(checkpoint: Pick<Checkpoint, 'shape' | 'weights'>): Promise<void>;
+  /**
+   * The model that the following rounds use, and what it was trained from: that has seen none of the series, so it stands in for the model
+   * where that has. Null where it was not trained from anything; a start model is its own.
+   */
+  use(model: Network, trainedFrom: Network | null): Promise<void>;
   round(
     members: readonly Member[],
     options?: RoundOptions,
@@ -86,8 +88,9 @@ export async function openModelThread(backend?: BackendName): Promise<ModelThrea
       if (answer.is !== 'trained') throw new Failure('model-failed', 'the model thread answered out of turn', 'never');
       return answer;
     },
-    use: async ({ shape, weights }) => {
-      await ask({ is: 'use', shape, weights });
+    use: async (model, trainedFrom) => {
+      const only = ({ shape, weights }: Network): Network => ({ shape, weights });
+      await ask({ is: 'use', model: only(model), trainedFrom: trainedFrom === null ? null : only(trainedFrom) });
     },
     round: async (members, options = defaultRound, refit = false) => {
       const answer = await ask({ is: 'round', members, options, refit });

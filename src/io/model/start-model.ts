@@ -38,7 +38,7 @@ export async function trainStartModel({ folder, seed, extra, log }: StartModelRe
   try {
     log(`training on ${panel.length} series with ${thread.backend}`);
     const trained = await thread.train({ members, seed, examples, hidden: defaultHidden, options });
-    await thread.use(trained);
+    await thread.use(trained, null);
     const results = await thread.backtest(members, 6);
     const contenders = ['model', 'naive', 'seasonal-naive', 'exponential-smoothing', 'ridge'];
     const scores = Object.fromEntries(contenders.map((id) => [id, meanScores(results, id)]));

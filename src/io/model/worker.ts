@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
 import { createRng } from '../../base/rng.ts';
-import { type AnswerSettings, modelAnswer, momentsOf, voiceOf } from '../../forecast/answer.ts';
+import { type AnswerSettings, earlyMedians, modelAnswer, momentsOf, voiceOf } from '../../forecast/answer.ts';
 import { backtestPanel, type SeriesBacktest } from '../../forecast/backtest-panel.ts';
 import { baselines } from '../../forecast/baseline.ts';
-import { baselineContender, levels, modelQuantiles } from '../../forecast/contender.ts';
+import { baselineContender, levels, modelQuantiles, type Networks } from '../../forecast/contender.ts';
 import { type Examples, examplesOf, type Member } from '../../forecast/examples.ts';
 import { type FarForecast, forecastFar } from '../../forecast/far.ts';
 import { fitRidge } from '../../forecast/ridge.ts';
@@ -37,7 +37,7 @@ export type WorkerRequest =
       readonly seed: number;
       readonly start: Weights | null;
     }
-  | { readonly is: 'use'; readonly shape: NetworkShape; readonly weights: Weights }
+  | { readonly is: 'use'; readonly model: Network; readonly trainedFrom: Network | null }
   | { readonly is: 'round'; readonly members: readonly Member[]; readonly options: RoundOptions; readonly refit: boolean }
   | { readonly is: 'far'; readonly members: readonly Member[]; readonly steps: number; readonly isNonNegative: boolean }
   | { readonly is: 'quantiles'; readonly member: Member; readonly from: number; readonly to: number }
@@ -47,6 +47,12 @@ export type WorkerRequest =
       readonly stride: number;
       readonly settings: AnswerSettings;
     };
+
+/** What a predictor is opened from. */
+export interface Network {
+  readonly shape: NetworkShape;
+  readonly weights: Weights;
+}
 
 export interface Trained {
   readonly shape: NetworkShape;
@@ -74,6 +80,7 @@ const ridgeExamples = 6_000;
 const backtestRidgeExamples = 90_000;
 
 let predictor: Predictor | undefined;
+let standIn: Predictor | undefined;
 let ridge: RoundRidge | null = null;
 
 async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer> {
@@ -86,13 +93,15 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
     case 'use':
       await openBackend();
       predictor?.dispose();
-      predictor = openPredictor(request.shape, request.weights);
+      predictor = openPredictor(request.model.shape, request.model.weights);
+      standIn?.dispose();
+      standIn = request.trainedFrom === null ? undefined : openPredictor(request.trainedFrom.shape, request.trainedFrom.weights);
       return { id, is: 'used' };
     case 'round': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
       const startedMs = performance.now();
       if (request.refit || ridge === null) ridge = fitBoth(request.members, request.options.unseenFromMs);
-      const forecasts = forecastRound(request.members, predictor.predict, ridge, request.options);
+      const forecasts = forecastRound(request.members, networksOf(predictor), ridge, request.options);
       return { id, is: 'forecast', forecasts, seconds: (performance.now() - startedMs) / 1000 };
     }
     case 'far': {
@@ -108,15 +117,19 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
       const raw = modelQuantiles(predictor.predict, [{ member: request.member, origins }])[0] ?? new Float64Array(0);
       const moments = momentsOf(request.member, origins);
       const rivals = baselines.map((baseline) => voiceOf(baselineContender(baseline), request.member, moments));
-      return { id, is: 'quantiles', quantiles: modelAnswer(request.member, moments, raw, rivals) };
+      const early = earlyMedians(networksOf(predictor), [{ member: request.member, moments }])[0] ?? null;
+      return { id, is: 'quantiles', quantiles: modelAnswer(request.member, moments, raw, early, rivals) };
     }
     case 'backtest': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
       const pooled = fitRidge(examplesOf(request.members, backtestRidgeExamples));
-      return { id, is: 'backtested', results: backtestPanel(request.members, predictor.predict, pooled, request.stride, request.settings) };
+      const { members, stride, settings } = request;
+      return { id, is: 'backtested', results: backtestPanel(members, networksOf(predictor), pooled, stride, settings) };
     }
   }
 }
+
+const networksOf = ({ predict }: Predictor): Networks => ({ predict, standIn: standIn?.predict ?? null });
 
 /** The newest lets the ridge follow a rise that began an hour ago. Null where there is too little for one of them. */
 function fitBoth(members: readonly Member[], unseenFromMs: number | undefined): RoundRidge | null {

@@ -14,7 +14,8 @@ describe('the model thread', () => {
   let thread: ModelThread;
   beforeAll(async () => {
     thread = await openModelThread();
-    await thread.use(await loadCheckpoint(shipped));
+    const start = await loadCheckpoint(shipped);
+    await thread.use(start, start);
   });
   afterAll(() => thread.close());
 
