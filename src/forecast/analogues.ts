@@ -1,4 +1,5 @@
 import type { Baseline } from './baseline.ts';
+import type { Grid } from './time-grid.ts';
 import { horizons, insert } from './window.ts';
 
 /**
@@ -21,6 +22,10 @@ interface AnalogueOptions {
 
 /** How far back moments are looked for, in steps. */
 const reach = 720;
+const mostLags = 36;
+/** Where history is shorter it is taken to begin at a multiple of so many steps, if there are so many. */
+const beginsOn = 72;
+const enough = 2 * beginsOn;
 /** The newest lags count twice. */
 const fresh = 4;
 /** Under this many neighbours the last value is the better guess. */
@@ -30,7 +35,8 @@ const analogues = ({ id, title, lags, neighbours, isByShape }: AnalogueOptions):
   id,
   title,
   knowsFrom: () => lags + horizons + leastNeighbours - 1,
-  fit: ({ values }) => {
+  fit: (grid) => {
+    const { values } = grid;
     const distances = new Float64Array(neighbours);
     const places = new Int32Array(neighbours);
     const followed = new Float64Array(neighbours);
@@ -46,7 +52,8 @@ const analogues = ({ id, title, lags, neighbours, isByShape }: AnalogueOptions):
       let worst = Number.POSITIVE_INFINITY;
       const level = values[at] as number;
       for (let lag = 0; lag < lags; lag += 1) own[lag] = values[at - lag] as number;
-      for (let place = at - horizons; place >= Math.max(lags, at - reach); place -= 1) {
+      const first = Math.max(oldestLookedAt(grid, at) + lags, at - reach);
+      for (let place = at - horizons; place >= first; place -= 1) {
         const shift = isByShape ? level - (values[place] as number) : 0;
         let distance = 0;
         for (let lag = 0; lag < fresh; lag += 1) distance += Math.abs((values[place - lag] as number) + shift - (own[lag] as number));
@@ -102,8 +109,19 @@ function medianOf(sorted: Float64Array, count: number): number {
   return count % 2 === 1 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
 }
 
+/**
+ * The oldest value that is looked at from `at`. A history that is kept for so many steps begins one step later each round: it is taken to
+ * begin at a quarter of a day, so that most rounds look at the same values, unless there are few.
+ */
+export function oldestLookedAt({ startMs, stepMs }: Grid, at: number): number {
+  if (at >= reach + mostLags) return at - reach - mostLags;
+  if (at < enough) return 0;
+  const step = Math.round(startMs / stepMs);
+  return ((-step % beginsOn) + beginsOn) % beginsOn;
+}
+
 export const analogueExperts: readonly Baseline[] = [
   analogues({ id: 'like-moments', title: 'what followed like moments', lags: 6, neighbours: 21, isByShape: false }),
   analogues({ id: 'like-hours', title: 'what followed like stretches', lags: 16, neighbours: 15, isByShape: false }),
-  analogues({ id: 'like-shapes', title: 'what followed stretches of like shape', lags: 36, neighbours: 15, isByShape: true }),
+  analogues({ id: 'like-shapes', title: 'what followed stretches of like shape', lags: mostLags, neighbours: 15, isByShape: true }),
 ];

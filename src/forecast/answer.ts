@@ -3,6 +3,7 @@ import { type Contender, modelQuantiles, type Networks } from './contender.ts';
 import type { Member } from './examples.ts';
 import { expertVoices } from './experts.ts';
 import { defaultMix, mediansOf, mix, type MixOptions, type Moments, type Voice } from './mix.ts';
+import type { Recall } from './recall.ts';
 import { horizons, isScorable, outputs } from './window.ts';
 
 export interface AnswerSettings {
@@ -17,14 +18,29 @@ const earlierReach = 1_000;
 /** The first values of a series say little. */
 const leastBefore = 24;
 
-/** Earlier moments are at most half as many as the origins, an hour or more apart, and each was complete when the first origin came. */
+/**
+ * Earlier moments are at most half as many as the origins, an hour or more apart, and each was complete when the first origin came. They
+ * keep to the clock, so that the next round has the same.
+ */
 export function momentsOf(member: Member, origins: readonly number[]): Moments {
   const first = origins[0] ?? 0;
-  const spacing = Math.max(horizons, Math.ceil((2 * earlierReach) / Math.max(1, origins.length)));
+  const spacing = clockSpacing(Math.max(horizons, Math.ceil((2 * earlierReach) / Math.max(1, origins.length))));
   const earlier: number[] = [];
-  for (let at = first - horizons; at >= Math.max(leastBefore, first - earlierReach); at -= spacing)
+  for (let at = onClock(member, first - horizons, spacing); at >= Math.max(leastBefore, first - earlierReach); at -= spacing)
     if (isScorable(member.grid, at)) earlier.unshift(at);
   return { earlier, origins };
+}
+
+/** The least of 1, 2, 3, 4, 6, 8, 12, 16, 24 ... that is no less: as it grows with the history, most moments stay the same. */
+export function clockSpacing(steps: number): number {
+  const power = 2 ** Math.ceil(Math.log2(Math.max(1, steps)));
+  return 0.75 * power >= steps && power >= 4 ? 0.75 * power : power;
+}
+
+/** The last index up to `at` whose step since the epoch is a multiple of `spacing`. */
+export function onClock({ grid: { startMs, stepMs } }: Member, at: number, spacing: number): number {
+  const step = Math.round(startMs / stepMs) + at;
+  return at - (((step % spacing) + spacing) % spacing);
 }
 
 /** Nothing is asked of it where it sleeps. */
@@ -61,7 +77,8 @@ export function modelAnswer(
   early: Float64Array | null,
   rivals: readonly Voice[],
   settings: AnswerSettings = defaultAnswer,
+  recall?: Recall,
 ): Float64Array {
-  const mixed = mix(member, moments, raw, early, [...rivals, ...expertVoices(member, moments)], settings.mix);
+  const mixed = mix(member, moments, raw, early, [...rivals, ...expertVoices(member, moments, recall)], settings.mix);
   return calibrate(member, moments.origins, mixed, settings.calibration);
 }

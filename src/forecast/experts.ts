@@ -1,7 +1,8 @@
-import { analogueExperts } from './analogues.ts';
+import { analogueExperts, oldestLookedAt } from './analogues.ts';
 import type { Baseline } from './baseline.ts';
 import type { Member } from './examples.ts';
 import type { Moments, Voice } from './mix.ts';
+import { createRecall, type Recall } from './recall.ts';
 import { type Grid, stepsPerDay } from './time-grid.ts';
 import { horizons, insert, outputs } from './window.ts';
 
@@ -146,13 +147,24 @@ export const experts: readonly Baseline[] = [
   ...analogueExperts,
 ];
 
-/** Their answers at all moments, in the series' unit. */
-export function expertVoices(member: Member, { earlier, origins }: Moments): readonly Voice[] {
+/** Their answers at all moments, in the series' unit. Those that search the past cost most: a recall spares them most moments. */
+export function expertVoices(member: Member, { earlier, origins }: Moments, recall: Recall = createRecall()): readonly Voice[] {
   const all = [...earlier, ...origins];
-  return experts.map((expert) => {
-    const { predict } = expert.fit(member.grid, member.upTo);
+  const fitted = experts.map((expert) => expert.fit(member.grid, member.upTo).predict);
+  const firstCostly = experts.length - analogueExperts.length;
+  const width = analogueExperts.length * outputs;
+  const oldest = (at: number): number => oldestLookedAt(member.grid, at);
+  const costly = recall.answers(member, all, width, oldest, (at, out) => {
+    for (let e = firstCostly; e < experts.length; e += 1)
+      fitted[e]?.(at, out.subarray((e - firstCostly) * outputs, (e - firstCostly + 1) * outputs));
+  });
+  return experts.map((expert, e) => {
     const points = new Float64Array(all.length * outputs);
-    all.forEach((at, i) => predict(at, points.subarray(i * outputs, (i + 1) * outputs)));
+    all.forEach((at, i) => {
+      const from = i * width + (e - firstCostly) * outputs;
+      if (e >= firstCostly) points.set(costly.subarray(from, from + outputs), i * outputs);
+      else fitted[e]?.(at, points.subarray(i * outputs, (i + 1) * outputs));
+    });
     return { points, knowsFrom: expert.knowsFrom?.(member.grid) ?? 0 };
   });
 }

@@ -1,17 +1,18 @@
-import { earlyMedians, modelAnswer, momentsOf, voiceOf } from './answer.ts';
+import { clockSpacing, defaultAnswer, earlyMedians, modelAnswer, momentsOf, onClock, voiceOf } from './answer.ts';
 import { errorsOf, originsIn, pointErrorsOf } from './backtest.ts';
 import { baselines } from './baseline.ts';
 import { baselineContender, type Contender, levels, modelQuantiles, type Networks, ridgeContender } from './contender.ts';
 import { type Member, memberOf } from './examples.ts';
 import type { Moments } from './mix.ts';
+import { createRecall, type Recall } from './recall.ts';
 import type { Ridge } from './ridge.ts';
 import { chooseServed, type ServeChoice } from './serve.ts';
 import { horizons, outputs } from './window.ts';
 
 /**
  * One forecasting round over many series: every contender is scored on the last windows of each series, the choice of who is
- * served is made by test, and the served one forecasts the coming hour. Nothing is remembered between rounds, so a restart or a
- * lost message changes no forecast.
+ * served is made by test, and the served one forecasts the coming hour. Nothing is remembered between rounds but
+ * what would be said again (`recall.ts`), so a restart or a lost message changes no forecast.
  */
 export interface SeriesForecast {
   readonly name: string;
@@ -49,6 +50,7 @@ export function forecastRound(
   networks: Networks,
   ridge: RoundRidge | null,
   options: RoundOptions = defaultRound,
+  recall: Recall = createRecall(),
 ): readonly SeriesForecast[] {
   const perSeries = Math.max(16, Math.min(288, Math.floor(options.windowBudget / Math.max(1, members.length))));
   const rules = baselines.map(baselineContender);
@@ -67,9 +69,10 @@ export function forecastRound(
     );
     const early = earlyMedians(networks, block);
     block.forEach((asked, i) => {
-      results.push(forecastOne(asked, answered[i] ?? new Float64Array(0), early[i] ?? null, judged, newest, options));
+      results.push(forecastOne(asked, answered[i] ?? new Float64Array(0), early[i] ?? null, judged, newest, options, recall));
     });
   }
+  recall.endRound();
   return results;
 }
 
@@ -79,19 +82,23 @@ export function comparedFrom(member: Member, unseenFromMs: number | undefined): 
   return Math.max(1, Math.floor(member.upTo / 2), unseen);
 }
 
-/** The last origins whose hour is complete, at most `count` over the newest half of what is known, or over what the model has not seen. */
+/**
+ * Origins whose hour is complete, at most `count` over the newest half of what is known, or over what the model has not seen: the newest of
+ * all, and those before it that keep to the clock.
+ */
 function calibrationOrigins(member: Member, count: number, unseenFromMs: number | undefined): readonly number[] {
   const from = comparedFrom(member, unseenFromMs);
   const all = originsIn(member, from, member.upTo, 1);
-  const stride = Math.max(1, Math.ceil(all.length / count));
-  return all.filter((_, i) => (all.length - 1 - i) % stride === 0);
+  const spacing = clockSpacing(Math.ceil(all.length / count));
+  return all.filter((at, i) => i === all.length - 1 || onClock(member, at, spacing) === at).slice(-count);
 }
 
 /** Forecasts of the last hour cannot be scored yet, but the first of their steps have passed: by them a rise is known while it goes on. */
 function recentOrigins(member: Member, complete: readonly number[]): readonly number[] {
-  const stride = complete.length > 1 ? Math.min(3, (complete.at(-1) ?? 0) - (complete.at(-2) ?? 0)) : 3;
+  const now = member.upTo - 1;
+  const spacing = complete.length > 2 ? Math.min(3, (complete.at(-2) ?? 0) - (complete.at(-3) ?? 0)) : 3;
   const found: number[] = [];
-  for (let at = member.upTo - 1 - stride; at > Math.max(complete.at(-1) ?? 0, member.upTo - 1 - horizons); at -= stride)
+  for (let at = onClock(member, now - 1, spacing); at > Math.max(complete.at(-1) ?? 0, now - horizons); at -= spacing)
     if (member.grid.missing[at] !== 1) found.unshift(at);
   return found;
 }
@@ -110,6 +117,7 @@ function forecastOne(
   judged: readonly Contender[],
   newest: readonly Contender[],
   options: RoundOptions,
+  recall: Recall,
 ): SeriesForecast {
   const now = member.upTo - 1;
   const width = outputs * levels.length;
@@ -121,7 +129,7 @@ function forecastOne(
     if (anew !== undefined && anew !== contender) voice.points.set(anew.points(member, [now]), voice.points.length - outputs);
     return voice;
   });
-  const answered = modelAnswer(member, moments, raw, early, rivals);
+  const answered = modelAnswer(member, moments, raw, early, rivals, defaultAnswer, recall);
   const errors = new Map<string, Float64Array>();
   if (origins.length > 0) {
     errors.set(modelId, errorsOf(member, origins, answered));

@@ -7,6 +7,7 @@ import { baselines } from '../../forecast/baseline.ts';
 import { baselineContender, levels, modelQuantiles, type Networks } from '../../forecast/contender.ts';
 import { type Examples, examplesOf, type Member } from '../../forecast/examples.ts';
 import { type FarForecast, forecastFar } from '../../forecast/far.ts';
+import { createRecall } from '../../forecast/recall.ts';
 import { fitRidge } from '../../forecast/ridge.ts';
 import { comparedFrom, forecastRound, type RoundOptions, type RoundRidge, type SeriesForecast } from '../../forecast/round.ts';
 import { inputs, outputs } from '../../forecast/window.ts';
@@ -82,6 +83,7 @@ const backtestRidgeExamples = 90_000;
 let predictor: Predictor | undefined;
 let standIn: Predictor | undefined;
 let ridge: RoundRidge | null = null;
+const recall = createRecall();
 
 async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer> {
   switch (request.is) {
@@ -101,7 +103,7 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
       const startedMs = performance.now();
       if (request.refit || ridge === null) ridge = fitBoth(request.members, request.options.unseenFromMs);
-      const forecasts = forecastRound(request.members, networksOf(predictor), ridge, request.options);
+      const forecasts = forecastRound(request.members, networksOf(predictor), ridge, request.options, recall);
       return { id, is: 'forecast', forecasts, seconds: (performance.now() - startedMs) / 1000 };
     }
     case 'far': {
