@@ -8,14 +8,16 @@ import type { StandbyLags } from './suggester.ts';
  * change (W) by then.
  *
  * Lags are drawn as they were seen, one moment for all standbys at once, in whole spells of neighbouring moments: a slow minute is slow
- * everywhere, and independent draws would promise too much. The intervals come from drawing the spells again.
+ * everywhere, and independent draws would promise too much. The intervals come from drawing the spells again, and from what is not
+ * known of the ways: trips are measured there and back, and what a usual one takes longer than the quickest may be lost on either way.
+ * Where reads come just when a standby begins to show, that decides, and the interval is wide: it says that this record cannot tell.
  */
 export interface StandbyOdds {
   /** Standbys that a commit waits for. */
   readonly waitsFor: number;
   /** Share of fresh reads at each of `afterMs`. */
   readonly fresh: readonly number[];
-  /** 95 % interval of the first of them. */
+  /** 95 % interval of the first of them: its low end with the ways as short as they may be, its high end with them as long. */
   readonly freshLow: number;
   readonly freshHigh: number;
   /** What a commit waits, milliseconds, beyond its own work. */
@@ -36,39 +38,43 @@ export interface StandbyOddsOptions {
   readonly spell: number;
 }
 
-/** How long a standby's word is on its way to the primary, and a question to the standby, at least; milliseconds. */
+/** How long a standby's word is on its way to the primary, and a question to the standby; milliseconds, at least and at most. */
 export interface StandbyLegs {
   readonly ackMs: number;
   readonly readMs: number;
+  readonly mostAckMs: number;
+  readonly mostReadMs: number;
 }
 
 const draws = 200;
+const noLegs: StandbyLegs = { ackMs: 0, readMs: 0, mostAckMs: 0, mostReadMs: 0 };
 
 export function standbyOdds(lags: readonly StandbyLags[], options: StandbyOddsOptions, rng: Rng): readonly StandbyOdds[] {
   const moments = Math.min(...lags.map(({ replayMs, flushMs }) => Math.min(replayMs.length, flushMs.length)));
   return Array.from({ length: lags.length + 1 }, (_, waitsFor) => {
     const commitMs = new Float64Array(moments);
     const freshAt = options.afterMs.map(() => new Float64Array(moments));
+    const atMost = new Float64Array(moments);
     for (let m = 0; m < moments; m += 1) {
       const acks = lags.map((lag) => (options.waitsForReplay ? lag.replayMs[m] : lag.flushMs[m]) ?? 0).toSorted((a, b) => a - b);
       const commit = waitsFor === 0 ? 0 : (acks[waitsFor - 1] ?? 0);
       commitMs[m] = commit;
+      const shareOf = (after: number, waysOf: (legs: StandbyLegs) => number): number =>
+        lags.filter((lag, i) => (lag.replayMs[m] ?? 0) <= commit + after + waysOf(options.legs[i] ?? noLegs)).length / lags.length;
       options.afterMs.forEach((after, t) => {
-        const fresh = lags.filter((lag, i) => {
-          const { ackMs, readMs } = options.legs[i] ?? { ackMs: 0, readMs: 0 };
-          return (lag.replayMs[m] ?? 0) - ackMs <= commit + after + readMs;
-        }).length;
-        (freshAt[t] as Float64Array)[m] = fresh / lags.length;
+        (freshAt[t] as Float64Array)[m] = shareOf(after, ({ ackMs, readMs }) => ackMs + readMs);
       });
+      atMost[m] = shareOf(options.afterMs[0] ?? 0, ({ mostAckMs, mostReadMs }) => mostAckMs + mostReadMs);
     }
     const [first] = freshAt;
-    const interval = first === undefined ? { low: 0, high: 1 } : meanInterval(first, options.spell, rng);
+    const low = first === undefined ? 0 : meanInterval(first, options.spell, rng).low;
+    const high = first === undefined ? 1 : meanInterval(atMost, options.spell, rng).high;
     const sorted = commitMs.toSorted();
     return {
       waitsFor,
       fresh: freshAt.map(meanOf),
-      freshLow: interval.low,
-      freshHigh: interval.high,
+      freshLow: low,
+      freshHigh: Math.max(low, high),
       commitMeanMs: meanOf(commitMs),
       commitP99Ms: sorted[Math.min(moments - 1, Math.floor(0.99 * moments))] ?? 0,
       commitMs,

@@ -31,7 +31,11 @@ describe('odds of reads from standbys', () => {
       { standby: 'b', writeMs: [1, 1], flushMs: [1, 1], replayMs: [6, 6] },
     ];
     const freshOf = (legs: readonly { readonly ackMs: number; readonly readMs: number }[]) =>
-      standbyOdds(lags, { ...options, legs }, createRng(3))[0]?.fresh;
+      standbyOdds(
+        lags,
+        { ...options, legs: legs.map((leg) => ({ ...leg, mostAckMs: leg.ackMs, mostReadMs: leg.readMs })) },
+        createRng(3),
+      )[0]?.fresh;
     const none = { ackMs: 0, readMs: 0 };
     // Shown after 6 ms by what the primary hears: 5 ms after a commit that waited for nobody nothing is fresh yet.
     expect(freshOf([none, none])).toEqual([0, 0]);
@@ -42,6 +46,22 @@ describe('odds of reads from standbys', () => {
         { ackMs: 0, readMs: 6 },
       ]),
     ).toEqual([0.5, 1]);
+  });
+
+  it('say that they cannot tell where reads come just when a standby begins to show, and are sure elsewhere', () => {
+    const rng = createRng(4);
+    const lags = [0, 25].map((more, i) => {
+      const replayMs = Array.from({ length: 400 }, () => 1 + more + rng.next());
+      return { standby: String(i), replayMs, flushMs: replayMs, writeMs: replayMs.map(() => 0.6) };
+    });
+    const legs = lags.map(() => ({ ackMs: 0.3, readMs: 0.2, mostAckMs: 0.6, mostReadMs: 0.4 }));
+    const widthAt = (afterMs: number): number => {
+      const one = standbyOdds(lags, { ...options, afterMs: [afterMs], legs }, createRng(5))[1];
+      return (one?.freshHigh ?? 0) - (one?.freshLow ?? 0);
+    };
+    expect(widthAt(24.5)).toBeGreaterThan(0.2);
+    expect(widthAt(10)).toBeLessThan(0.02);
+    expect(widthAt(40)).toBeLessThan(0.02);
   });
 
   it('rise with the standbys that are waited for, and so does the price', () => {

@@ -28,11 +28,19 @@ export const quorum: Suggester = {
     if (standbys === undefined || standbys.lags.length === 0 || isYoung(subject)) return [];
     const { target, waitsFor, lags } = standbys;
     if (Math.min(...lags.map(({ replayMs }) => replayMs.length)) < leastMoments) return [];
-    const legs = lags.map((lag) => ({ ackMs: legOf(lag.writeMs), readMs: readLegOf(lag.standby, subject) }));
+    const legs = lags.map((lag) => {
+      const [read, write] = [readTripsOf(lag.standby, subject), lag.writeMs];
+      return {
+        ackMs: leastWay(write),
+        readMs: leastWay(read),
+        mostAckMs: mostWay(write),
+        mostReadMs: mostWay(read),
+      };
+    });
     const odds = standbyOdds(lags, { afterMs: [0], legs, waitsForReplay: true, spell }, subject.rng.fork('odds'));
-    const breaks = (one: StandbyOdds): readonly string[] => [
-      ...(target.freshShare !== null && one.freshLow < target.freshShare
-        ? [`only ${percent(one.freshLow)} of reads are surely fresh, ${percent(target.freshShare)} are promised`]
+    const breaks = (one: StandbyOdds, fresh: number): readonly string[] => [
+      ...(target.freshShare !== null && fresh < target.freshShare
+        ? [`at most ${percent(one.freshHigh)} of reads are fresh, ${percent(target.freshShare)} are promised`]
         : []),
       ...(target.commitP99Ms !== null && one.commitP99Ms > target.commitP99Ms
         ? [`a commit waits ${one.commitP99Ms.toFixed(1)} ms (99 %), ${target.commitP99Ms} ms are promised`]
@@ -42,10 +50,11 @@ export const quorum: Suggester = {
         : []),
     ];
     const now = odds[waitsFor];
-    const kept = odds.filter((one) => breaks(one).length === 0 && one.waitsFor <= lags.length);
+    const kept = odds.filter((one) => breaks(one, one.freshLow).length === 0 && one.waitsFor <= lags.length);
     const best = kept[0];
     if (now === undefined || best === undefined || best === now) return [];
-    const broken = breaks(now);
+    // What keeps a promise keeps it surely, and what breaks it breaks it surely: between the two nothing is suggested for its sake.
+    const broken = breaks(now, now.freshHigh);
     if (broken.length === 0 && best.commitMeanMs > (1 - leastGainShare) * now.commitMeanMs) return [];
     const penalty = broken.length > 0 ? brokenMs : 0;
     const costNow = Array.from(now.commitMs, (ms) => ms + penalty);
@@ -107,22 +116,26 @@ export const quorum: Suggester = {
   },
 };
 
-/** Milliseconds of one way, at least: half of what the quickest took, there and back; 0 where none was measured. */
-function legOf(trips: readonly number[]): number {
+/** One way, milliseconds: half of what the quickest trips took, there and back. 0 where none was measured. */
+const leastWay = (trips: readonly number[]): number => tripOf(trips, 0.05) / 2;
+/** The same way where all that a usual trip took longer than the quickest was lost on it. */
+const mostWay = (trips: readonly number[]): number => leastWay(trips) + tripOf(trips, 0.5) - tripOf(trips, 0.05);
+
+function tripOf(trips: readonly number[], share: number): number {
   const known = trips.filter((ms) => ms > 0).toSorted((a, b) => a - b);
-  return (known[Math.floor(0.05 * known.length)] ?? 0) / 2;
+  return known[Math.floor(share * known.length)] ?? 0;
 }
 
 /**
  * A read is on its way to a standby for half a round trip, as traced: it finds what has arrived by then. Of the standby's own region,
  * where it is known as a replica (by its id, its region or its host) and was read; else of the nearest: what promises readers less.
  */
-function readLegOf(standby: string, { collection, readTripMs }: Subject): number {
+function readTripsOf(standby: string, { collection, readTripMs }: Subject): readonly number[] {
   const replica = collection.replicas.find(({ id, region, url }) => [id, region, URL.parse(url)?.hostname].includes(standby));
   const own = readTripMs.get(replica?.region ?? '')?.filter((ms) => ms > 0) ?? [];
-  if (own.length > 0) return legOf(own);
-  const legs = [...readTripMs.values()].map(legOf).filter((ms) => ms > 0);
-  return legs.length === 0 ? 0 : Math.min(...legs);
+  if (own.length > 0) return own;
+  const measured = [...readTripMs.values()].filter((trips) => leastWay(trips) > 0);
+  return measured.toSorted((a, b) => leastWay(a) - leastWay(b))[0] ?? [];
 }
 
 interface Observed {

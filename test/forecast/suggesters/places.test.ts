@@ -68,6 +68,17 @@ describe('a quorum', () => {
     expect(staleOf({ 'north-region': 16, elsewhere: 2 }).predicted).toBeCloseTo(both(16, 2), 9);
   });
 
+  it('is not suggested where it cannot be told whether the promise is kept', () => {
+    const { example } = quorum;
+    const suggested = (usual: number): number => {
+      // One trip in ten is quick: what the others take longer may be lost on the way there or on the way back.
+      const trips = example.latencyP95Ms.map((_, i) => (i % 10 === 0 ? 0.5 : usual));
+      return quorum.suggest(fresh({ ...example, readTripMs: new Map([['somewhere', trips]]) })).length;
+    };
+    expect(suggested(0.5)).toBe(1);
+    expect(suggested(12)).toBe(0);
+  });
+
   it('shows what was observed beside what is predicted', () => {
     const { example } = quorum;
     const reads = example.history.reduce(
