@@ -107,7 +107,8 @@ function figuresOf(runs: readonly Run[], predictSeconds: TenThousand, log: (line
     mase_vs_exponential_smoothing: mase / score('exponential-smoothing', 'mase'),
     served_mase: score('served', 'mase'),
     served_mase_vs_naive: score('served', 'mase') / score('naive', 'mase'),
-    served_vs_best_baseline_worst_group: mean(({ results }) => worstGroup(results, nameOfGroup)),
+    served_vs_best_baseline_worst_group: mean(({ results }) => worstGroup(results, nameOfGroup).ratio),
+    served_vs_best_baseline_worst_group_standard_error: mean(({ results }) => worstGroup(results, nameOfGroup).standardError),
     wql: score('model', 'wql'),
     wql_vs_naive: score('model', 'wql') / score('naive', 'wql'),
     coverage_80: score('model', 'coverage80'),
@@ -132,7 +133,7 @@ function elsewhereOf({ results }: Run, log: (line: string) => void): Figures {
   return {
     elsewhere_mase_vs_naive: score('model') / score('naive'),
     elsewhere_mase_vs_ridge: score('model') / score('ridge'),
-    elsewhere_served_vs_best_baseline_worst_group: worstGroup(results, nameOfKind),
+    elsewhere_served_vs_best_baseline_worst_group: worstGroup(results, nameOfKind).ratio,
     elsewhere_coverage_90: meanScores(results, 'model').coverage90,
   };
 }
@@ -166,13 +167,20 @@ const nameOfGroup = (name: string): string => name.split(/[_-]/).slice(0, 2).joi
 /** Generated ones for the mechanism that made them, `random-walk-6`. */
 const nameOfKind = (name: string): string => name.replace(/-\d+$/, '');
 
-/** Served error over the best single baseline's, of the group of series where it is worst. */
-function worstGroup(results: readonly SeriesBacktest[], groupOf: (name: string) => string): number {
+/** Served error over the best single baseline's, of the group of series where it is worst, and how surely that is known. */
+function worstGroup(
+  results: readonly SeriesBacktest[],
+  groupOf: (name: string) => string,
+): { readonly ratio: number; readonly standardError: number } {
   const groups = Map.groupBy(
     results.filter(({ windows }) => windows > 0),
     ({ name }) => groupOf(name),
   );
-  return Math.max(0, ...[...groups.values()].map(servedOverBest));
+  const [worst] = [...groups.values()].toSorted((a, b) => servedOverBest(b) - servedOverBest(a));
+  if (worst === undefined) return { ratio: 0, standardError: 0 };
+  // Series are taken to err apart from each other, each with the same weight.
+  const standardError = Math.hypot(...worst.map(({ doubt }) => doubt)) / worst.length;
+  return { ratio: servedOverBest(worst), standardError };
 }
 
 interface TenThousand {
