@@ -66,7 +66,10 @@ const realSettings = [
   [1, 60],
   [2, 0],
 ] as const;
-/** Reads that come just when a standby begins to show: the busier the machine, the less this can be measured to a point. Told apart. */
+/**
+ * Reads that come just when a standby begins to show, where a tenth of a millisecond is three points: neither what they see nor when a
+ * standby shows a write can be had more exactly from outside. Told apart; the suggester's interval is wide there (`standby-odds.ts`).
+ */
 const knifeEdges = [
   [0, 0],
   [0, 24],
