@@ -120,15 +120,41 @@ export interface QuantileRequest {
   readonly origins: readonly number[];
 }
 
-/** The network asked about many series in one product: ten thousand small calls would cost more than their sums. */
-export function modelQuantiles(predict: Predict, requests: readonly QuantileRequest[]): readonly Float64Array[] {
+/** Windows of many requests, one after the other, and what puts their numbers back into each series' unit. */
+export interface Windows {
+  readonly x: Float32Array;
+  readonly frames: readonly Frame[];
+}
+
+export function windowsOf(requests: readonly QuantileRequest[]): Windows {
   const count = requests.reduce((sum, request) => sum + request.origins.length, 0);
   const x = new Float32Array(count * inputs);
   const frames: Frame[] = [];
   for (const { member, origins } of requests) {
     for (const at of origins) frames.push(fillWindow(member.grid, at, member.unit, x, frames.length * inputs));
   }
-  const scaled = predict(x, count);
+  return { x, frames };
+}
+
+/** The ridge's points at rows [from, to) of windows that were filled for the network: a window costs more than what is made of it. */
+export function ridgePoints(ridge: Ridge, { x, frames }: Windows, from: number, to: number): Float64Array {
+  const points = new Float64Array((to - from) * outputs);
+  for (let row = from; row < to; row += 1) {
+    const out = points.subarray((row - from) * outputs, (row - from + 1) * outputs);
+    predictRidge(ridge, x, row * inputs, out);
+    const { level, spread } = frames[row] ?? { level: 0, spread: 0 };
+    for (let h = 0; h < outputs; h += 1) out[h] = level + spread * (out[h] as number);
+  }
+  return points;
+}
+
+/** The network asked about many series in one product: ten thousand small calls would cost more than their sums. */
+export function modelQuantiles(
+  predict: Predict,
+  requests: readonly QuantileRequest[],
+  { x, frames }: Windows = windowsOf(requests),
+): readonly Float64Array[] {
+  const scaled = predict(x, frames.length);
   const width = outputs * levels.length;
   let row = 0;
   return requests.map(({ origins }) => {

@@ -1,7 +1,16 @@
 import { clockSpacing, defaultAnswer, earlyMedians, modelAnswer, momentsOf, onClock, voiceOf } from './answer.ts';
 import { errorsOf, originsIn, pointErrorsOf } from './backtest.ts';
 import { baselines } from './baseline.ts';
-import { baselineContender, type Contender, levels, modelQuantiles, type Networks, ridgeContender } from './contender.ts';
+import {
+  baselineContender,
+  type Contender,
+  levels,
+  modelQuantiles,
+  type Networks,
+  ridgeContender,
+  ridgePoints,
+  windowsOf,
+} from './contender.ts';
 import { type Member, memberOf } from './examples.ts';
 import type { Moments } from './mix.ts';
 import { createRecall, type Recall } from './recall.ts';
@@ -54,7 +63,6 @@ export function forecastRound(
 ): readonly SeriesForecast[] {
   const perSeries = Math.max(16, Math.min(288, Math.floor(options.windowBudget / Math.max(1, members.length))));
   const rules = baselines.map(baselineContender);
-  const judged = [...rules, ...(ridge === null ? [] : [ridgeContender(ridge.judged)])];
   const newest = [...rules, ...(ridge === null ? [] : [ridgeContender(ridge.newest)])];
   const results: SeriesForecast[] = [];
   for (let from = 0; from < members.length; from += blockSize) {
@@ -63,13 +71,17 @@ export function forecastRound(
       // The last origin is now: its forecast is the one that is served.
       return { member, origins, moments: momentsOf(member, [...origins, ...recentOrigins(member, origins), member.upTo - 1]) };
     });
-    const answered = modelQuantiles(
-      networks.predict,
-      block.map(({ member, moments }) => ({ member, origins: moments.origins })),
-    );
+    const requests = block.map(({ member, moments }) => ({ member, origins: moments.origins }));
+    const windows = windowsOf(requests);
+    const answered = modelQuantiles(networks.predict, requests, windows);
     const early = earlyMedians(networks, block);
+    let row = 0;
     block.forEach((asked, i) => {
-      results.push(forecastOne(asked, answered[i] ?? new Float64Array(0), early[i] ?? null, judged, newest, options, recall));
+      const end = row + asked.moments.origins.length;
+      const byRidge = ridge === null ? null : ridgePoints(ridge.judged, windows, row, end);
+      if (ridge !== null) byRidge?.set(ridgePoints(ridge.newest, windows, end - 1, end), (end - row - 1) * outputs);
+      results.push(forecastOne(asked, answered[i] ?? new Float64Array(0), early[i] ?? null, rules, byRidge, newest, options, recall));
+      row = end;
     });
   }
   recall.endRound();
@@ -114,7 +126,8 @@ function forecastOne(
   { member, origins, moments }: Asked,
   raw: Float64Array,
   early: Float64Array | null,
-  judged: readonly Contender[],
+  rules: readonly Contender[],
+  byRidge: Float64Array | null,
   newest: readonly Contender[],
   options: RoundOptions,
   recall: Recall,
@@ -123,18 +136,19 @@ function forecastOne(
   const width = outputs * levels.length;
   // Baselines learn their residuals before the calibration windows begin, so that nobody is scored on what it has seen.
   const before = memberOf(member.name, member.grid, Math.max(1, origins[0] ?? member.upTo));
-  const rivals = judged.map((contender, i) => {
-    const voice = voiceOf(contender, { ...before, unit: member.unit }, moments);
-    const anew = newest[i];
-    if (anew !== undefined && anew !== contender) voice.points.set(anew.points(member, [now]), voice.points.length - outputs);
-    return voice;
-  });
+  const rivals = rules.map((contender) => voiceOf(contender, { ...before, unit: member.unit }, moments));
+  if (byRidge !== null) {
+    // The ridge was fitted to the earlier moments: it sleeps there.
+    const points = new Float64Array((moments.earlier.length + moments.origins.length) * outputs);
+    points.set(byRidge, moments.earlier.length * outputs);
+    rivals.push({ points, knowsFrom: moments.origins[0] ?? 0 });
+  }
   const answered = modelAnswer(member, moments, raw, early, rivals, defaultAnswer, recall);
   const errors = new Map<string, Float64Array>();
   if (origins.length > 0) {
     errors.set(modelId, errorsOf(member, origins, answered));
     const from = moments.earlier.length * outputs;
-    judged.forEach(({ id }, i) => errors.set(id, pointErrorsOf(member, origins, rivals[i]?.points.subarray(from) ?? new Float64Array(0))));
+    newest.forEach(({ id }, i) => errors.set(id, pointErrorsOf(member, origins, rivals[i]?.points.subarray(from) ?? new Float64Array(0))));
   }
   const scores = Object.fromEntries([...errors].map(([id, list]) => [id, list.reduce((sum, one) => sum + one, 0) / list.length]));
   const spacing = origins.length > 1 ? ((origins.at(-1) ?? 0) - (origins[0] ?? 0)) / (origins.length - 1) : 1;
