@@ -106,7 +106,7 @@ function candidatesOf(input: ReplayInput, earlier: ReactiveRule, later: Reactive
   };
   const width = prices.maxUnits + 1;
   return [
-    { id: 'reactive', decider: hysteresis },
+    { id: 'reactive', isAsItIs: true, decider: hysteresis },
     ...kernels.map((options) => {
       const policy = kernelPolicy(load, stepMs, from, to, prices, options);
       return {

@@ -98,6 +98,24 @@ describe('decisions', () => {
     expect(result.regret).toBeLessThanOrEqual(result.regretReactive);
   });
 
+  it('are those of hysteresis to the step, quick turns too, where nobody has surely been cheaper', () => {
+    const rng = createRng('bursts');
+    // Bursts that nothing announces, of a few steps: it pays to follow them up and down again within the hour.
+    const load = new Float64Array(1_200);
+    for (let t = 0; t < load.length; ) {
+      const [quiet, burst] = [20 + rng.int(40), 5 + rng.int(3)];
+      load.fill(8, t, t + quiet);
+      load.fill(38, t + quiet, t + quiet + burst);
+      t += quiet + burst;
+    }
+    const quantiles = Float64Array.from({ length: 480 * quantilesPerStep }, () => 60 * rng.next());
+    const own: Prices = { ...prices, maxUnits: 6, delaySteps: 0, move: 1, over: 20 };
+    const result = replayDecisions({ load, stepMs: 300_000, quantiles, from: 720, tuneEnd: 900, to: 1_200, prices: own }, createRng(1));
+    expect(Object.keys(result.led)).toEqual(['reactive']);
+    expect(result.ours).toEqual(result.reactive);
+    expect(result.ours.reversals).toBeGreaterThan(0);
+  });
+
   it('are not taken back within an hour, and lose next to nothing where nothing can be foreseen', () => {
     const rng = createRng('pure noise');
     const load = Float64Array.from({ length: 1_200 }, () => 10 + 15 * rng.next());

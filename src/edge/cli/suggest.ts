@@ -35,7 +35,7 @@ export function registerSuggest(program: Command, context: CliContext): void {
     .option('--json', 'one JSON object a series, and a summary')
     .addHelpText(
       'after',
-      "\nA unit (a range, a shard, a replica) costs 1 a step to hold, 6 to add or remove, and 5 a step for each unit of load that nothing carries. The model learns from the first 60 % of each series, the reactive rule is the best of 270 on the first 75 %, ours follows whichever of nine ways of deciding has been cheapest so far, and costs are of the last 25 %. Regret is what a rule paid beyond the oracle, which knows the future, in shares of the oracle's cost.",
+      "\nA unit (a range, a shard, a replica) costs 1 a step to hold, 6 to add or remove, and 5 a step for each unit of load that nothing carries. The model learns from the first 60 % of each series, the reactive rule is the best of 270 on the first 75 %, ours stays with it until one of eight other ways of deciding has surely been cheaper, and costs are of the last 25 %. Regret is what a rule paid beyond the oracle, which knows the future, in shares of the oracle's cost.",
     )
     .action(async (flags: SuggestFlags) => {
       if (flags.replay === undefined) throw new Failure('no-file', 'give the recorded load with --replay FILE.csv', 'never');
