@@ -214,6 +214,23 @@ describe('the lmdb journal on disk', () => {
     expect(after.read(before.first)?.bytes.toString()).toBe('kept');
   });
 
+  test.each([
+    ['garbage', Buffer.alloc(20_000, 'x')],
+    ['half of a page', Buffer.alloc(2_000, 1)],
+  ])('names a file that holds %s instead of ending the process, and starts once it is moved away', async (_, bytes) => {
+    const path = await directory();
+    const damaged = join(path, '1700000000000.mdb');
+    await writeFile(damaged, bytes);
+    await expect(openLmdbJournal({ directory: path })).rejects.toMatchObject({
+      code: 'journal',
+      message: expect.stringMatching(/1700000000000\.mdb is damaged: .*move it away/),
+    });
+    await rm(damaged);
+    const journal = await openLmdbJournal({ directory: path });
+    closers.push(() => journal.close());
+    expect(await journal.append(record(Buffer.from('new')))).toMatchObject({ is: 'durable' });
+  });
+
   const mount = smallDisk();
   test.skipIf(mount === undefined)(
     `a full disk refuses, loses nothing, and heals${mount === undefined ? ' (needs the right to mount a small file system)' : ''}`,

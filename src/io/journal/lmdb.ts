@@ -176,8 +176,11 @@ async function findSegments(directory: string, mapBytes: number): Promise<Found>
   let mark = 0;
   for (const name of names) {
     const path = join(directory, name);
-    if (name !== 'payloads' && isBlank(path)) {
-      rmSync(path);
+    const is = stateOf(name === 'payloads' ? join(path, 'data.mdb') : path);
+    if (is === 'damaged')
+      throw new Failure('journal', `${path} is damaged: restore it, or move it away and go without the payloads that it held`, 'never');
+    if (is === 'blank') {
+      rmSync(path, { recursive: true });
       continue;
     }
     const segment = new Segment(path, name === 'payloads' ? 0 : Number.parseInt(name, 10), mapBytes);
@@ -203,17 +206,29 @@ function makeDirectory(directory: string): void {
   }
 }
 
-/** Whether a file was made, but the power failed before anything in it reached the disk: nothing in it was acknowledged. */
-function isBlank(path: string): boolean {
+/**
+ * What a file is by how it starts, because `lmdb` 3.5 ends the process where it meets one that is none of its own. `blank`: it was made, but
+ * the power failed before anything in it reached the disk, so nothing in it was acknowledged.
+ */
+function stateOf(path: string): 'lmdb' | 'blank' | 'damaged' {
+  if (!existsSync(path)) return 'blank';
   const file = openSync(path, 'r');
   try {
-    const start = Buffer.alloc(Math.min(4096, fstatSync(file).size));
+    const start = Buffer.alloc(Math.min(2 * pageBytes, fstatSync(file).size));
     readSync(file, start);
-    return start.every((byte) => byte === 0);
+    if (start.every((byte) => byte === 0)) return 'blank';
+    if (start.length < 2 * pageBytes) return 'damaged';
+    // Written in the byte order of the machine.
+    return start.readUInt32LE(magicAt) === magic || start.readUInt32BE(magicAt) === magic ? 'lmdb' : 'damaged';
   } finally {
     closeSync(file);
   }
 }
+
+/** LMDB's `MDB_MAGIC`, and where it stands in each of the two pages that a file begins with: behind the 24 bytes of a page's head. */
+const magic = 0xbeefc0de;
+const magicAt = 24;
+const pageBytes = 4096;
 
 /** A new file takes a millisecond or two, so it should hold some seconds of heavy load; what is released comes back by whole files. */
 const largestSegmentBytes = 32 * 1024 * 1024;
