@@ -53,7 +53,6 @@ export class KeyedObjects {
   readonly #sessionFolds: readonly KeyedFolds[];
   readonly #sessions: SessionHistory;
   readonly #hasSessions: boolean;
-  readonly #needsRows: boolean;
   readonly #retainUs: number;
   readonly #maxBytes: number;
   readonly #rows = new Rows(stride);
@@ -76,7 +75,6 @@ export class KeyedObjects {
     this.#objectFolds = folds.filter(({ scope }) => scope === 'object');
     this.#sessionFolds = folds.filter(({ scope }) => scope === 'session');
     this.#sessions = new SessionHistory(retainUs, traceSessionRetainUs);
-    this.#needsRows = this.#objectFolds.length > 0;
     this.#hasSessions = this.#sessionFolds.length > 0;
     this.#retainUs = retainUs;
     this.#maxBytes = maxBytes;
@@ -123,7 +121,7 @@ export class KeyedObjects {
   /** One look at all that the block will look up: with a million rows remembered each step would wait for memory three times in a row. */
   #comeNear(block: StepBlock): void {
     let seen = 0;
-    if (this.#needsRows) for (let nth = 0; nth < block.count; nth += 1) seen ^= this.#index.glance(block.objectLow[nth] as number);
+    for (let nth = 0; nth < block.count; nth += 1) seen ^= this.#index.glance(block.objectLow[nth] as number);
     if (this.#hasSessions) seen ^= this.#sessions.comeNear(block);
     this.seen = seen;
   }
@@ -155,7 +153,6 @@ export class KeyedObjects {
     const high = block.objectHigh[nth] as number;
     const isOpaque = typeof facts.version === 'string' || typeof facts.versionBase === 'string';
     const isWrite = isWriteKind(operation);
-    // Session detectors need no row of the object, unless the order of its versions is kept there.
     step.object = this.#rowOf(low, high, operation.endUs);
     step.objectLow = low;
     step.objectHigh = high;

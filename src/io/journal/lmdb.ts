@@ -179,11 +179,11 @@ async function findSegments(directory: string, mapBytes: number): Promise<Found>
     const is = stateOf(name === 'payloads' ? join(path, 'data.mdb') : path);
     if (is === 'damaged')
       throw new Failure('journal', `${path} is damaged: restore it, or move it away and go without the payloads that it held`, 'never');
+    const segment = new Segment(path, name === 'payloads' ? 0 : Number.parseInt(name, 10), mapBytes);
     if (is === 'blank') {
-      rmSync(path, { recursive: true });
+      await segment.remove();
       continue;
     }
-    const segment = new Segment(path, name === 'payloads' ? 0 : Number.parseInt(name, 10), mapBytes);
     mark = Math.max(mark, segment.mark());
     for (const { sequence, bytes } of segment.sizes()) {
       const size = overheadBytes + bytes;
