@@ -2,6 +2,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { type Listening, listening, parseMetrics } from './figures.ts';
+import { Waiting } from './parts.tsx';
 
 /** OTLP over HTTP, where nothing else was asked for. */
 const usualPort = 4318;
@@ -54,19 +55,24 @@ export function NothingWaits({ state }: { readonly state: string }): JSX.Element
 
 /** What a service is started with: the port that is really listened on, and what the config asks for. */
 export function ExporterVariables(): JSX.Element {
-  const [{ port = usualPort, isTls, asksToken }, setListening] = useState<Listening>({ isTls: false, asksToken: false });
+  const [found, setListening] = useState<Listening>();
   useEffect(() => {
     let isOver = false;
     const load = async (): Promise<void> => {
       const response = await fetch('/metrics');
-      if (response.ok && !isOver) setListening(listening(parseMetrics(await response.text())));
+      if (!response.ok) throw new Error(`metrics: ${response.status}`);
+      const read = listening(parseMetrics(await response.text()));
+      if (!isOver) setListening(read);
     };
     // Without metrics the usual port is the best guess.
-    load().catch(() => undefined);
+    load().catch(() => isOver || setListening({ isTls: false, asksToken: false }));
     return () => {
       isOver = true;
     };
   }, []);
+  // What somebody copies must not change a moment later: nothing is shown before it is known.
+  if (found === undefined) return <Waiting what="which port listens" />;
+  const { port = usualPort, isTls, asksToken } = found;
   const lines = [
     `export OTEL_EXPORTER_OTLP_ENDPOINT=${isTls ? 'https' : 'http'}://${location.hostname}:${port}`,
     'export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf',

@@ -67,7 +67,7 @@ describe.skipIf(!chromiumAvailable)('the approval page (chromium)', () => {
   it('approves with exactly the digest on the screen, by key, and says that one more person is needed', async () => {
     const sent = page.waitForRequest((request) => request.url().endsWith('/approve'));
     await page.keyboard.press('a');
-    await page.getByRole('button', { name: 'Approve, as 1 of 2' }).last().click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Approve, as 1 of 2' }).click();
     const body = (await sent).postDataJSON() as { readonly digest: string };
     const proposal = await getProposal(ledger.estate.database, 'P1');
     expect(body.digest).toBe(proposal?.digest);
