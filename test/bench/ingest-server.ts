@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { systemClock } from '../../src/base/clock.ts';
 import { defaultConfig } from '../../src/config.ts';
 import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
@@ -14,7 +13,6 @@ import type { Payload, Receipt } from '../../src/io/otlp/payload.ts';
 import { openDetectConsumer } from '../../src/runtime/detect-consumer.ts';
 import { detectStageOptions } from '../../src/runtime/detect-options.ts';
 import { startIngest } from '../../src/runtime/ingest-loop.ts';
-import { traceRequestType } from '../ingest/otlp-proto.ts';
 
 /**
  * The servers that the `ingest` bench loads, one a process: prints its ports as one JSON line, ends on SIGTERM.
@@ -72,6 +70,9 @@ if (mode === 'decode') {
   });
   say({ http: ingest.httpPort ?? 0, grpc: ingest.grpcPort ?? 0 });
 } else if (mode === 'baseline') {
+  // Only here: what the others do not use is not to be in their memory.
+  const { Server, ServerCredentials } = await import('@grpc/grpc-js');
+  const { traceRequestType } = await import('../ingest/otlp-proto.ts');
   const server = new Server({ 'grpc.max_receive_message_length': -1 });
   const take = (bytes: Buffer): Buffer => bytes;
   server.addService(

@@ -5,7 +5,7 @@ import { Failure } from '../../base/failure.ts';
 import { sha256Hex } from '../../base/hash.ts';
 import { levels } from '../../forecast/contender.ts';
 import { inputs, outputs } from '../../forecast/window.ts';
-import { type NetworkShape, weightNames, type Weights, weightShape } from './network.ts';
+import { type NetworkShape, weightNames, type Weights, weightShape } from './network-shape.ts';
 
 /**
  * A trained model on disk: `model.json` (shape, quantile levels, where each weight lies), `weights.bin` (float32, little-endian, in

@@ -6,7 +6,8 @@ import type { Member } from '../../forecast/examples.ts';
 import type { FarForecast } from '../../forecast/far.ts';
 import { defaultRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
 import type { BackendName } from './backend.ts';
-import type { TrainOptions, Weights } from './network.ts';
+import type { TrainOptions } from './network.ts';
+import type { Weights } from './network-shape.ts';
 import { defaultExamples, defaultHidden } from './training.ts';
 import type { Network, Trained, WorkerAnswer, WorkerRequest } from './worker.ts';
 

@@ -1,43 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Rng } from '../../base/rng.ts';
 import type { Examples } from '../../forecast/examples.ts';
-
-/**
- * The global quantile network: two dense layers with ReLU, and beside them a linear skip from the inputs to the outputs, so that
- * what a ridge regression can say needs no hidden unit. One output a (horizon, quantile level); pinball loss (Koenker 1978).
- *
- * Forward and backward passes are written out in TensorFlow.js operations instead of taped: on wasm a product with a transposed
- * operand leaves XNNPACK for a scalar loop and is twelve times slower (measured 7 ms against 0.6 ms at 512 x 128 x 128), so each
- * operand is transposed on its own first, which automatic gradients do not do. A test holds them against finite differences.
- */
-export interface NetworkShape {
-  readonly inputs: number;
-  readonly hidden: readonly [number, number];
-  readonly outputs: number;
-  readonly levels: readonly number[];
-}
-
-/** Weights as plain arrays, row-major; the last input of `first`, `second`, `head` and `skip` is the constant 1 where there is a bias row. */
-export interface Weights {
-  /** (inputs + 1) x hidden[0] */
-  readonly first: Float32Array;
-  /** (hidden[0] + 1) x hidden[1] */
-  readonly second: Float32Array;
-  /** hidden[1] x (outputs * levels) */
-  readonly head: Float32Array;
-  /** (inputs + 1) x (outputs * levels) */
-  readonly skip: Float32Array;
-}
-
-export const weightNames = ['first', 'second', 'head', 'skip'] as const;
-
-export function weightShape(shape: NetworkShape, name: (typeof weightNames)[number]): [number, number] {
-  const out = shape.outputs * shape.levels.length;
-  if (name === 'first') return [shape.inputs + 1, shape.hidden[0]];
-  if (name === 'second') return [shape.hidden[0] + 1, shape.hidden[1]];
-  if (name === 'head') return [shape.hidden[1], out];
-  return [shape.inputs + 1, out];
-}
+import { type NetworkShape, weightNames, type Weights, weightShape } from './network-shape.ts';
 
 /** He initialisation for the hidden layers; head and skip start at zero, which is the naive forecast. */
 export function initialWeights(shape: NetworkShape, rng: Rng): Weights {
@@ -211,6 +175,11 @@ interface Pass {
   readonly out: tf.Tensor2D;
 }
 
+/**
+ * Forward and backward passes are written out in TensorFlow.js operations instead of taped: on wasm a product with a transposed
+ * operand leaves XNNPACK for a scalar loop and is twelve times slower (measured 7 ms against 0.6 ms at 512 x 128 x 128), so each
+ * operand is transposed on its own first, which automatic gradients do not do. A test holds them against finite differences.
+ */
 function forward(weights: readonly tf.Tensor2D[], x: tf.Tensor2D): Pass {
   const [first, second, head, skip] = weights as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D, tf.Tensor2D];
   const one = tf.ones([x.shape[0], 1]) as tf.Tensor2D;

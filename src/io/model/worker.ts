@@ -12,15 +12,8 @@ import { fitRidge } from '../../forecast/ridge.ts';
 import { comparedFrom, forecastRound, type RoundOptions, type RoundRidge, type SeriesForecast } from '../../forecast/round.ts';
 import { inputs, outputs } from '../../forecast/window.ts';
 import { type BackendName, openBackend } from './backend.ts';
-import {
-  initialWeights,
-  type NetworkShape,
-  openPredictor,
-  type Predictor,
-  type TrainOptions,
-  trainNetwork,
-  type Weights,
-} from './network.ts';
+import { initialWeights, openPredictor, type Predictor, type TrainOptions, trainNetwork } from './network.ts';
+import type { NetworkShape, Weights } from './network-shape.ts';
 import { trainingFor } from './training.ts';
 
 /**

@@ -3,15 +3,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { createRng } from '../../../src/base/rng.ts';
 import type { Examples } from '../../../src/forecast/examples.ts';
 import { openBackend } from '../../../src/io/model/backend.ts';
-import {
-  initialWeights,
-  lossAndGradients,
-  type NetworkShape,
-  openPredictor,
-  trainNetwork,
-  weightNames,
-  type Weights,
-} from '../../../src/io/model/network.ts';
+import { initialWeights, lossAndGradients, openPredictor, trainNetwork } from '../../../src/io/model/network.ts';
+import { type NetworkShape, weightNames, type Weights } from '../../../src/io/model/network-shape.ts';
 
 const shape: NetworkShape = { inputs: 5, hidden: [7, 6], outputs: 3, levels: [0.1, 0.5, 0.9] };
 
