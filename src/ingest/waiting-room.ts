@@ -1,5 +1,6 @@
+import { BatchCompactor, type CompactBatch } from './compact-batch.ts';
 import { DueMemory, type Held as HeldMemory } from './due-memory.ts';
-import { isDroppedRow, type Kept, movePacked, type PackedBatch, unpackBatch } from './packed-batch.ts';
+import { isDroppedRow, type Kept, type PackedBatch, unpackBatch } from './packed-batch.ts';
 import { SpanBatch } from './span-batch.ts';
 
 /**
@@ -23,6 +24,7 @@ export class WaitingRoom {
   readonly #arrivals: Ticket[] = [];
   #firstArrival = 0;
   readonly #memory = new DueMemory(shortestStepUs);
+  readonly #compactor = new BatchCompactor();
   readonly #batch = new SpanBatch();
   #rowNumbers: Int32Array = new Int32Array(1024);
 
@@ -36,18 +38,17 @@ export class WaitingRoom {
     const spreadUs = kept.maxEndUs - kept.minEndUs;
     const ticket: Ticket = { sequence, isGone: false };
     this.#arrivals.push(ticket);
-    const memory = this.#memory.take(kept.maxEndUs, packed.bytes);
+    const compact = this.#compactor.compact(packed, (bytes) => this.#memory.take(kept.maxEndUs, bytes));
     this.#push({
       ticket,
-      packed: movePacked(packed, memory),
-      memory,
+      compact,
       strings,
       stepUs: Math.max(shortestStepUs, spreadUs / mostSteps),
       dueUs: kept.minEndUs,
       maxEndUs: kept.maxEndUs,
       releasedUs: Number.NEGATIVE_INFINITY,
     });
-    this.bytes += packed.bytes + heldOverheadBytes;
+    this.bytes += compact.bytes + heldOverheadBytes;
     this.rows += packed.rows;
   }
 
@@ -77,12 +78,13 @@ export class WaitingRoom {
   release(upToUs: number, into: () => SpanBatch, each: (batch: SpanBatch, rows: Int32Array, count: number) => void): boolean {
     const held = this.#heap[0];
     if (held === undefined || held.dueUs > upToUs) return false;
-    const { packed } = held;
+    const { compact } = held;
+    const { packed } = compact;
     const untilUs = Math.max(held.dueUs, upToUs) + held.stepUs;
     const isLast = untilUs >= held.maxEndUs;
     const isWhole = isLast && held.releasedUs === Number.NEGATIVE_INFINITY;
     const batch = isWhole ? into() : this.#batch;
-    unpackBatch(packed, held.strings, batch);
+    unpackBatch(this.#compactor.expand(compact), held.strings, batch);
     if (this.#rowNumbers.length < packed.rows) this.#rowNumbers = new Int32Array(packed.rows * 2);
     const rows = this.#rowNumbers;
     let count = 0;
@@ -95,9 +97,9 @@ export class WaitingRoom {
     this.#pop();
     if (isLast) {
       held.ticket.isGone = true;
-      this.bytes -= packed.bytes + heldOverheadBytes;
+      this.bytes -= compact.bytes + heldOverheadBytes;
       this.rows -= packed.rows;
-      this.#memory.giveBack(held.memory);
+      this.#memory.giveBack(compact.place);
     } else {
       held.releasedUs = untilUs;
       held.dueUs = untilUs;
@@ -154,8 +156,7 @@ interface Ticket {
 
 interface Held {
   readonly ticket: Ticket;
-  readonly packed: PackedBatch;
-  readonly memory: HeldMemory;
+  readonly compact: CompactBatch<HeldMemory>;
   readonly strings: readonly string[];
   readonly stepUs: number;
   readonly maxEndUs: number;

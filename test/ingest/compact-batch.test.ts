@@ -1,0 +1,115 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { BatchCompactor } from '../../src/ingest/compact-batch.ts';
+import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
+import { dropRows, packBatch, type PackedBatch } from '../../src/ingest/packed-batch.ts';
+import type { Place } from '../../src/ingest/packed-regions.ts';
+import { SpanBatch } from '../../src/ingest/span-batch.ts';
+import { createLoad } from '../bench/ingest-load.ts';
+import { traceRequest } from './otlp-arbitrary.ts';
+import { encodeTraces } from './otlp-proto.ts';
+
+const bytesOf = ({ buffer, offset, bytes }: PackedBatch): Buffer => Buffer.from(buffer as ArrayBuffer, offset, bytes);
+
+/** Memory that held something else before, with something else around it. */
+const dirty =
+  (around = 64) =>
+  (bytes: number): Place => ({ buffer: new Uint8Array(bytes + around * 2).fill(0xa5).buffer, offset: around });
+
+const decoded = (bytes: Buffer): PackedBatch => {
+  const batch = new SpanBatch();
+  new ProtobufDecoder().decode(bytes, batch);
+  const packed = packBatch(batch, dirty(8));
+  if (packed === undefined) throw new Error('there are spans');
+  return packed;
+};
+
+/** A few requests, each of them many times, as spans of one place in the code are alike. */
+const requestsOfLikeSpans = fc
+  .tuple(fc.array(traceRequest, { minLength: 1, maxLength: 8 }), fc.array(fc.nat(), { minLength: 1, maxLength: 80 }))
+  .map(([requests, picks]) => picks.map((pick) => requests[pick % requests.length] as Buffer));
+
+describe('BatchCompactor', () => {
+  test('what waits compact comes out byte by byte as it went in, batch after batch', () => {
+    const compactor = new BatchCompactor();
+    let compacted = 0;
+    fc.assert(
+      fc.property(requestsOfLikeSpans, fc.array(fc.boolean(), { minLength: 1 }), (requests, wanted) => {
+        // Requests of protobuf one behind the other are one request of all that they hold.
+        const batch = new SpanBatch();
+        new ProtobufDecoder().decode(Buffer.concat(requests), batch);
+        const packed = packBatch(batch, dirty(8));
+        if (packed === undefined) return;
+        dropRows(packed, (_ids, row) => wanted[row % wanted.length] === true);
+        const before = Buffer.from(bytesOf(packed));
+        const compact = compactor.compact(packed, dirty());
+        expect(bytesOf(packed)).toEqual(before);
+        bytesOf(packed).fill(0);
+        if (compact.form !== undefined) compacted += 1;
+        const { buffer, offset } = compact.place;
+        const around = [...new Uint8Array(buffer, 0, offset), ...new Uint8Array(buffer, offset + compact.bytes)];
+        expect(around.every((byte) => byte === 0xa5)).toBe(true);
+        expect(bytesOf(compactor.expand(compact))).toEqual(before);
+      }),
+      { numRuns: 300 },
+    );
+    expect(compacted).toBeGreaterThan(50);
+  });
+
+  test('batches of different sizes are kept apart: each comes out as it was, in whatever order', () => {
+    const compactor = new BatchCompactor();
+    const load = createLoad({ seed: 8, spansPerRequest: 40 });
+    const larger = createLoad({ seed: 9, spansPerRequest: 3000 });
+    const packed = [load, larger, load, load, larger].map((one) => decoded(one.next()));
+    const compact = packed.map((one) => compactor.compact(one, dirty()));
+    expect(compact.every(({ form }) => form !== undefined)).toBe(true);
+    for (const nth of [3, 0, 4, 1, 2]) expect(bytesOf(compactor.expand(compact[nth] as never))).toEqual(bytesOf(packed[nth] as never));
+  });
+
+  const second = 1_000_000_000n;
+  const id = (length: number, number: number): Buffer => {
+    const bytes = Buffer.alloc(length);
+    bytes.writeUInt32BE(number + 1, length - 4);
+    return bytes;
+  };
+  const span = (trace: number, own: number, parent: number | undefined, more: object = {}): object => ({
+    traceId: id(16, trace),
+    spanId: id(8, own),
+    ...(parent === undefined ? {} : { parentSpanId: id(8, parent) }),
+    name: 'a span',
+    startTimeUnixNano: String(1_700_000_000n * second),
+    endTimeUnixNano: String(1_700_000_001n * second),
+    ...more,
+  });
+  const whole = (key: string, value: number): object => ({ key, value: { intValue: value } });
+  const cases: Record<string, readonly object[]> = {
+    'spans of one id in several traces, whose parents have it too': Array.from({ length: 80 }, (_, nth) => span(nth % 7, nth % 5, nth % 3)),
+    'parents that are in no row, in traces that alternate': Array.from({ length: 80 }, (_, nth) => span(nth % 2, nth, nth + 1000)),
+    'a span that is its own parent, and parents that come later': Array.from({ length: 80 }, (_, nth) =>
+      span(1, nth, Math.min(nth + 1, 79)),
+    ),
+    'rows without attributes among rows of up to two hundred': Array.from({ length: 80 }, (_, nth) =>
+      span(nth, nth, undefined, {
+        attributes: Array.from({ length: (nth % 4) * 66 }, (_, i) => whole('consistency.version', (nth + i) % 3 === 0 ? 70_000 + i : i)),
+      }),
+    ),
+    'traces whose ids differ in one word': Array.from({ length: 80 }, (_, nth) =>
+      span(0, nth, undefined, { traceId: Buffer.alloc(16, 7).fill(nth, (nth % 4) * 4, (nth % 4) * 4 + 4) }),
+    ),
+    'more rows than two bytes number': Array.from({ length: 66_000 }, (_, nth) => span(nth, nth, nth - 1)),
+    'a row of more attributes than a byte counts': Array.from({ length: 40 }, (_, nth) =>
+      span(nth, nth, undefined, { attributes: Array.from({ length: nth * 10 }, (_, i) => whole('consistency.version', i)) }),
+    ),
+  };
+  test.each(Object.entries(cases))('%s', (_, spans) => {
+    const compactor = new BatchCompactor();
+    const packed = decoded(Buffer.from(encodeTraces({ resourceSpans: [{ scopeSpans: [{ spans }] }] })));
+    expect(packed.rows).toBe(spans.length);
+    expect(bytesOf(compactor.expand(compactor.compact(packed, dirty())))).toEqual(bytesOf(packed));
+  });
+
+  test('a span of ordinary instrumentation waits in forty bytes', () => {
+    const packed = decoded(createLoad({ seed: 8, spansPerRequest: 960 }).next());
+    expect(new BatchCompactor().compact(packed, dirty()).bytes / 960).toBeLessThan(40);
+  });
+});
