@@ -7,20 +7,20 @@ import { idsOf } from './span-ids.ts';
 import { keyOf, targetOf } from './trace-view.ts';
 import type { WriteOutcome } from './write-outcome.ts';
 
-const stride = 10;
-/** Table in the upper half, host in the lower. */
-const names = 0;
-const domain = 1;
+const stride = 8;
+/** Number of table, host and domain. */
+const place = 0;
 /** The next write of the same message, or {@link noMessage}. */
-const next = 2;
-/** The message, in the first write of its list. */
-const owner = 3;
-const settledUs = 4;
+const next = 1;
+const settledUs = 2;
 /** The span that settled it, of the message's own trace: two words. */
-const settledBy = 6;
-const keyText = 8;
+const settledBy = 4;
+/** The message, in the first write of its list. */
+const owner = 6;
+const keyText = 7;
 
-const namesMax = 65_535;
+/** Those of a fleet are hundreds. Beyond it writes are not remembered. */
+const placesMax = 65_535;
 /** Writes kept of one message. */
 const writesMax = 64;
 const sweptPerList = 3;
@@ -41,8 +41,8 @@ export class AnnouncedWrites {
   readonly #retainUs: number;
   readonly #rows = new Rows(stride);
   readonly #texts = new Texts();
-  readonly #names: string[] = [''];
-  readonly #numberOfName = new Map<string, number>([['', 0]]);
+  readonly #places: Pick<AnnouncedWrite, 'table' | 'host' | 'domain'>[] = [];
+  readonly #numberOfPlace = new Map<string, Map<string, Map<string, number>>>();
   #cursor = 0;
 
   constructor(messages: SentMessages, retainUs: number) {
@@ -75,11 +75,11 @@ export class AnnouncedWrites {
     const { traceId } = this.#messages.noteOf(message);
     for (let row = this.#messages.announcedBy(message); row !== noMessage; row = words[row * stride + next] as number) {
       const at = row * stride;
-      const both = words[at + names] as number;
+      const { table, host, domain } = this.#places[words[at + place] as number] as AnnouncedWrite;
       writes.push({
-        table: this.#names[both >>> 16] ?? '',
-        host: this.#names[both & 0xffff] ?? '',
-        domain: this.#names[words[at + domain] as number] ?? '',
+        table,
+        host,
+        domain,
         key: this.#texts.read((words[at + keyText] as number) >>> 0),
         settledUs: doubles[(at + settledUs) >> 1] as number,
         settledBy: { traceId, spanId: hexOf(words, at + settledBy, 2) },
@@ -90,15 +90,12 @@ export class AnnouncedWrites {
 
   #add(outcome: WriteOutcome, behind: number): number {
     const { write } = outcome;
-    const table = this.#numberOf(targetOf(write));
-    const host = this.#numberOf(write.host);
-    const place = this.#numberOf(write.facts?.domain ?? '');
-    if (table === undefined || host === undefined || place === undefined) return behind;
+    const number = this.#numberOf(targetOf(write), write.host, write.facts?.domain ?? '');
+    if (number === undefined) return behind;
     const row = this.#rows.take();
     const { words, doubles } = this.#rows;
     const at = row * stride;
-    words[at + names] = (table << 16) | host;
-    words[at + domain] = place;
+    words[at + place] = number;
     words[at + next] = behind;
     words[at + owner] = noMessage;
     doubles[(at + settledUs) >> 1] = outcome.settledUs;
@@ -134,12 +131,16 @@ export class AnnouncedWrites {
     }
   }
 
-  #numberOf(name: string): number | undefined {
-    const known = this.#numberOfName.get(name);
+  #numberOf(table: string, host: string, domain: string): number | undefined {
+    let ofTable = this.#numberOfPlace.get(table);
+    const known = ofTable?.get(host)?.get(domain);
     if (known !== undefined) return known;
-    if (this.#names.length >= namesMax) return undefined;
-    this.#names.push(name);
-    this.#numberOfName.set(name, this.#names.length - 1);
-    return this.#names.length - 1;
+    if (this.#places.length >= placesMax) return undefined;
+    if (ofTable === undefined) this.#numberOfPlace.set(table, (ofTable = new Map()));
+    let ofHost = ofTable.get(host);
+    if (ofHost === undefined) ofTable.set(host, (ofHost = new Map()));
+    const number = this.#places.push({ table, host, domain }) - 1;
+    ofHost.set(domain, number);
+    return number;
   }
 }

@@ -135,7 +135,7 @@ function aspectsIn(trace: TraceView): number {
 
 /** Operations with facts that are made before they are looked at: some blocks of what looks them up together. */
 const factsAtOnce = 256;
-const defaultHeldBytes = 96_000_000;
+const defaultHeldBytes = 64_000_000;
 /** How long messages of a topic that nobody is seen to take from are remembered: consumers that are not behind come within that time. */
 const untakenUs = 30_000_000;
 /** Some half a million operations on objects; the whole service is to stay under 512 MB. */

@@ -43,7 +43,7 @@ const namesMax = 65_535;
 /** Shorter than that, consumers that are a little behind would never be found. */
 const leastUntakenUs = 15_000_000;
 /** Every row is looked at once in so many sweeps, to let go of those whose time is over. */
-const sweepsPerRound = 8;
+const sweepsPerRound = 4;
 
 /** A queue or topic of one system, and who takes its messages up. */
 export interface MessageTopic {
@@ -158,8 +158,10 @@ export class SentMessages {
     doubles[(at + endUs) >> 1] = publish.endUs;
     this.#bySpan.add(low, high, row);
     const id = publish.message?.id ?? '';
+    const key = publish.message?.key ?? '';
     words[at + idText] = this.#texts.add(id);
-    words[at + keyText] = this.#texts.add(publish.message?.key ?? '');
+    // What is keyed by its own id is common.
+    words[at + keyText] = key === id ? (words[at + idText] as number) : this.#texts.add(key);
     if (id === '') return row;
     const hash = this.#hash.start().text(publish.system).text(id).end();
     // Of two with one id the later is found by it.
@@ -326,7 +328,7 @@ export class SentMessages {
     this.#bySpan.remove(row);
     this.#dropId(row);
     this.#texts.remove((words[at + idText] as number) >>> 0);
-    this.#texts.remove((words[at + keyText] as number) >>> 0);
+    if (words[at + keyText] !== words[at + idText]) this.#texts.remove((words[at + keyText] as number) >>> 0);
     const hung = words[at + announced] as number;
     doubles[(at + endUs) >> 1] = 0;
     if (this.#lastRow === row) this.#last = undefined;

@@ -1,6 +1,7 @@
 import type { ByteInterner } from './byte-interner.ts';
 import { KeyCodes } from './key-codes.ts';
 import { Malformed, type ProtobufWire } from './protobuf-wire.ts';
+import { dropRoutedPaths, isPathCode } from './routed-paths.ts';
 import type { AttributeColumns, ValueKind } from './span-batch.ts';
 
 /** `KeyValue` and `AnyValue` of OTLP into columns: wanted keys only, texts as numbers of `strings`. */
@@ -8,6 +9,10 @@ export class AttributeDecoder {
   readonly #wire: ProtobufWire;
   readonly #strings: ByteInterner;
   readonly #keys = new KeyCodes();
+  /** Of the open row: its columns, and where its paths stand among them and in the message, three numbers each. */
+  #row: AttributeColumns | undefined;
+  #rowFrom = 0;
+  readonly #paths: number[] = [];
 
   constructor(wire: ProtobufWire, strings: ByteInterner) {
     this.#wire = wire;
@@ -17,6 +22,26 @@ export class AttributeDecoder {
   /** Between messages: starts a new table of keys if somebody has spent this one. */
   renew(): void {
     this.#keys.renew();
+  }
+
+  /** Attributes that come into `columns` are a span's until {@link closeRow}. */
+  openRow(columns: AttributeColumns): void {
+    this.#row = columns;
+    this.#rowFrom = columns.count;
+    this.#paths.length = 0;
+  }
+
+  /** Drops the paths of a span that has a route, and makes texts of the others: of most, nobody has made one then. */
+  closeRow(): void {
+    const columns = this.#row as AttributeColumns;
+    this.#row = undefined;
+    const paths = this.#paths;
+    if (paths.length === 0 || dropRoutedPaths(columns, this.#rowFrom)) return;
+    const { bytes, view } = this.#wire;
+    // In order, so that of a value that came twice the last text stands.
+    for (let i = 0; i < paths.length; i += 3)
+      if (columns.kind[paths[i] as number] === 1)
+        columns.value[paths[i] as number] = this.#strings.intern(bytes, view, paths[i + 1] as number, paths[i + 2] as number);
   }
 
   /** One `KeyValue` message into `columns`, if its key is wanted. */
@@ -76,7 +101,7 @@ export class AttributeDecoder {
     if (bytes[start] === 0x0a) {
       const length = bytes[start + 1] as number;
       if (length < 128 && start + 2 + length === end) {
-        columns.add(code, 1, this.#strings.intern(bytes, this.#wire.view, start + 2, end));
+        columns.add(code, 1, this.#text(start + 2, end, columns, code));
         return;
       }
     }
@@ -93,7 +118,7 @@ export class AttributeDecoder {
         case 0x0a: {
           const stop = this.#wire.lengthPrefix(at, end);
           kind = 1;
-          value = this.#strings.intern(bytes, this.#wire.view, this.#wire.at, stop);
+          value = this.#text(this.#wire.at, stop, columns, code);
           at = stop;
           break;
         }
@@ -133,7 +158,16 @@ export class AttributeDecoder {
       }
     }
     if (at !== end) throw new Malformed('an attribute value ends inside a field');
-    if (kind !== 0) columns.add(code, kind, value);
+    if (kind === 0) return;
+    if (kind !== 1 && columns === this.#row && isPathCode(code)) this.#paths.push(columns.count, 0, 0);
+    columns.add(code, kind, value);
+  }
+
+  /** The number of the text that is about to be added to the columns; of a span's path, one that {@link closeRow} puts right. */
+  #text(start: number, end: number, columns: AttributeColumns, code: number): number {
+    if (columns !== this.#row || !isPathCode(code)) return this.#strings.intern(this.#wire.bytes, this.#wire.view, start, end);
+    this.#paths.push(columns.count, start, end);
+    return 0;
   }
 
   /** A made text as a string's number. */

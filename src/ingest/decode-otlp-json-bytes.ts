@@ -3,6 +3,7 @@ import { JsonAttributes } from './json-attributes.ts';
 import { fieldNumbers as f, JsonFields } from './json-fields.ts';
 import { closeBrace, closeBracket, JsonWire, openBrace, openBracket, Unusual, unusual } from './json-wire.ts';
 import { type Shape, shapeAt } from './otlp-json-shape.ts';
+import { dropRoutedPaths } from './routed-paths.ts';
 import { type EventKind, eventKindOf, type SpanBatch } from './span-batch.ts';
 
 const spanKinds = ['UNSPECIFIED', 'INTERNAL', 'SERVER', 'CLIENT', 'PRODUCER', 'CONSUMER'].map((kind) => `SPAN_KIND_${kind}`);
@@ -153,6 +154,7 @@ export class JsonBytesDecoder {
       }
       isMore = wire.more(closeBrace);
     }
+    dropRoutedPaths(batch.attributes, batch.attributeStart[row] as number);
     if (!hasTraceId) batch.rejectRow('bad-trace-id');
     else if (!hasSpanId) batch.rejectRow('bad-span-id');
     else batch.keepRow();

@@ -7,6 +7,7 @@ import { parseOtlpJson } from './parse-json.ts';
 import { knownMetric, measurementsOf } from './known-metrics.ts';
 import { LogKeys } from './log-keys.ts';
 import { firstUnknownField } from './otlp-json-shape.ts';
+import { dropRoutedPaths } from './routed-paths.ts';
 import { type EventKind, eventKindOf, type SpanBatch, type ValueKind } from './span-batch.ts';
 import { classifyKey } from './wanted-attributes.ts';
 
@@ -141,6 +142,7 @@ export class JsonDecoder {
       batch.statusMessage[row] = this.#number(read.text(status['message'], 'spans.status.message'));
     }
     this.#attributes(span, 'spans', batch.attributes);
+    dropRoutedPaths(batch.attributes, batch.attributeStart[row] as number);
     for (const event of read.list(span, 'events', 'spans.')) this.#event(event, batch);
     for (const link of read.list(span, 'links', 'spans.')) {
       const at = batch.openLink();

@@ -84,6 +84,7 @@ export class ProtobufDecoder {
     const bytes = this.#wire.bytes;
     const view = this.#wire.view;
     const row = batch.openRow();
+    this.#attributes.openRow(batch.attributes);
     const ids = row * 32;
     let hasTraceId = false;
     let hasSpanId = false;
@@ -163,6 +164,7 @@ export class ProtobufDecoder {
       }
     }
     if (at !== end) throw new Malformed('a span ends inside a field');
+    this.#attributes.closeRow();
     if (!hasTraceId) batch.rejectRow('bad-trace-id');
     else if (!hasSpanId) batch.rejectRow('bad-span-id');
     else batch.keepRow();

@@ -56,6 +56,6 @@ interface Chunk {
 
 const newChunk = (bytes: number): Chunk => ({ buffer: new ArrayBuffer(bytes), used: 0, held: 0, slot: closed });
 const closed = Number.NaN;
-const chunkBytes = 512 * 1024;
+const chunkBytes = 256 * 1024;
 /** What a burst left behind is not kept for ever. */
 const mostFree = 8;

@@ -148,8 +148,6 @@ export class SpanTemplates {
       const columns = batch.attributes;
       const from = batch.attributeStart[row] as number;
       const to = batch.attributeStart[row + 1] as number;
-      // Of a path nothing is kept where the route says the same without its ids.
-      const isRouted = view.text(routeCode) !== '' || view.text(urlTemplateCode) !== '';
       if (to - from > attributeCodes) {
         this.hasFacts = view.hasAny(firstConsistencyCode, lastConsistencyCode);
         return this.#describe(batch, row, home, true);
@@ -158,9 +156,6 @@ export class SpanTemplates {
         const code = columns.code[at] as number;
         switch (roles[code] as number) {
           case asIs:
-            break;
-          case asPath:
-            if (isRouted) continue;
             break;
           case asPresence: {
             hasOwn = true;
@@ -295,8 +290,6 @@ const languageCode = codeOf('telemetry.sdk.language');
 const regionCode = codeOf('cloud.region');
 const sessionIdCode = codeOf('session.id');
 const celeryStateCode = codeOf('celery.state');
-const routeCode = codeOf('http.route');
-const urlTemplateCode = codeOf('url.template');
 const queryTextCode = codeOf('db.query.text');
 const statementCode = codeOf('db.statement');
 const databaseSystemNameCode = codeOf('db.system.name');
@@ -308,9 +301,7 @@ const commandStores: ReadonlySet<string> = new Set(['redis', 'valkey', 'memcache
 const asIs = 0;
 /** Only whether it is there, and not empty. */
 const asPresence = 1;
-/** Not at all, where a route is there. */
-const asPath = 2;
-const notAtAll = 3;
+const notAtAll = 2;
 
 const roles = new Uint8Array(256);
 /** Which one of many: read of each span. */
@@ -342,8 +333,6 @@ const own: readonly AttributeKey[] = [
 ];
 for (const key of own) roles[codeOf(key)] = asPresence;
 for (let code = firstParameter; code < attributeCodes; code += 1) roles[code] = asPresence;
-const paths: readonly AttributeKey[] = ['http.target', 'http.url', 'url.path', 'url.full'];
-for (const key of paths) roles[codeOf(key)] = asPath;
 // Hosts are looked at apart, because only one of several names counts. Facts are read of each span; what kind of operation they say is not.
 for (const [address, port] of hostCodes) roles[address] = roles[port] = notAtAll;
 for (let code = 0; code < attributeCodes; code += 1) if (isConsistencyCode(code)) roles[code] = notAtAll;

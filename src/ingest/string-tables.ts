@@ -22,7 +22,7 @@ export class StringTables {
       this.#next += 1;
       // Decoders hold one table each; an older one that comes again is sent whole, under a new number.
       for (const oldest of this.#sent.keys()) {
-        if (this.#sent.size < mostTables) break;
+        if (this.#sent.size < mostSent) break;
         this.#sent.delete(oldest);
       }
       this.#sent.set(strings, known);
@@ -52,5 +52,7 @@ export class StringTablesTwin {
   }
 }
 
-/** A table for each decoder and some that they have just left. Both sides forget in the same order. */
+/** A table for each decoder. Its strings are all kept, so one that a decoder has left should go soon. */
+const mostSent = 4;
+/** Not fewer than the sender's: both forget in the same order. */
 const mostTables = 6;

@@ -23,7 +23,7 @@ export class WaitingRoom {
   /** In order of arrival, to know which sequence is still in here. */
   readonly #arrivals: Ticket[] = [];
   #firstArrival = 0;
-  readonly #memory = new DueMemory(shortestStepUs);
+  readonly #memory = new DueMemory(2 * shortestStepUs);
   readonly #compactor = new BatchCompactor();
   readonly #batch = new SpanBatch();
   #rowNumbers: Int32Array = new Int32Array(1024);

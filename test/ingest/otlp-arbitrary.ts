@@ -84,6 +84,8 @@ const key = fc.oneof(
     'db.query.parameter.99',
     'error.type',
   ),
+  // Which of them count depends on which are there.
+  fc.constantFrom('http.route', 'url.template', 'url.path', 'url.full', 'http.target'),
   text,
 );
 
