@@ -43,6 +43,15 @@ export class SpanBatch {
   resourceNumber: Int32Array = new Int32Array(16);
   describedGeneration = 0;
 
+  /**
+   * Classes of rows, 0 where nobody has found any: rows of one class have the same name, kind, status and resource, the same attributes in
+   * the same order, and the same values of those that describe a span (`attribute-roles.ts`). Of each: what its description is, in the
+   * generation above.
+   */
+  classes = 0;
+  classOf: Uint16Array = new Uint16Array(0);
+  classTemplate: Int32Array = new Int32Array(0);
+
   strings: readonly string[] = [''];
   /** Rows are log records that carry `consistency.*` attributes: their ids are those of the span that wrote them. */
   isLog = false;
@@ -60,6 +69,7 @@ export class SpanBatch {
     this.eventAttributes.count = 0;
     this.resourceAttributes.count = 0;
     this.describedGeneration = 0;
+    this.classes = 0;
     this.strings = strings;
     this.isLog = false;
     this.measurements = [];
@@ -84,10 +94,31 @@ export class SpanBatch {
     return row;
   }
 
+  /** Takes the classes of its rows. */
+  classify(classes: number, classOf: Uint16Array): void {
+    this.classes = classes;
+    if (this.classOf.length < classOf.length) this.classOf = new Uint16Array(classOf.length);
+    this.classOf.set(classOf);
+  }
+
+  /** What was noted of descriptions is not so any more: another generation begins. */
+  forgetDescriptions(generation: number): void {
+    this.describedGeneration = generation;
+    if (this.resourceNumber.length <= this.resourceCount) this.resourceNumber = new Int32Array((this.resourceCount + 1) * 2);
+    this.resourceNumber.fill(-1);
+    if (this.classTemplate.length < this.classes) this.classTemplate = new Int32Array(this.classes * 2);
+    this.classTemplate.fill(0, 0, this.classes);
+  }
+
   /** Becomes the batch of `count` rows of another, in their order. */
   copyRows(from: SpanBatch, rows: Int32Array, count: number): void {
     this.reset(from.strings);
     this.isLog = from.isLog;
+    if (from.classes > 0)
+      this.classify(
+        from.classes,
+        Uint16Array.from({ length: count }, (_, i) => from.classOf[rows[i] as number] as number),
+      );
     let last = -1;
     for (let i = 0; i < count; i += 1) {
       const source = rows[i] as number;

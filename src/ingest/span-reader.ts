@@ -33,9 +33,10 @@ export class SpanReader {
     const at = row * 8;
     const from = batch.attributeStart[row] as number;
     const to = batch.attributeStart[row + 1] as number;
-    view.select(batch.attributes, from, to);
-    const template = templates.of(row);
     const links = batch.linkStart[row] === batch.linkStart[row + 1] ? noLinks : linksOf(batch, row);
+    const known = templates.known(batch, row);
+    if (known === undefined || known.hasOwn || templates.hasFacts || links !== noLinks) view.select(batch.attributes, from, to);
+    const template = known ?? templates.of(row);
     const parts = templates.partsOf(template, links);
     const startUs = batch.startUs[row] as number;
     const endUs = batch.endUs[row] as number;

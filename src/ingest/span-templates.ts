@@ -1,3 +1,4 @@
+import { asIs, asPresence, roles } from './attribute-roles.ts';
 import { type FactsHome, factsHome } from './consistency-facts.ts';
 import { documentKey, boundKey, rowsOf } from './describe-database.ts';
 import { idempotencyKeyOf } from './describe-call.ts';
@@ -8,15 +9,7 @@ import type { AttributeColumns, SpanBatch } from './span-batch.ts';
 import type { OperationTemplate, SpanParts } from './span-operation.ts';
 import type { SpanView } from './span-view.ts';
 import type { StatementCache } from './sql-fingerprint.ts';
-import {
-  type AttributeKey,
-  codeOf,
-  firstParameter,
-  attributeCodes,
-  isConsistencyCode,
-  firstConsistencyCode,
-  lastConsistencyCode,
-} from './wanted-attributes.ts';
+import { codeOf, attributeCodes, isConsistencyCode, firstConsistencyCode, lastConsistencyCode } from './wanted-attributes.ts';
 import { WordTable } from './word-table.ts';
 
 /** A description that spans share, and what has to be read of each of them. */
@@ -82,6 +75,7 @@ export class SpanTemplates {
   open(batch: SpanBatch): void {
     if (this.#texts.size > textsMax || this.#table.size > templatesMax || this.#resources.size > templatesMax) this.#clear();
     this.#batch = batch;
+    if (batch.describedGeneration !== this.#generation) batch.forgetDescriptions(this.#generation);
     const { strings } = batch;
     if (strings === this.#strings && this.#number.length >= strings.length) return;
     this.#strings = strings;
@@ -98,11 +92,6 @@ export class SpanTemplates {
   /** The resource of a row, as a number. */
   #resourceOf(batch: SpanBatch, row: number): number {
     const resource = batch.resource[row] as number;
-    if (batch.describedGeneration !== this.#generation) {
-      batch.describedGeneration = this.#generation;
-      if (batch.resourceNumber.length <= batch.resourceCount) batch.resourceNumber = new Int32Array((batch.resourceCount + 1) * 2);
-      batch.resourceNumber.fill(-1);
-    }
     const known = batch.resourceNumber[resource + 1] as number;
     if (known >= 0) return known;
     const from = resource < 0 ? 0 : (batch.resourceAttributeStart[resource] as number);
@@ -125,6 +114,15 @@ export class SpanTemplates {
     }
     batch.resourceNumber[resource + 1] = number;
     return number;
+  }
+
+  /** The template of a row, where another one of its class was looked up before. */
+  known(batch: SpanBatch, row: number): SpanTemplate | undefined {
+    if (batch.classes === 0 || batch.eventStart[row + 1] !== batch.eventStart[row]) return undefined;
+    const known = batch.classTemplate[batch.classOf[row] as number] as number;
+    if (known === 0) return undefined;
+    this.hasFacts = (known & 1) === 1;
+    return this.#templates[(known >>> 1) - 1];
   }
 
   /** The template of a row of the batch; the view stands on the row. A new one where the span is described on its own. */
@@ -183,11 +181,11 @@ export class SpanTemplates {
         break;
       }
       if (!isCommand) {
-        const number = this.#table.find(words, count);
-        if (number >= 0) return this.#templates[number] as SpanTemplate;
-        const template = this.#describe(batch, row, home, hasOwn);
-        this.#templates[-1 - number] = template;
-        return template;
+        const found = this.#table.find(words, count);
+        const number = found < 0 ? -1 - found : found;
+        if (found < 0) this.#templates[number] = this.#describe(batch, row, home, hasOwn);
+        if (batch.classes > 0) batch.classTemplate[batch.classOf[row] as number] = ((number + 1) << 1) | (hasFacts ? 1 : 0);
+        return this.#templates[number] as SpanTemplate;
       }
     }
     this.hasFacts = view.hasAny(firstConsistencyCode, lastConsistencyCode);
@@ -296,47 +294,3 @@ const databaseSystemNameCode = codeOf('db.system.name');
 const databaseSystemCode = codeOf('db.system');
 
 const commandStores: ReadonlySet<string> = new Set(['redis', 'valkey', 'memcached']);
-
-/** How an attribute counts in a description. */
-const asIs = 0;
-/** Only whether it is there, and not empty. */
-const asPresence = 1;
-const notAtAll = 2;
-
-const roles = new Uint8Array(256);
-/** Which one of many: read of each span. */
-const own: readonly AttributeKey[] = [
-  'session.id',
-  'db.response.returned_rows',
-  'db.response.affected_rows',
-  'db.postgresql.values',
-  'db.elasticsearch.path_parts.doc_id',
-  'messaging.destination.partition.id',
-  'messaging.message.id',
-  'messaging.message_id',
-  'messaging.kafka.message.key',
-  'messaging.kafka.message_key',
-  'messaging.kafka.destination.partition',
-  'messaging.kafka.partition',
-  'messaging.kafka.offset',
-  'messaging.kafka.message.offset',
-  'messaging.kafka.message_offset',
-  'messaging.rocketmq.message.keys',
-  'messaging.gcp_pubsub.message.delivery_attempt',
-  'messaging.gcp_pubsub.message.ordering_key',
-  'messaging.servicebus.message.delivery_count',
-  'messaging.batch.message_count',
-  'http.request.header.idempotency-key',
-  'http.request.header.idempotency_key',
-  'http.request.header.x-idempotency-key',
-  'http.request.header.x_idempotency_key',
-];
-for (const key of own) roles[codeOf(key)] = asPresence;
-for (let code = firstParameter; code < attributeCodes; code += 1) roles[code] = asPresence;
-// Hosts are looked at apart, because only one of several names counts. Facts are read of each span; what kind of operation they say is not.
-for (const [address, port] of hostCodes) roles[address] = roles[port] = notAtAll;
-for (let code = 0; code < attributeCodes; code += 1) if (isConsistencyCode(code)) roles[code] = notAtAll;
-roles[codeOf('consistency.operation')] = asIs;
-roles[codeOf('consistency.saga.step')] = asPresence;
-// Says something only of a span that failed.
-roles[codeOf('exception.message')] = notAtAll;

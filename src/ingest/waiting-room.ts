@@ -85,6 +85,7 @@ export class WaitingRoom {
     const isWhole = isLast && held.releasedUs === Number.NEGATIVE_INFINITY;
     const batch = isWhole ? into() : this.#batch;
     unpackBatch(this.#compactor.expand(compact), held.strings, batch);
+    if (this.#compactor.classes > 0) batch.classify(this.#compactor.classes, this.#compactor.classOf);
     if (this.#rowNumbers.length < packed.rows) this.#rowNumbers = new Int32Array(packed.rows * 2);
     const rows = this.#rowNumbers;
     let count = 0;

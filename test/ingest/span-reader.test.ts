@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Operation } from '../../src/domain/operation.ts';
+import { BatchCompactor } from '../../src/ingest/compact-batch.ts';
 import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
 import { OperationReader } from '../../src/ingest/operation-from-span.ts';
+import { packBatch, unpackBatch } from '../../src/ingest/packed-batch.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
 import { isPlainRow, SpanReader } from '../../src/ingest/span-reader.ts';
 import { WordTable } from '../../src/ingest/word-table.ts';
@@ -157,6 +159,94 @@ describe('SpanReader', () => {
       { numRuns: 1_500 },
     );
     expect(spans.described).toBeLessThan(shared);
+  });
+
+  test('says the same of spans whose classes are known, in whatever order they are read and of whatever part of a batch', {
+    timeout: 60_000,
+  }, () => {
+    const spans = new SpanReader();
+    const decoder = new ProtobufDecoder({ distinctStrings: 256 });
+    const compactor = new BatchCompactor();
+    const [batch, waited, part] = [new SpanBatch(), new SpanBatch(), new SpanBatch()];
+    let known = 0;
+    fc.assert(
+      fc.property(requests, fc.integer({ min: 1, max: 5 }), fc.boolean(), (some, step, isPart) => {
+        for (const resourceSpans of some) {
+          const scopeSpans = (own: (typeof resourceSpans)[number]['spans']): object[] => Array.from({ length: 6 }, () => ({ spans: own }));
+          const resources = resourceSpans.map(({ resource, spans: own }) => ({
+            resource: { attributes: resource },
+            scopeSpans: scopeSpans(own),
+          }));
+          decoder.decode(encodeTraces({ resourceSpans: resources }), batch);
+          const packed = packBatch(batch);
+          if (packed === undefined) throw new Error('there are spans');
+          const compact = compactor.compact(packed, (bytes) => ({ buffer: new ArrayBuffer(bytes), offset: 0 }));
+          unpackBatch(compactor.expand(compact), batch.strings, waited);
+          if (compactor.classes > 0) {
+            waited.classify(compactor.classes, compactor.classOf);
+            known += 1;
+          }
+          let read = waited;
+          if (isPart) {
+            const rows = Int32Array.from({ length: Math.ceil(waited.count / 2) }, (_, nth) => nth * 2);
+            part.copyRows(waited, rows, rows.length);
+            read = part;
+          }
+          const expected = new OperationReader().read(read);
+          const held = { batch: read, ids: new Int32Array(read.ids.buffer) };
+          for (let nth = read.count * step - 1; nth >= 0; nth -= step) {
+            const row = nth % read.count;
+            expect(plain(spans.read(held, row))).toEqual(plain(expected[row] as Operation));
+          }
+        }
+      }),
+      { numRuns: 300 },
+    );
+    expect(known).toBeGreaterThan(100);
+  });
+
+  test.each([
+    ['service.name', ['shop', 'mail'], 'resource'],
+    ['server.address', ['db-1', 'db-2'], 'span'],
+    ['db.query.text', ['SELECT * FROM orders WHERE id = $1', 'SELECT * FROM stock WHERE id = $1'], 'span'],
+    ['messaging.message.id', ['', 'm-1'], 'span'],
+    ['consistency.operation', ['read', 'write'], 'span'],
+    ['consistency.object.key', ['', '7'], 'span'],
+  ] as const)('spans that differ in %s alone are told apart, whatever came before', (key, values, where) => {
+    const attribute = (stringValue: string): object => ({ key, value: { stringValue } });
+    const system = key.startsWith('messaging') ? 'messaging.system' : 'db.system.name';
+    const span = (nth: number, value_: string | undefined): object => ({
+      traceId: Buffer.alloc(16, 1),
+      spanId: Buffer.alloc(8, nth + 1),
+      name: 'a span',
+      kind: 3,
+      attributes: [{ key: system, value: { stringValue: 'kafka' } }, ...(value_ === undefined ? [] : [attribute(value_)])],
+    });
+    const [first, second] = values;
+    const resourceSpans =
+      where === 'resource'
+        ? values.map((one) => ({
+            resource: { attributes: [attribute(one)] },
+            scopeSpans: [{ spans: Array.from({ length: 20 }, (_, nth) => span(nth, undefined)) }],
+          }))
+        : [{ scopeSpans: [{ spans: Array.from({ length: 41 }, (_, nth) => span(nth, nth % 3 === 0 ? first : second)) }] }];
+    const batch = new SpanBatch();
+    new ProtobufDecoder().decode(encodeTraces({ resourceSpans }), batch);
+    const expected = new OperationReader().read(batch);
+    expect(plain(expected[0] as Operation)).not.toEqual({ ...plain(expected.at(-1) as Operation), spanId: expected[0]?.spanId });
+    const packed = packBatch(batch);
+    if (packed === undefined) throw new Error('there are spans');
+    const compactor = new BatchCompactor();
+    unpackBatch(
+      compactor.expand(compactor.compact(packed, (bytes) => ({ buffer: new ArrayBuffer(bytes), offset: 0 }))),
+      batch.strings,
+      batch,
+    );
+    expect(compactor.classes).toBeGreaterThan(0);
+    batch.classify(compactor.classes, compactor.classOf);
+    const spans = new SpanReader();
+    const held = { batch, ids: new Int32Array(batch.ids.buffer) };
+    for (let row = 0; row < batch.count; row += 1) expect(plain(spans.read(held, row))).toEqual(plain(expected[row] as Operation));
   });
 
   test('a fleet of made-up names is forgotten and learned again, and nothing is mixed up', () => {

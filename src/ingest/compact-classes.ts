@@ -1,0 +1,241 @@
+import { isOwn } from './attribute-roles.ts';
+import { emptySlots, mixed } from './compact-ids.ts';
+import type { Regions } from './packed-regions.ts';
+
+export interface ClassCounts {
+  readonly classes: number;
+  /** Values of rows that are not said by their class or the row of it before. */
+  readonly changed: number;
+  /** Bits for those, in bytes. */
+  readonly maskBytes: number;
+  /** Attributes of all classes. */
+  readonly attributes: number;
+}
+
+/** Numbers and bytes of the classes themselves. */
+export const classNumbers = ({ classes, attributes }: ClassCounts): number => classes + attributes;
+export const classBytes = ({ classes, attributes }: ClassCounts): number => classes * 3 + attributes * 2;
+
+const text = 1;
+
+/**
+ * What the rows of a batch are, once a class, and which of their own values changed from one row of a class to the next: see `classes` of a
+ * `SpanBatch`. A class's numbers are its name and its attributes' values, its bytes kind, status, how many attributes, their codes and kinds.
+ */
+export class CompactClasses {
+  classOf: Uint16Array = new Uint16Array(0);
+  changed: Uint16Array = new Uint16Array(0);
+  masks: Uint8Array = new Uint8Array(0);
+  /** Of each class: its first row, where the attributes of that row and of its last one begin, which class came after it. */
+  #firstRow = new Int32Array(0);
+  #first = new Int32Array(0);
+  #last = new Int32Array(0);
+  #next = new Uint16Array(0);
+  #slots = new Int32Array(0);
+  #resourceOf = new Int32Array(0);
+  #classes = 0;
+
+  look(from: Regions, rows: number, attributes: number): ClassCounts {
+    this.#hold(rows, attributes);
+    this.#lookAtResources(from.resourceRows, rows);
+    this.#slots = emptySlots(this.#slots, rows);
+    this.#classes = 0;
+    const { codes, values, attributeCount } = from;
+    const { changed, masks } = this;
+    let start = 0;
+    let changes = 0;
+    let maskBytes = 0;
+    let ofClasses = 0;
+    let number = 0;
+    for (let row = 0; row < rows; row += 1) {
+      const size = attributeCount[row] as number;
+      const before = number;
+      // Mostly it is the one that came after the former's last time.
+      number = this.#next[before] as number;
+      if (row === 0 || !this.#isOf(number, from, row, start)) {
+        number = this.#numberOf(from, row, start);
+        if (number === this.#classes) {
+          this.#classes += 1;
+          this.#firstRow[number] = row;
+          this.#first[number] = start;
+          this.#last[number] = -1;
+          this.#next[number] = number;
+          ofClasses += size;
+        }
+        this.#next[before] = number;
+      }
+      const last = this.#last[number] as number;
+      let bits = 0;
+      let bit = 1;
+      for (let at = start, known = last; at < start + size; at += 1, known += 1) {
+        if (isOwn[codes[at] as number] === 0) continue;
+        const value = values[at] as number;
+        if (last < 0 || values[known] !== value) {
+          bits |= bit;
+          changed[changes] = value;
+          changes += 1;
+        }
+        bit <<= 1;
+        if (bit < 256) continue;
+        masks[maskBytes] = bits;
+        maskBytes += 1;
+        bits = 0;
+        bit = 1;
+      }
+      if (bit > 1) {
+        masks[maskBytes] = bits;
+        maskBytes += 1;
+      }
+      this.#last[number] = start;
+      this.classOf[row] = number;
+      start += size;
+    }
+    return { classes: this.#classes, changed: changes, maskBytes, attributes: ofClasses };
+  }
+
+  /** Writes the classes that were looked at last. */
+  write(from: Regions, numbers: Uint16Array, bytes: Uint8Array): void {
+    let at = 0;
+    let value = 0;
+    for (let number = 0; number < this.#classes; number += 1) {
+      const row = this.#firstRow[number] as number;
+      const start = this.#first[number] as number;
+      const size = from.attributeCount[row] as number;
+      numbers[value] = from.name[row] as number;
+      numbers.set(from.values.subarray(start, start + size), value + 1);
+      value += 1 + size;
+      bytes[at] = from.kind[row] as number;
+      bytes[at + 1] = from.status[row] as number;
+      bytes[at + 2] = size;
+      bytes.set(from.codes.subarray(start, start + size), at + 3);
+      bytes.set(from.kinds.subarray(start, start + size), at + 3 + size);
+      at += 3 + size * 2;
+    }
+  }
+
+  /** Writes name, kind, status and attributes of every row to `to`. */
+  read(
+    classOf: Uint16Array,
+    { changed, masks, numbers, bytes }: Record<'changed' | 'numbers', Uint16Array> & Record<'masks' | 'bytes', Uint8Array>,
+    to: Regions,
+  ): void {
+    this.#hold(classOf.length, 0);
+    let value = 0;
+    let number = 0;
+    for (let at = 0; at < bytes.length; number += 1) {
+      const size = bytes[at + 2] as number;
+      this.#firstRow[number] = value;
+      this.#first[number] = at;
+      this.#last[number] = 0;
+      value += 1 + size;
+      at += 3 + size * 2;
+    }
+    const { codes, kinds, values } = to;
+    let change = 0;
+    let mask = 0;
+    let start = 0;
+    for (let row = 0; row < classOf.length; row += 1) {
+      const ofRow = classOf[row] as number;
+      const at = this.#first[ofRow] as number;
+      const ofClass = this.#firstRow[ofRow] as number;
+      const last = this.#last[ofRow] as number;
+      const size = bytes[at + 2] as number;
+      to.name[row] = numbers[ofClass] as number;
+      to.kind[row] = bytes[at] as number;
+      to.status[row] = bytes[at + 1] as number;
+      to.attributeCount[row] = size;
+      let bits = 0;
+      let bit = 256;
+      for (let i = 0; i < size; i += 1) {
+        const code = bytes[at + 3 + i] as number;
+        codes[start + i] = code;
+        kinds[start + i] = bytes[at + 3 + size + i] as number;
+        if (isOwn[code] === 0) {
+          values[start + i] = numbers[ofClass + 1 + i] as number;
+          continue;
+        }
+        if (bit === 256) {
+          bits = masks[mask] as number;
+          mask += 1;
+          bit = 1;
+        }
+        if ((bits & bit) === 0) values[start + i] = values[last + i] as number;
+        else {
+          values[start + i] = changed[change] as number;
+          change += 1;
+        }
+        bit <<= 1;
+      }
+      this.#last[ofRow] = start;
+      start += size;
+    }
+  }
+
+  #hold(rows: number, attributes: number): void {
+    if (this.classOf.length < rows) {
+      const size = rows * 2;
+      this.classOf = new Uint16Array(size);
+      this.#firstRow = new Int32Array(size);
+      this.#first = new Int32Array(size);
+      this.#last = new Int32Array(size);
+      this.#next = new Uint16Array(size);
+      this.#resourceOf = new Int32Array(size);
+    }
+    if (this.changed.length < attributes) this.changed = new Uint16Array(attributes * 2);
+    // A row's bits begin a byte.
+    if (this.masks.length < attributes + rows) this.masks = new Uint8Array((attributes + rows) * 2);
+  }
+
+  /** Rows come resource by resource; those behind the last have none. */
+  #lookAtResources(resourceRows: Int32Array, rows: number): void {
+    let row = 0;
+    for (let resource = 0; resource < resourceRows.length; resource += 1) {
+      const end = row + (resourceRows[resource] as number);
+      this.#resourceOf.fill(resource, row, end);
+      row = end;
+    }
+    this.#resourceOf.fill(-1, row, rows);
+  }
+
+  #isOf(number: number, from: Regions, row: number, start: number): boolean {
+    const other = this.#firstRow[number] as number;
+    const size = from.attributeCount[row] as number;
+    if (
+      from.attributeCount[other] !== size ||
+      from.name[other] !== from.name[row] ||
+      from.kind[other] !== from.kind[row] ||
+      from.status[other] !== from.status[row] ||
+      this.#resourceOf[other] !== this.#resourceOf[row]
+    )
+      return false;
+    const { codes, kinds, values } = from;
+    for (let at = start, known = this.#first[number] as number; at < start + size; at += 1, known += 1) {
+      const code = codes[at] as number;
+      const kind = kinds[at] as number;
+      if (code !== codes[known] || kind !== kinds[known]) return false;
+      const value = values[at] as number;
+      if (value === values[known]) continue;
+      // Of its own values a class says only whether they are empty.
+      if (isOwn[code] === 0 || (kind === text && (value === 0 || values[known] === 0))) return false;
+    }
+    return true;
+  }
+
+  /** The number of a row's class: one more than the last where it is new. */
+  #numberOf(from: Regions, row: number, start: number): number {
+    const { codes, kinds, values } = from;
+    let hash = mixed(from.name[row] as number, ((this.#resourceOf[row] as number) << 8) | (from.kind[row] as number));
+    const end = start + (from.attributeCount[row] as number);
+    for (let at = start; at < end; at += 1) {
+      const code = codes[at] as number;
+      hash = mixed(hash, code | ((kinds[at] as number) << 8) | (isOwn[code] === 0 ? (values[at] as number) << 16 : 0));
+    }
+    const mask = this.#slots.length - 1;
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const known = (this.#slots[slot] as number) - 1;
+      if (known >= 0 && !this.#isOf(known, from, row, start)) continue;
+      if (known < 0) this.#slots[slot] = this.#classes + 1;
+      return known < 0 ? this.#classes : known;
+    }
+  }
+}
