@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Failure } from '../../src/base/failure.ts';
 import { agreeShape } from '../../src/domain/agree-shape.ts';
@@ -13,6 +14,7 @@ import { DigestSum, laneSum } from '../../src/io/replicas/lane-sum.ts';
 import type { Entry, ReplicaConnection, SketchHash, SketchScan } from '../../src/io/replicas/replica.ts';
 import { mariadbAvailable } from '../servers/mariadb.ts';
 import { redisAvailable } from '../servers/redis.ts';
+import { startStillProxy } from '../servers/still-proxy.ts';
 import {
   collection,
   openStore,
@@ -337,6 +339,37 @@ for (const { name, isAvailable, start } of stores) {
       await expect(replica.digest(shape, [everyKey], aborted)).rejects.toThrow('stopped by the test');
       expect((await replica.readRows(shape, [{ id: '1' }], signal)).length).toBe(1);
     });
+
+    test('a call to a store that stands still ends when it is aborted, and works again when the store goes on', async () => {
+      const proxy = await startStillProxy(store.replica.url);
+      const connection = await openStore(store, { ...store.replica, url: proxy.url });
+      try {
+        expect((await connection.readRows(shape, [{ id: '1' }], signal)).length).toBe(1);
+        proxy.standStill();
+        const reason = new Error('stopped by the test');
+        const [before, after] = [rowOf(2), rowOf(2, { name: 'another' })];
+        const calls: readonly ((stop: AbortSignal) => Promise<unknown>)[] = [
+          (stop) => connection.position(stop),
+          (stop) => connection.readRows(shape, [{ id: '1' }], stop),
+          (stop) => connection.digestBuckets(shape, everyKey, 4, stop),
+          (stop) => connection.apply(shape, [effect(2, before, after)], stop),
+        ];
+        for (const call of calls) {
+          const stop = new AbortController();
+          const ended = call(stop.signal).catch((error: unknown) => error);
+          // Long enough for the call to be on its way.
+          await delay(50);
+          stop.abort(reason);
+          expect(await Promise.race([ended, delay(20_000, 'it hangs')])).toBe(reason);
+        }
+        proxy.goOn();
+        expect((await connection.readRows(shape, [{ id: '1' }], signal)).length).toBe(1);
+      } finally {
+        proxy.goOn();
+        await connection.close();
+        await proxy.close();
+      }
+    }, 120_000);
 
     test('a store that cannot serve says so in one sentence without its secrets', async () => {
       for (const broken of store.broken) {

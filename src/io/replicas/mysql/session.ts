@@ -1,7 +1,9 @@
 /** Sessions on a MySQL or MariaDB replica: settings under which values print canonically, abort, failures in one sentence, bytes counted. */
+import type { Socket } from 'node:net';
 import mysql from 'mysql2/promise';
 import { Failure } from '../../../base/failure.ts';
 import type { Replica } from '../../../domain/collection.ts';
+import { connected, cutOff, type Line } from '../cut-off.ts';
 import type { ReplicaCounters } from '../replica.ts';
 import { unreachable } from '../unreachable.ts';
 
@@ -58,48 +60,59 @@ export function openSessionPool(collection: string, replica: Replica, counters: 
     }
   };
   const ready = new WeakSet<object>();
+  const who = `Replica ${replica.id} of ${collection}`;
   const seenBytes = new WeakMap<object, number>();
 
   async function use<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T> {
     signal.throwIfAborted();
     let connection: mysql.PoolConnection;
     try {
-      connection = await open().getConnection();
+      connection = await connected(open().getConnection(), signal, (late) => late.release());
     } catch (error) {
+      if (signal.aborted) throw signal.reason;
       throw failureOf(collection, replica, error);
     }
-    // The server notices a closed connection at the next row that it sends; KILL would take a second connection and a privilege.
-    const stop = (): void => connection.destroy();
-    signal.addEventListener('abort', stop, { once: true });
+    let isCut = false;
+    const line: Line = {
+      // The server notices a closed connection at the next row that it sends; KILL would take a second connection and a privilege. What
+      // `mysql2` calls destroying ends our half only, and whoever waits goes on waiting.
+      cut: () => {
+        isCut = true;
+        socketOf(connection).destroy(new Error('the connection was cut'));
+      },
+      knock: (limit) => knock(replica.url, limit),
+    };
     try {
-      if (!ready.has(connection.connection)) {
-        await connection.query(settings);
-        ready.add(connection.connection);
-      }
-      return await work({
-        query: async (text, values) => {
-          signal.throwIfAborted();
-          const [rows] = await connection.query(text, values === undefined ? undefined : [...values]);
-          return rows as unknown as Rows;
-        },
-        execute: async (text, values) => {
-          signal.throwIfAborted();
-          const [result] = await connection.query<mysql.ResultSetHeader>(text, values === undefined ? undefined : [...values]);
-          return result.affectedRows;
-        },
-        stream: (text, values) =>
-          (connection.connection as unknown as Streaming).query(text, values ?? []).stream({ highWaterMark: 1_000 }),
+      return await cutOff(who, line, signal, async () => {
+        if (!ready.has(connection.connection)) {
+          await connection.query(settings);
+          ready.add(connection.connection);
+        }
+        return work({
+          query: async (text, values) => {
+            signal.throwIfAborted();
+            const [rows] = await connection.query(text, values === undefined ? undefined : [...values]);
+            return rows as unknown as Rows;
+          },
+          execute: async (text, values) => {
+            signal.throwIfAborted();
+            const [result] = await connection.query<mysql.ResultSetHeader>(text, values === undefined ? undefined : [...values]);
+            return result.affectedRows;
+          },
+          stream: (text, values) =>
+            (connection.connection as unknown as Streaming).query(text, values ?? []).stream({ highWaterMark: 1_000 }),
+        });
       });
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       throw failureOf(collection, replica, error);
     } finally {
-      signal.removeEventListener('abort', stop);
       const core = connection.connection as unknown as ByteCounting & object;
       const bytes = core.stream?.bytesRead ?? 0;
       counters.bytesMoved += bytes - (seenBytes.get(core) ?? 0);
       seenBytes.set(core, bytes);
-      if (!signal.aborted) connection.release();
+      if (isCut) connection.destroy();
+      else connection.release();
     }
   }
 
@@ -123,6 +136,20 @@ export function openSessionPool(collection: string, replica: Replica, counters: 
       await last?.end();
     },
   };
+}
+
+/** Logs in over a connection of its own, which goes when the signal aborts. */
+async function knock(uri: string, signal: AbortSignal): Promise<void> {
+  // Who asks has a limit of its own, and takes an error for an answer.
+  const client = mysql.createConnection({ uri, connectTimeout: 10 * CONNECT_TIMEOUT_MS });
+  const left = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  // A login that comes too late is ended when it comes.
+  const closed = client.then((connection) => socketOf(connection).destroy());
+  await Promise.race([closed, left]);
+}
+
+function socketOf(connection: mysql.Connection): Socket {
+  return (connection as unknown as { readonly connection: { readonly stream: Socket } }).connection.stream;
 }
 
 /** Thrown where an INSERT met a row that came in between. */

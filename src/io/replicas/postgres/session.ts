@@ -6,6 +6,7 @@ import { Socket } from 'node:net';
 import pg from 'pg';
 import { Failure } from '../../../base/failure.ts';
 import type { Replica } from '../../../domain/collection.ts';
+import { connected, cutOff, type Line } from '../cut-off.ts';
 import type { ReplicaCounters } from '../replica.ts';
 import { unreachable } from '../unreachable.ts';
 
@@ -22,7 +23,7 @@ const settings = `
   SET standard_conforming_strings = on; SET jit = off; SET enable_sort = off;
   SET max_parallel_workers_per_gather = 0; SET idle_in_transaction_session_timeout = '10min'; SET lock_timeout = '30s'`;
 
-const MAX_CONNECTIONS = 3; // One that scans, one that reads or writes, one that cancels.
+const MAX_CONNECTIONS = 3; // One that scans, one that reads, one that writes.
 const CONNECT_TIMEOUT_MS = 10_000;
 
 export interface Session {
@@ -35,7 +36,7 @@ export interface Session {
 }
 
 export interface SessionPool {
-  /** Runs `work` on one connection. An abort cancels the running statement on the server. */
+  /** Runs `work` on one connection. An abort cancels the running statement on the server, and cuts the connection if that does not help. */
   use<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T>;
   /** The same inside one transaction, rolled back if `work` throws. */
   transaction<T>(signal: AbortSignal, mode: string, work: (session: Session) => Promise<T>): Promise<T>;
@@ -70,50 +71,56 @@ export function openSessionPool(collection: string, replica: Replica, counters: 
     return pool;
   };
   const ready = new WeakSet<pg.PoolClient>();
+  const who = `Replica ${replica.id} of ${collection}`;
 
   async function use<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T> {
     signal.throwIfAborted();
     let client: pg.PoolClient;
     try {
-      client = await open().connect();
+      client = await connected(open().connect(), signal, (late) => late.release());
     } catch (error) {
+      if (signal.aborted) throw signal.reason;
       throw toFailure(error);
     }
     let isBroken = false;
-    const cancel = (): void => {
-      isBroken = true;
-      const pid = (client as unknown as { readonly processID: number }).processID;
-      // Best effort: if the server cannot be asked to stop, destroying the connection still frees us.
-      open()
-        .query('SELECT pg_cancel_backend($1)', [pid])
-        .catch(() => undefined);
+    const raw = client as unknown as { readonly processID: number; readonly connection: { readonly stream: Socket } };
+    const line: Line = {
+      cancel: () => {
+        isBroken = true;
+        void askBeside(replica.url, `SELECT pg_cancel_backend(${raw.processID})`, AbortSignal.timeout(CONNECT_TIMEOUT_MS));
+      },
+      cut: () => {
+        isBroken = true;
+        raw.connection.stream.destroy();
+      },
+      knock: (limit) => askBeside(replica.url, 'SELECT 1', limit),
     };
-    signal.addEventListener('abort', cancel, { once: true });
     const onError = (): void => {
       isBroken = true;
     };
     client.on('error', onError);
     try {
-      if (!ready.has(client)) {
-        await client.query(settings);
-        ready.add(client);
-      }
-      return await work({
-        query: async (text, values) => {
-          signal.throwIfAborted();
-          return (await client.query(text, values === undefined ? undefined : [...values])).rows as Record<string, unknown>[];
-        },
-        packed: (select) => {
-          signal.throwIfAborted();
-          return readPacked(client, select);
-        },
+      return await cutOff(who, line, signal, async () => {
+        if (!ready.has(client)) {
+          await client.query(settings);
+          ready.add(client);
+        }
+        return work({
+          query: async (text, values) => {
+            signal.throwIfAborted();
+            return (await client.query(text, values === undefined ? undefined : [...values])).rows as Record<string, unknown>[];
+          },
+          packed: (select) => {
+            signal.throwIfAborted();
+            return readPacked(client, select);
+          },
+        });
       });
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       if (error instanceof pg.DatabaseError) isBroken ||= error.code?.startsWith('08') === true || error.code === '57P01';
       throw toFailure(error);
     } finally {
-      signal.removeEventListener('abort', cancel);
       client.off('error', onError);
       client.release(isBroken);
     }
@@ -139,6 +146,26 @@ export function openSessionPool(collection: string, replica: Replica, counters: 
       await last?.end();
     },
   };
+}
+
+/**
+ * One statement over a connection of its own, which goes when the signal aborts. Never rejects: a refusal is an answer too, and one of
+ * the network's shows on the connection that waits.
+ */
+async function askBeside(url: string, statement: string, signal: AbortSignal): Promise<void> {
+  const client = new pg.Client({ connectionString: url, application_name: 'homeostat' });
+  client.on('error', () => undefined);
+  const cut = (): void => void (client as unknown as { readonly connection: { readonly stream: Socket } }).connection.stream.destroy();
+  signal.addEventListener('abort', cut, { once: true });
+  try {
+    await client.connect();
+    await client.query(statement);
+  } catch {
+    return;
+  } finally {
+    signal.removeEventListener('abort', cut);
+    cut();
+  }
 }
 
 /** A text as an SQL literal, for statements without parameters. */

@@ -11,6 +11,7 @@ import { keyDigest, rowDigest } from '../../../domain/row-encoding.ts';
 import { type Key, keyText, type Row, type Shape } from '../../../domain/row.ts';
 import { isInRange } from '../key-order.ts';
 import { bucketOfDigest, DigestSum } from '../lane-sum.ts';
+import { cutOff, type Line } from '../cut-off.ts';
 import type { Entry, ReadRow, ReplicaConnection, ReplicaCounters } from '../replica.ts';
 import { unreachable } from '../unreachable.ts';
 import { applyEffects } from './apply.ts';
@@ -33,15 +34,23 @@ export function openRedisReplica(collection: Collection, replica: Replica): Repl
   let lastError: unknown;
 
   async function use<T>(signal: AbortSignal, work: (redis: Redis) => Promise<T>): Promise<T> {
+    client ??= openClient(replica.url, (error) => (lastError = error));
+    return over(client, signal, work);
+  }
+
+  async function over<T>(redis: Redis, signal: AbortSignal, work: (redis: Redis) => Promise<T>): Promise<T> {
     signal.throwIfAborted();
     lastError = undefined;
+    // Nothing that is asked of it takes long: what goes on is let end before the connection is cut, which other calls may share.
+    const line: Line = { cancel: () => undefined, cut: () => redis.disconnect(), knock: (limit) => knock(replica.url, limit) };
     try {
-      client ??= openClient(replica.url, (error) => (lastError = error));
-      if (client.status === 'wait' || client.status === 'end') await client.connect();
-      const before = bytesOf(client);
-      const result = await work(client);
-      counters.bytesMoved += bytesOf(client) - before;
-      return result;
+      return await cutOff(who, line, signal, async () => {
+        if (redis.status === 'wait' || redis.status === 'end') await redis.connect();
+        const before = bytesOf(redis);
+        const result = await work(redis);
+        counters.bytesMoved += bytesOf(redis) - before;
+        return result;
+      });
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       throw failureOf(who, error, lastError);
@@ -139,19 +148,18 @@ export function openRedisReplica(collection: Collection, replica: Replica): Repl
       counters.rowsFetched += found.length;
       return found;
     },
-    apply: (shape, effects, signal) =>
-      use(signal, async (redis) => {
-        requireOneColumn(shape, kind, who);
-        // WATCH belongs to a connection: it gets one of its own.
-        const own = redis.duplicate({ lazyConnect: true });
-        own.on('error', () => undefined);
-        try {
-          await own.connect();
-          return await applyEffects(own, { shape, kind, names: replica.columnNames, format: template().format, who }, effects);
-        } finally {
-          own.disconnect();
-        }
-      }),
+    apply: async (shape, effects, signal) => {
+      requireOneColumn(shape, kind, who);
+      // WATCH belongs to a connection: it gets one of its own.
+      const own = openClient(replica.url, (error) => (lastError = error));
+      try {
+        return await over(own, signal, (redis) =>
+          applyEffects(redis, { shape, kind, names: replica.columnNames, format: template().format, who }, effects),
+        );
+      } finally {
+        own.disconnect();
+      }
+    },
     close: () => {
       client?.disconnect();
       return Promise.resolve();
@@ -254,6 +262,20 @@ function openClient(url: string, onError: (error: unknown) => void): Redis {
   });
   client.on('error', onError);
   return client;
+}
+
+/** Asks over a connection of its own, which goes when the signal aborts. */
+async function knock(url: string, signal: AbortSignal): Promise<void> {
+  const client = new Redis(url, { lazyConnect: true, enableReadyCheck: false, retryStrategy: () => null, connectionName: 'homeostat' });
+  client.on('error', () => undefined);
+  const cut = (): void => client.disconnect();
+  signal.addEventListener('abort', cut, { once: true });
+  try {
+    await client.ping();
+  } finally {
+    signal.removeEventListener('abort', cut);
+    cut();
+  }
 }
 
 function bytesOf(client: Redis): number {
