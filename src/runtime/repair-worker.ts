@@ -120,7 +120,7 @@ async function takeStep(work: Work, claimed: StoredRepair, progress: Progress): 
     case 'verifying': {
       // Reads only, and may wait for replicas to settle: outside the transaction, which only records what it found.
       const upTo = work.batches.slice(0, progress.batch + 1).flatMap((batch) => batch.effects);
-      const verified = await verifyEffects(work.context, work.collection, work.shape, upTo, work.signal);
+      const verified = await verifyEffects(work.context, work.collection, upTo, work.signal);
       return record(work, claimed, progress, async () => ({
         is: 'event',
         event: { is: verified.is === 'equal' ? 'verified' : 'not-equal' },
@@ -203,11 +203,13 @@ async function applyBatch(work: Work, repair: StoredRepair, tx: Queryable, index
     claimedFence: repair.fence,
     editors: await editorsOf(tx, proposal),
   });
+  const target = connectionOf(work, batch.replica);
   if (check.is === 'stop') {
     if (check.retry === 'later') return { is: 'hold', says: check.says };
+    // A worker that died took the batch in while it was allowed: it is on record before anything else is said of it.
+    if (await wereApplied(target, work.shape, batch.effects, signal)) return { is: 'event', event: { is: 'batch-applied' } };
     return { is: 'event', event: { is: 'changed-since-read' }, says: check.says };
   }
-  const target = connectionOf(work, batch.replica);
   if (index === 0) {
     const confirmed = await listCaseDivergences(tx, repair.caseId);
     const changed = await changedBeside(work.connections, work.shape, proposal.effects, confirmed, signal);

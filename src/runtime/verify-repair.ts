@@ -5,6 +5,7 @@ import type { Effect } from '../domain/effect.ts';
 import { type Key, keyText, type Shape } from '../domain/row.ts';
 import type { ReplicaConnection } from '../io/replicas/replica.ts';
 import { compareAfter } from '../verify/compare.ts';
+import { agreedShape } from './compare-shape.ts';
 import type { RuntimeContext } from './context.ts';
 
 /** Rows read at once. */
@@ -23,11 +24,12 @@ export type Verified = { readonly is: 'equal' } | { readonly is: 'not-equal'; re
 export async function verifyEffects(
   context: RuntimeContext,
   collection: Collection,
-  shape: Shape,
   effects: readonly Effect[],
   signal: AbortSignal,
 ): Promise<Verified> {
   const connections = await context.replicas.verifiers(collection.name);
+  // As the tables are now: one that was altered since these connections last looked has other columns, and after the repair other digests.
+  const shape = await agreedShape(collection, connections, signal);
   const budgetMs = Math.min(settleLimitMs, context.domains[collection.domain]?.stalenessMs ?? 0);
   const deadlineMs = context.clock.monotonicMs() + budgetMs;
   let left = effects;
@@ -37,7 +39,11 @@ export async function verifyEffects(
     const compared = compareAfter(left, (replica, key) => found.get(replica)?.get(text(key)) ?? null);
     if (compared.is === 'equal') return { is: 'equal' };
     left = compared.effects.filter((effect) => {
-      const digests = connections.map((connection) => found.get(connection.replica.id)?.get(text(effect.key)) ?? null);
+      const digests = connections.flatMap(({ replica }) => {
+        const digest = found.get(replica.id)?.get(text(effect.key)) ?? null;
+        // A cache need not hold the row.
+        return digest === null && replica.role === 'cache' ? [] : [digest];
+      });
       return digests.some((digest) => digest !== digests[0]);
     });
     if (left.length === 0) return { is: 'equal' };

@@ -22,6 +22,8 @@ export interface ReplicaStore {
   put(row: Row): Promise<void>;
   remove(id: string): Promise<void>;
   clear(): Promise<void>;
+  /** Makes the store refuse a name twice, or no longer; absent where it has no such constraints. */
+  uniqueNames?(isUnique: boolean): Promise<void>;
   close(): Promise<void>;
   /** Replicas that cannot work, with the code and a word of the sentence that must come. */
   readonly broken: readonly { readonly replica: Replica; readonly code: string; readonly says: RegExp }[];
@@ -80,6 +82,9 @@ export async function startPostgresStore(): Promise<ReplicaStore> {
     clear: async () => {
       await client.query('TRUNCATE things');
     },
+    uniqueNames: async (isUnique) => {
+      await client.query(isUnique ? 'CREATE UNIQUE INDEX names ON things (name)' : 'DROP INDEX names');
+    },
     close: async () => {
       await client.end();
       await server.close();
@@ -127,6 +132,9 @@ export async function startMariadbStore(): Promise<ReplicaStore> {
     },
     clear: async () => {
       await client.query('DELETE FROM things');
+    },
+    uniqueNames: async (isUnique) => {
+      await client.query(isUnique ? 'CREATE UNIQUE INDEX names ON things (name)' : 'DROP INDEX names ON things');
     },
     close: async () => {
       await client.end();

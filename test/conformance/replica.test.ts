@@ -334,6 +334,23 @@ for (const { name, isAvailable, start } of stores) {
       expect(lagMs).toBeUndefined();
     });
 
+    test('what another row keeps out is refused as such, not taken for a row that changed', async (context) => {
+      if (store.uniqueNames === undefined) return context.skip('this store has no constraints');
+      await store.uniqueNames(true);
+      try {
+        const taken = { name: rowOf(1)['name'] ?? '' };
+        for (const refused of [effect(99, null, rowOf(99, taken)), effect(2, rowOf(2), rowOf(2, taken))])
+          await expect(replica.apply(shape, [effect(3, rowOf(3), null), refused], signal)).rejects.toMatchObject({ code: 'constraint' });
+        // All or nothing.
+        expect(await readAll([2, 3, 99])).toEqual([rowOf(2), rowOf(3), null]);
+        expect(await replica.apply(shape, [effect(4, null, rowOf(4, { name: 'free' }))], signal)).toMatchObject({
+          is: 'changed-since-read',
+        });
+      } finally {
+        await store.uniqueNames(false);
+      }
+    });
+
     test('an aborted call throws the reason and leaves a usable connection', async () => {
       const aborted = AbortSignal.abort(new Error('stopped by the test'));
       await expect(replica.digest(shape, [everyKey], aborted)).rejects.toThrow('stopped by the test');

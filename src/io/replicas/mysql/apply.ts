@@ -5,7 +5,7 @@
  */
 import { invariant } from '../../../base/assert.ts';
 import { Failure } from '../../../base/failure.ts';
-import { ChangedSinceRead } from '../changed-since-read.ts';
+import { ChangedSinceRead, refusedInsert } from '../changed-since-read.ts';
 import type { RowDigest } from '../../../domain/digest.ts';
 import type { Effect } from '../../../domain/effect.ts';
 import { keyText, type Row, type Shape } from '../../../domain/row.ts';
@@ -108,9 +108,11 @@ async function insertRows(session: Session, table: Table, shape: Shape, effects:
         rows.flatMap((row) => row.flatMap((value) => value.values)),
       );
     } catch (error) {
+      if (!isDuplicate(error)) throw error;
+      const now = await digestsOf(session, table, shape, batch, '');
+      if (!batch.some((effect) => now.has(keyText(shape.key, effect.key)))) throw refusedInsert(who, batch.length);
       // A row of that key came in between: an absent row cannot be locked under every isolation level.
-      if (isDuplicate(error)) throw new ChangedSinceRead(batch.map((effect) => effect.key));
-      throw error;
+      throw new ChangedSinceRead(batch.map((effect) => effect.key));
     }
   }
 }

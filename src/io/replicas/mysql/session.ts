@@ -165,7 +165,7 @@ function failureOf(collection: string, replica: Replica, error: unknown): Error 
   const errno = 'errno' in error && typeof error.errno === 'number' ? error.errno : 0;
   const down = unreachable(who, code, error);
   if (down !== undefined) return down;
-  if (code === '' || isDuplicate(error)) return error;
+  if (code === '') return error;
   switch (errno) {
     case 1045:
     case 1698:
@@ -203,6 +203,7 @@ function failureOf(collection: string, replica: Replica, error: unknown): Error 
     case 1317:
       return new Failure('replica-busy', `${who} gave way to other work (error ${errno}): try again.`, 'later', error);
     case 1048:
+    case 1062:
     case 1264:
     case 1366:
     case 1406:

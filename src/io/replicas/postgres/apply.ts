@@ -7,7 +7,7 @@ import { Failure } from '../../../base/failure.ts';
 import type { RowDigest } from '../../../domain/digest.ts';
 import type { Effect } from '../../../domain/effect.ts';
 import { type Key, keyText, type Row, type Shape } from '../../../domain/row.ts';
-import { ChangedSinceRead } from '../changed-since-read.ts';
+import { ChangedSinceRead, refusedInsert } from '../changed-since-read.ts';
 import type { ApplyResult } from '../replica.ts';
 import { nativeExpression, tableColumn } from './canonical-sql.ts';
 import type { Table } from './describe.ts';
@@ -39,7 +39,7 @@ export async function applyEffects(
   const kind = (wantedKind: Effect['kind']): readonly Effect[] => effects.filter((effect) => effect.kind === wantedKind);
   await deleteRows(session, table, shape, kind('delete'));
   await updateRows(session, table, shape, kind('update'));
-  await insertRows(session, table, shape, kind('insert'));
+  await insertRows(session, table, shape, kind('insert'), who);
   const after = await digestsOf(session, table, shape, effects, '');
   const wrong = effects.filter((effect) => (after.get(keyText(shape.key, effect.key)) ?? null) !== effect.leaves);
   if (wrong.length > 0) {
@@ -117,7 +117,7 @@ async function updateRows(session: Session, table: Table, shape: Shape, effects:
   ]);
 }
 
-async function insertRows(session: Session, table: Table, shape: Shape, effects: readonly Effect[]): Promise<void> {
+async function insertRows(session: Session, table: Table, shape: Shape, effects: readonly Effect[], who: string): Promise<void> {
   if (effects.length === 0) return;
   const columns = shape.columns.filter((column) => !tableColumn(table, column.name).generated);
   const names = columns.map((column) => tableColumn(table, column.name).sql);
@@ -127,8 +127,12 @@ async function insertRows(session: Session, table: Table, shape: Shape, effects:
      SELECT ${values.join(', ')} FROM ${relationOf(columns.length)} ON CONFLICT DO NOTHING RETURNING 1`,
     columns.map((column) => effects.map((effect) => valueOf(effect.after, column.name))),
   );
+  if (inserted.length === effects.length) return;
+  const now = await digestsOf(session, table, shape, effects, '');
+  const refused = effects.filter((effect) => !now.has(keyText(shape.key, effect.key))).length;
+  if (refused > 0) throw refusedInsert(who, refused);
   // A row of that key came in between: an absent row cannot be locked.
-  if (inserted.length !== effects.length) throw new ChangedSinceRead(effects.map(keyIn));
+  throw new ChangedSinceRead(effects.map(keyIn));
 }
 
 function relationOf(width: number): string {
