@@ -1,5 +1,4 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { Redis } from 'ioredis';
 import type { Collection } from '../../src/domain/collection.ts';
 import type { ConsistencyDomain } from '../../src/domain/consistency-domain.ts';
 import { listCases } from '../../src/io/store/cases.ts';
