@@ -1,5 +1,6 @@
 import { type ConnectionOptions, createPostgresBackend, Queue as BullQueue, Worker as BullWorker, withBackend } from 'bullmq';
 import { Cluster, Redis } from 'ioredis';
+import pg from 'pg';
 import { Failure } from '../../base/failure.ts';
 import { type Bell, bells } from '../../domain/bell.ts';
 import type { Queue } from './queue.ts';
@@ -50,11 +51,26 @@ interface Backend {
 const jobOptions = { attempts: 1, removeOnComplete: true, removeOnFail: true };
 const workerOptions = { lockDuration: lockDurationMs, stalledInterval: lockDurationMs, maxStalledCount: 3, drainDelay: 5 };
 
+/** BullMQ listens to a session of its pool only while it waits for an answer; one that ends at another moment would end the process. */
+class HeardClient extends pg.Client {
+  constructor(config?: string | pg.ClientConfig) {
+    super(config);
+    this.on('error', () => undefined);
+  }
+}
+
 /** On PostgreSQL: `url` is our own database. Creates its schema where it is missing. */
 export async function openPostgresQueue(url: string, onError: (error: Error) => void, schema = 'homeostat_queue'): Promise<Queue> {
   const bound = withBackend(createPostgresBackend);
   // The doorbell may forget what it was told in the last moments before a crash: the sweeper rings again. So no ring waits for a disk.
-  const connection = { connectionString: url, schema, migrate: true, max: 6, options: '-c synchronous_commit=off' };
+  const connection = {
+    connectionString: url,
+    schema,
+    migrate: true,
+    max: 6,
+    options: '-c synchronous_commit=off',
+    Client: HeardClient,
+  };
   const backend: Backend = {
     name: 'postgres',
     produce: async (queue) => {

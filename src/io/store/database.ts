@@ -54,6 +54,8 @@ export function openDatabase(url: string, options: { readonly schema?: string; r
   const pool = new pg.Pool(settings);
   // An idle connection that breaks is replaced by the pool; the query that needs it reports the failure.
   pool.on('error', () => undefined);
+  // A server that ends a session with the answer to its login says so before the session is handed over, when nobody listens yet.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   const query: Queryable['query'] = async (text, values) => {
     try {
       return await pool.query(text, values as unknown[] | undefined);
@@ -168,7 +170,7 @@ function asFailure(cause: unknown): unknown {
   }
   if (
     cause instanceof Error &&
-    /ECONNREFUSED|ECONNRESET|ENOENT|EPIPE|timeout|terminated|ended/i.test(
+    /ECONNREFUSED|ECONNRESET|ENOENT|EPIPE|timeout|terminated|ended|not queryable/i.test(
       `${'code' in cause ? String(cause.code) : ''} ${cause.message}`,
     ) &&
     !(cause instanceof Failure)

@@ -68,6 +68,8 @@ export function openSessionPool(collection: string, replica: Replica, counters: 
     }
     // An idle connection that breaks is replaced at the next use; without a listener Node would end the process.
     pool.on('error', () => undefined);
+    // So it would by a session that the server ends with the answer to its login: that is told before the session is handed over.
+    pool.on('connect', (client) => client.on('error', () => undefined));
     return pool;
   };
   const ready = new WeakSet<pg.PoolClient>();
@@ -218,7 +220,7 @@ function failureOf(collection: string, replica: Replica, error: unknown): Error 
     if (error.name === 'AbortError') return error;
     if (/password/i.test(error.message))
       return new Failure('wrong-password', `${who} asks for a password that its url does not hold: add it.`, 'never', error);
-    const lost = /terminated|closed|ended/i.test(error.message) ? 'connection lost' : '';
+    const lost = /terminated|closed|ended|not queryable/i.test(error.message) ? 'connection lost' : '';
     const down = unreachable(who, code !== '' ? code : /timeout/i.test(error.message) ? 'no answer in time' : lost, error);
     if (down !== undefined) return down;
     // Not of the world: our own error passes as it is.
