@@ -1,4 +1,4 @@
-import type { Operation } from '../domain/operation.ts';
+import { firstLogIndex, type Operation } from '../domain/operation.ts';
 import {
   a,
   accessStride,
@@ -229,11 +229,11 @@ export function createIsolationHistory(): IsolationHistory {
     const writeAccess = versions.words[ownAt + v.writeAccess] as number;
     const ids = idsOf(operation);
     const spanOfWrite = writeAccess * accessStride + a.span;
-    const isAfter =
-      accesses.words[spanOfWrite] === ids.spanA && accesses.words[spanOfWrite + 1] === ids.spanB
-        ? operation.index > (versions.words[ownAt + v.writeIndex] as number)
-        : operation.startUs >= (versions.doubles[(ownAt + v.writeEndUs) >> 1] as number) + driftUs;
-    if (isAfter) internal.push({ is: 'internal', reader: transaction, version, wrote: own, spanId: operation.spanId });
+    const isOneSpan = accesses.words[spanOfWrite] === ids.spanA && accesses.words[spanOfWrite + 1] === ids.spanB;
+    const writeIndex = versions.words[ownAt + v.writeIndex] as number;
+    const writeEndUs = versions.doubles[(ownAt + v.writeEndUs) >> 1] as number;
+    if (isOneSpan ? isLater(operation, writeIndex, writeEndUs) : operation.startUs >= writeEndUs + driftUs)
+      internal.push({ is: 'internal', reader: transaction, version, wrote: own, spanId: operation.spanId });
   };
 
   const bury = (transaction: number): void => {
@@ -342,6 +342,13 @@ export function createIsolationHistory(): IsolationHistory {
       return ordered.unordered;
     },
   };
+}
+
+/** Whether `read` came after a write in its span. Events have places; log records only times, by a logger's clock that may know milliseconds alone. */
+function isLater(read: Operation, writeIndex: number, writeEndUs: number): boolean {
+  const logs = Number(read.index >= firstLogIndex) + Number(writeIndex >= firstLogIndex);
+  if (logs === 0) return read.index > writeIndex;
+  return logs === 2 ? read.startUs > writeEndUs : read.startUs >= writeEndUs + driftUs;
 }
 
 /** For one object different transactions have different keys, since the factor is odd. */

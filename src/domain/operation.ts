@@ -37,6 +37,9 @@ export interface Statement {
   readonly fingerprint: string;
 }
 
+/** A log record has no place among its span's operations: it gets a number from here on, made from what it says. */
+export const firstLogIndex = 1_000_000;
+
 export interface Operation {
   readonly kind: OperationKind;
   /** 32 hexadecimal digits, lower case. */
@@ -45,7 +48,7 @@ export interface Operation {
   readonly spanId: string;
   /** '' for a root. */
   readonly parentSpanId: string;
-  /** Position among the operations of one span. */
+  /** Position among the operations of one span; from {@link firstLogIndex} on it tells log records apart, and nothing of their order. */
   readonly index: number;
   readonly service: string;
   readonly spanName: string;
