@@ -28,11 +28,13 @@ const linkMs = 3_600_000;
 const maxUsedLinks = 10_000;
 
 export interface Access {
+  /** Whoever has the local token: the user who runs the service, an administrator. */
+  readonly local: Caller;
   /** Of a bearer token; null: nobody's. */
   byToken(token: string): Caller | null;
   bySession(cookie: string, nowMs: number): Caller | null;
   openSession(caller: Caller, nowMs: number): { readonly cookie: string; readonly maxAgeS: number };
-  makeLink(name: string, nowMs: number): string;
+  makeLink(caller: Caller, nowMs: number): string;
   /** The person that a link was made for; null where it is not ours, too old or used. */
   takeLink(code: string, nowMs: number): Caller | null;
 }
@@ -86,23 +88,23 @@ export function localName(): string {
 
 export function openAccess(local: string, people: readonly Person[]): Access {
   const hash = (text: string): string => createHash('sha256').update(text).digest('hex');
-  const admin: Caller = {
-    name: people.some((person) => person.name === localName()) ? 'local' : localName(),
-    role: 'admin',
-    domains: undefined,
-  };
-  const callers = new Map<string, Caller>(
-    [admin, ...people].map(({ name, role, domains }): [string, Caller] => [name, { name, role, domains }]),
-  );
+  // The same name as the person of that name in the config: one human with two tokens is not two people.
+  const admin: Caller = { name: localName(), role: 'admin', domains: undefined };
+  // A name in the config is not empty.
+  const callers = new Map<string, Caller>([
+    ['', admin],
+    ...people.map(({ name, role, domains }): [string, Caller] => [name, { name, role, domains }]),
+  ]);
+  const ids = new Map([...callers].map(([id, caller]) => [caller, id]));
   const tokens = new Map<string, string>([
-    [hash(local), admin.name],
+    [hash(local), ''],
     ...people.map((person): [string, string] => [hash(person.token), person.name]),
   ]);
   const key = createHash('sha256').update(`homeostat sessions ${local}`).digest();
   const used = new Map<string, number>();
 
-  const sign = (what: string, name: string, untilMs: number): string => {
-    const body = Buffer.from(JSON.stringify([what, name, untilMs, randomBytes(9).toString('base64url')])).toString('base64url');
+  const sign = (what: string, caller: Caller, untilMs: number): string => {
+    const body = Buffer.from(JSON.stringify([what, ids.get(caller), untilMs, randomBytes(9).toString('base64url')])).toString('base64url');
     return `${body}.${createHmac('sha256', key).update(body).digest('base64url')}`;
   };
   const read = (what: string, text: string, nowMs: number): { readonly caller: Caller; readonly untilMs: number } | null => {
@@ -110,16 +112,20 @@ export function openAccess(local: string, people: readonly Person[]): Access {
     const wanted = createHmac('sha256', key).update(body).digest();
     const given = Buffer.from(mac, 'base64url');
     if (given.length !== wanted.length || !timingSafeEqual(given, wanted)) return null;
-    const [is, name, untilMs] = JSON.parse(Buffer.from(body, 'base64url').toString('utf8')) as [string, string, number];
-    const caller = callers.get(name);
+    const [is, id, untilMs] = JSON.parse(Buffer.from(body, 'base64url').toString('utf8')) as [string, string, number];
+    const caller = callers.get(id);
     return is === what && untilMs > nowMs && caller !== undefined ? { caller, untilMs } : null;
   };
 
   return {
-    byToken: (token) => callers.get(tokens.get(hash(token)) ?? '') ?? null,
+    local: admin,
+    byToken: (token) => {
+      const id = tokens.get(hash(token));
+      return id === undefined ? null : (callers.get(id) ?? null);
+    },
     bySession: (cookie, nowMs) => read('session', cookie, nowMs)?.caller ?? null,
-    openSession: (caller, nowMs) => ({ cookie: sign('session', caller.name, nowMs + sessionMs), maxAgeS: sessionMs / 1000 }),
-    makeLink: (name, nowMs) => sign('link', name, nowMs + linkMs),
+    openSession: (caller, nowMs) => ({ cookie: sign('session', caller, nowMs + sessionMs), maxAgeS: sessionMs / 1000 }),
+    makeLink: (caller, nowMs) => sign('link', caller, nowMs + linkMs),
     takeLink: (code, nowMs) => {
       for (const [old, untilMs] of used) if (untilMs <= nowMs) used.delete(old);
       const link = used.has(code) || used.size >= maxUsedLinks ? null : read('link', code, nowMs);

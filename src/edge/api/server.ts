@@ -7,7 +7,7 @@ import { Failure } from '../../base/failure.ts';
 import type { Config } from '../../config.ts';
 import type { RuntimeContext } from '../../runtime/context.ts';
 import { buildPage } from '../web/build.ts';
-import { type Access, type Caller, localName, localToken, type Need, openAccess, refuse, sessionCookie } from './access.ts';
+import { type Access, type Caller, localToken, type Need, openAccess, refuse, sessionCookie } from './access.ts';
 import { openEventStream } from './events.ts';
 import { openApiOf } from './openapi.ts';
 import { ApiError, type Route } from './route.ts';
@@ -191,11 +191,10 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   const { port } = server.server.address() as AddressInfo;
   const shownHost = host === '0.0.0.0' || host === '::' ? 'localhost' : host.includes(':') ? `[${host}]` : host;
   const url = `http://${shownHost}:${port}`;
-  const me = access.byToken(token)?.name ?? localName();
   return {
     port,
     url,
-    loginUrl: `${url}/login?code=${access.makeLink(me, context.clock.nowMs())}`,
+    loginUrl: `${url}/login?code=${access.makeLink(access.local, context.clock.nowMs())}`,
     close: async () => {
       await events.close();
       await server.close();
