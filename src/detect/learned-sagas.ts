@@ -3,6 +3,7 @@ import { grainUs, skewUs } from './causality.ts';
 import { type DetectionContext, type Report, spanOf } from './detector.ts';
 import { isInboxName, isOutboxName } from './outbox-table.ts';
 import { bareName } from './object-place.ts';
+import { leftOpen } from './saga-deadline.ts';
 import { rootOf, type TraceView, targetOf } from './trace-view.ts';
 import { mayStand, writeOutcomes } from './write-outcome.ts';
 
@@ -33,7 +34,7 @@ const stepsMax = 64;
 export interface LearnedSagas {
   inspect(trace: TraceView, report: Report, context: DetectionContext): void;
   advance(atUs: number, report: Report, context: DetectionContext): void;
-  finish(report: Report, context: DetectionContext): void;
+  finish(atUs: number, report: Report, context: DetectionContext): void;
 }
 
 export function createLearnedSagas(settings: { readonly deadlineUs: number; readonly support: number }): LearnedSagas {
@@ -49,7 +50,7 @@ export function createLearnedSagas(settings: { readonly deadlineUs: number; read
     return workflow;
   };
 
-  const tell = (run: HalfRun, report: Report, context: DetectionContext): void => {
+  const tell = (run: HalfRun, report: Report, context: DetectionContext, endsUs: number): void => {
     const workflow = workflows.get(run.root);
     const declared = context.learned.declaredSteps(rootWords(run.root));
     if (declared === 'none' || workflow === undefined || (declared === undefined && workflow.runs < settings.support)) return;
@@ -67,11 +68,12 @@ export function createLearnedSagas(settings: { readonly deadlineUs: number; read
     const table = targetOf(first);
     const place = context.placeOf(table, first.facts?.domain ?? '');
     const rootName = rootWords(run.root);
+    const open = leftOpen(run.failure.endUs, settings.deadlineUs, endsUs);
     report({
       place: `learned\0${run.root}\0${done.join('\u0001')}`,
       grade: 'risk',
       atUs: run.failure.endUs,
-      complete: run.complete,
+      complete: run.complete && open === '',
       spans: [
         spanOf(run.failure),
         ...done.slice(0, 4).flatMap((step) => {
@@ -85,7 +87,7 @@ export function createLearnedSagas(settings: { readonly deadlineUs: number; read
       facts: { workflow: rootName, runs: workflow.runs, done: done.map(stepWords).join(', '), missing: missing.map(stepWords).join(', ') },
       tell: () => ({
         title: `${rootName} stopped half way: ${done.map(stepWords).join(', ')} stayed`,
-        explanation: `${workflow.runs} whole runs of ${rootName} also made ${missing.map(stepWords).join(', ')}; this one failed in ${run.failure.service} after ${done.map(stepWords).join(', ')}, and nothing in its trace took that back.`,
+        explanation: `${workflow.runs} whole runs of ${rootName} also made ${missing.map(stepWords).join(', ')}; this one failed in ${run.failure.service} after ${done.map(stepWords).join(', ')}, and nothing in its trace took that back.${open}`,
       }),
     });
   };
@@ -150,12 +152,12 @@ export function createLearnedSagas(settings: { readonly deadlineUs: number; read
       const open: HalfRun[] = [];
       for (const run of halfRuns) {
         if (run.failure.endUs + settings.deadlineUs > atUs) open.push(run);
-        else tell(run, report, context);
+        else tell(run, report, context, atUs);
       }
       halfRuns = open;
     },
-    finish(report, context) {
-      for (const run of halfRuns) tell(run, report, context);
+    finish(atUs, report, context) {
+      for (const run of halfRuns) tell(run, report, context, atUs);
       halfRuns = [];
     },
   };

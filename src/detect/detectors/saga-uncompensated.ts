@@ -3,6 +3,7 @@ import { type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
 import { createLearnedSagas } from '../learned-sagas.ts';
+import { leftOpen } from '../saga-deadline.ts';
 
 interface SagaStep {
   done: Operation | undefined;
@@ -98,7 +99,7 @@ export const sagaUncompensated = traceDetector(
       }
     };
 
-    const judgeOne = (saga: Saga, report: Report): void => {
+    const judgeOne = (saga: Saga, report: Report, endsUs: number): void => {
       const failed = [...saga.steps.entries()].find(
         ([, { failed, done }]) =>
           failed !== undefined &&
@@ -121,12 +122,13 @@ export const sagaUncompensated = traceDetector(
       const done = first[1].done;
       const place = context.placeOf(done.facts?.objectType ?? '', saga.domain);
       const names = left.map(([name]) => name);
+      const open = leftOpen(failure.endUs, deadlineUs, endsUs);
       report({
         place: `${saga.name}\0${saga.id}`,
         // Where spans are lost on the way, so may be the compensation's.
-        grade: context.learned.lostShare() < 0.005 ? 'proven' : 'risk',
+        grade: open === '' && context.learned.lostShare() < 0.005 ? 'proven' : 'risk',
         atUs: failure.endUs,
-        complete: true,
+        complete: open === '',
         spans: [spanOf(failure), ...left.slice(0, 4).flatMap(([, { done: kept }]) => (kept === undefined ? [] : [spanOf(kept)]))],
         domain: place.domainName,
         ...(place.collection === undefined ? {} : { collection: place.collection }),
@@ -135,7 +137,7 @@ export const sagaUncompensated = traceDetector(
         facts: { saga: saga.name, sagaId: saga.id, failedStep: failedName, left: names.join(', '), deadlineMs: settings.deadlineMs },
         tell: () => ({
           title: `Saga ${saga.name === '' ? saga.id : `${saga.name} ${saga.id}`} failed at ${failedName} and left ${names.join(', ')} in place`,
-          explanation: `Step ${failedName} failed in ${failure.service}; ${names.join(', ')} had been committed and no compensation of ${names.length === 1 ? 'it' : 'them'} shows.`,
+          explanation: `Step ${failedName} failed in ${failure.service}; ${names.join(', ')} had been committed and no compensation of ${names.length === 1 ? 'it' : 'them'} shows.${open}`,
         }),
       });
     };
@@ -145,7 +147,7 @@ export const sagaUncompensated = traceDetector(
         // Whether a compensation that does not show did not happen is known once it is known how many spans are lost.
         if (failedUs + deadlineUs > atUs || !context.learned.isLossKnown()) continue;
         failing.delete(saga);
-        judgeOne(saga, report);
+        judgeOne(saga, report, atUs);
       }
       sagas.sweep(atUs);
     };
@@ -164,11 +166,11 @@ export const sagaUncompensated = traceDetector(
         if (failing.size > 0) judge(atUs, report);
         learned.advance(atUs, report, context);
       },
-      finish(_atUs, report) {
+      finish(atUs, report) {
         // What is written down is all there is: a saga whose failure is on record and whose compensation is not.
-        for (const saga of failing.keys()) judgeOne(saga, report);
+        for (const saga of failing.keys()) judgeOne(saga, report, atUs);
         failing.clear();
-        learned.finish(report, context);
+        learned.finish(atUs, report, context);
       },
       bytes: () => (sagas.size + failing.size) * 1_000,
     };
@@ -209,5 +211,7 @@ function booking(isCompensated: boolean) {
     steps.push({ kind: 'compensate', at: 60, service: 'trips', facts: { ...saga, sagaStep: 'hotel' } });
     steps.push({ kind: 'compensate', at: 70, service: 'trips', facts: { ...saga, sagaStep: 'flight' } });
   }
+  // The recording goes on beyond the deadline.
+  steps.push({ kind: 'request', at: 40_000, service: 'trips', trace: 'another' });
   return exampleOperations(steps);
 }
