@@ -72,8 +72,8 @@ export function openAgentMailbox(database: Database, clock: Clock): AgentMailbox
 
   async function* call(collection: string, replica: string, request: RemoteCall, signal: AbortSignal): AsyncGenerator<unknown> {
     if (!(await isAgentHere(database, collection, replica))) throw awayFailure(collection, replica);
-    const { method, purpose, args } = request;
-    const id = await addAgentCall(database, { collection, replica, method, purpose, args });
+    const { method, purpose, args, holder } = request;
+    const id = await addAgentCall(database, { collection, replica, method, purpose, args, holder });
     let read = 0;
     try {
       for (;;) {
@@ -98,7 +98,14 @@ export function openAgentMailbox(database: Database, clock: Clock): AgentMailbox
             `the agent of replica ${replica} of ${collection} went silent in the middle of an answer: it is asked again.`,
             'later',
           );
-        if (progress.state === 'waiting' && !(await isAgentHere(database, collection, replica))) throw awayFailure(collection, replica);
+        if (progress.state === 'waiting' && !(await isAgentHere(database, collection, replica, holder)))
+          throw holder === undefined
+            ? awayFailure(collection, replica)
+            : new Failure(
+                'scan-ended',
+                `the agent of replica ${replica} of ${collection} that had this scan is gone: compare again.`,
+                'later',
+              );
         await heard(`part ${id}`, pollMs, signal);
       }
     } finally {

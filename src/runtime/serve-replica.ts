@@ -63,7 +63,7 @@ export async function serveReplica(target: AgentTarget, options: { readonly once
     connections.set(purpose, known);
     return known;
   };
-  const scans = new OpenScans();
+  const scans = new OpenScans(target.agent);
   const running = new Map<number, { readonly stop: AbortController; readonly done: Promise<void> }>();
   const ending = new AbortController();
 

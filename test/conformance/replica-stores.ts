@@ -215,7 +215,7 @@ export async function startAgentStore(): Promise<ReplicaStore> {
 }
 
 function channelTo(connection: ReplicaConnection): CallChannel {
-  const scans = new OpenScans();
+  const scans = new OpenScans('the agent');
   return {
     async *call(_collection, _replica, call, signal) {
       const parts: string[] = [];

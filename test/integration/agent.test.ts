@@ -144,6 +144,54 @@ describe('a replica that only an agent reaches', () => {
     }
   });
 
+  it('is compared through two agents at once, each of which has scans of its own', async () => {
+    const agents = [world.startAgent(), world.startAgent()];
+    try {
+      await until(
+        async () =>
+          (await world.estate.database.query(`select 1 from agent_runs where seen_at > now() - interval '5 seconds'`)).rows.length > 1,
+        'both were heard of',
+      );
+      // Who takes which call is a matter of chance.
+      for (let round = 0; round < 5; round += 1) expect(await compared(world)).toEqual(['11 missing', '7 different']);
+    } finally {
+      await Promise.all(agents.map((agent) => agent.stop()));
+    }
+  });
+
+  it('does not wait for an agent that died with a scan: that comparison fails, and the next one goes through another', async () => {
+    const doomed = world.startAgent();
+    const { database } = world.estate;
+    let isTaken = false;
+    const failing = (async () => {
+      const [connection] = (await world.estate.context.replicas.connections('profiles')).filter(({ replica }) => replica.id === 'us');
+      const signal = AbortSignal.timeout(60_000);
+      if (connection?.sketching === undefined) throw new Error('no sketches');
+      await until(async () => (await database.query('select 1 from agent_runs')).rows.length > 0, 'the agent was heard of');
+      const shape = await connection.describe(signal);
+      const scan = await connection.sketching.scan(shape, { after: null, upTo: null }, 'canonical', { by: 'place' }, signal);
+      isTaken = true;
+      await until(async () => !isTaken, 'the agent is gone');
+      return scan.refine([0], 1);
+    })();
+    failing.catch(() => undefined);
+    await until(async () => isTaken, 'the scan is open');
+    await doomed.stop();
+    await database.query(`update agent_runs set seen_at = now() - interval '1 minute'`);
+    const next = world.startAgent();
+    try {
+      await until(
+        async () => (await database.query(`select 1 from agent_runs where seen_at > now() - interval '9 seconds'`)).rows.length > 0,
+        'the next one',
+      );
+      isTaken = false;
+      await expect(failing).rejects.toMatchObject({ code: 'scan-ended', retry: 'later' });
+      expect(await compared(world)).toEqual(['11 missing', '7 different']);
+    } finally {
+      await next.stop();
+    }
+  });
+
   it('gives the calls of an agent that died to the next one', async () => {
     const silent = randomUUID();
     const hello = { protocol: PROTOCOL, version: 'x', collection: 'profiles', replica: 'us', agent: silent };

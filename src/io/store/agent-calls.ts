@@ -32,6 +32,8 @@ export interface AgentState {
 
 /** An agent that was not heard of for this long is away: it calls at least every 10 s. */
 const awayAfter = `interval '25 seconds'`;
+/** A run that ended is of no use any more. */
+const forgotten = `interval '1 hour'`;
 /** What an agent does not report on for this long is given to another. */
 const lease = `interval '20 seconds'`;
 /** A caller that does not come back for this long does not want the answer any more. */
@@ -54,23 +56,25 @@ export async function addAgentCall(
     readonly method: string;
     readonly purpose: string;
     readonly args: unknown;
+    /** The one agent that can answer; undefined: any that serves the replica. */
+    readonly holder: string | undefined;
   },
 ): Promise<number> {
   const { rows } = await db.query<{ id: number }>(
-    `insert into agent_calls (collection, replica, method, purpose, args, wanted_until)
-     values ($1, $2, $3, $4, $5, now() + ${wanted}) returning id`,
-    [call.collection, call.replica, call.method, call.purpose, JSON.stringify(call.args)],
+    `insert into agent_calls (collection, replica, method, purpose, args, holder, wanted_until)
+     values ($1, $2, $3, $4, $5, $6, now() + ${wanted}) returning id`,
+    [call.collection, call.replica, call.method, call.purpose, JSON.stringify(call.args), call.holder ?? null],
   );
   await notify(db, `call ${call.collection} ${call.replica}`);
   return rows[0]?.id ?? 0;
 }
 
-/** Whether an agent serves this replica now. */
-export async function isAgentHere(db: Queryable, collection: string, replica: string): Promise<boolean> {
-  const { rows } = await db.query(`select 1 from agents where collection = $1 and replica = $2 and seen_at > now() - ${awayAfter}`, [
-    collection,
-    replica,
-  ]);
+/** Whether an agent serves this replica now: any, or the one that is named. */
+export async function isAgentHere(db: Queryable, collection: string, replica: string, agent?: string): Promise<boolean> {
+  const { rows } = await db.query(
+    `select 1 from agent_runs where collection = $1 and replica = $2 and ($3::text is null or agent = $3) and seen_at > now() - ${awayAfter} limit 1`,
+    [collection, replica, agent ?? null],
+  );
   return rows.length > 0;
 }
 
@@ -120,7 +124,7 @@ export async function takeAgentCalls(
   await db.query(`delete from agent_calls where collection = $1 and replica = $2 and wanted_until < now()`, [who.collection, who.replica]);
   const { rows } = await db.query<{ id: number; method: string; purpose: string; args: readonly unknown[] }>(
     `update agent_calls set state = 'taken', agent = $3, lease_until = now() + ${lease} where id in (
-       select id from agent_calls where collection = $1 and replica = $2 and state = 'waiting' order by id limit $4 for update skip locked)
+       select id from agent_calls where collection = $1 and replica = $2 and state = 'waiting' and (holder is null or holder = $3) order by id limit $4 for update skip locked)
      returning id, method, purpose, args`,
     [who.collection, who.replica, who.agent, limit],
   );
@@ -180,7 +184,7 @@ export async function giveAgentPart(
 }
 
 /**
- * An agent was heard of. Two agents of one replica are allowed: they take turns. True where it sent a checksum that is not the last
+ * An agent was heard of. Several agents of one replica are allowed: they share its calls. True where it sent a checksum that is not the last
  * one: rows have changed since.
  */
 export async function saveAgentSeen(
@@ -189,7 +193,10 @@ export async function saveAgentSeen(
   checksum: { readonly count: number; readonly sum: string } | undefined,
 ): Promise<boolean> {
   const { rows } = await db.query<{ changed: boolean }>(
-    `with before as (select checksum from agents where collection = $1 and replica = $2)
+    `with before as (select checksum from agents where collection = $1 and replica = $2),
+       ended as (delete from agent_runs where collection = $1 and replica = $2 and agent <> $3 and seen_at < now() - ${forgotten}),
+       run as (insert into agent_runs (agent, collection, replica, seen_at) values ($3, $1, $2, now())
+               on conflict (agent) do update set seen_at = excluded.seen_at)
      insert into agents (collection, replica, agent, version, seen_at, checksum, checksum_at)
      values ($1, $2, $3, $4, now(), $5::jsonb, case when $5::jsonb is null then null else now() end)
      on conflict (collection, replica) do update set agent = excluded.agent, version = excluded.version, seen_at = excluded.seen_at,

@@ -86,7 +86,7 @@ export async function answerCall(call: RemoteCall, options: AnswerOptions): Prom
     case 'scan': {
       const [, range, hash, slicing] = args as [Shape, KeyRange, SketchHash, Slicing];
       const scan = await sketching().scan(shape, range, hash, slicing, signal);
-      return give(pack({ number: await options.scans.add(scan), summary: scan.summary }));
+      return give(pack({ number: await options.scans.add(scan), holder: options.scans.holder, summary: scan.summary }));
     }
     case 'refine': {
       const [number, buckets, parts] = args as [number, readonly number[], number];

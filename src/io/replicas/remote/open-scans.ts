@@ -13,6 +13,12 @@ const MAX_OPEN = 8;
 export class OpenScans {
   readonly #open = new Map<number, { readonly scan: SketchScan; timer: NodeJS.Timeout }>();
   #last = 0;
+  /** Whose they are: another agent numbers its own. */
+  readonly holder: string;
+
+  constructor(holder: string) {
+    this.holder = holder;
+  }
 
   async add(scan: SketchScan): Promise<number> {
     this.#last += 1;

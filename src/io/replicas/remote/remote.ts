@@ -36,16 +36,16 @@ export function openRemoteReplica(
 ): ReplicaConnection {
   const counters: ReplicaCounters = { rowsScanned: 0, bytesMoved: 0, rowsFetched: 0 };
 
-  async function* parts(method: RemoteMethod, args: readonly unknown[], signal: AbortSignal): AsyncGenerator<unknown> {
-    for await (const part of channel.call(collection.name, replica.id, { method, args: args.map(pack), purpose }, signal)) {
+  async function* parts(method: RemoteMethod, args: readonly unknown[], signal: AbortSignal, holder?: string): AsyncGenerator<unknown> {
+    for await (const part of channel.call(collection.name, replica.id, { method, args: args.map(pack), purpose, holder }, signal)) {
       counters.bytesMoved += JSON.stringify(part).length;
       yield unpack(part);
     }
   }
   // The agent runs the same code on the same types: what comes back is what its connector returned.
-  async function one<T>(method: RemoteMethod, args: readonly unknown[], signal: AbortSignal): Promise<T> {
+  async function one<T>(method: RemoteMethod, args: readonly unknown[], signal: AbortSignal, holder?: string): Promise<T> {
     signal.throwIfAborted();
-    for await (const part of parts(method, args, signal)) return part as T;
+    for await (const part of parts(method, args, signal, holder)) return part as T;
     throw new Failure('agent-failed', `the agent of replica ${replica.id} of ${collection.name} gave no answer.`, 'later');
   }
   // What the connectors of these engines can do beyond the rest; a replica says it before it is asked.
@@ -59,15 +59,20 @@ export function openRemoteReplica(
     keySpan: async (shape, range, signal) =>
       (await one<{ readonly low: bigint; readonly high: bigint } | null>('keySpan', [shape, range], signal)) ?? undefined,
     scan: async (shape, range, hash, slicing, signal) => {
-      const opened = await one<{ readonly number: number; readonly summary: Summary }>('scan', [shape, range, hash, slicing], signal);
+      const opened = await one<{ readonly number: number; readonly holder: string; readonly summary: Summary }>(
+        'scan',
+        [shape, range, hash, slicing],
+        signal,
+      );
       counters.rowsScanned += opened.summary.count;
+      const { number, holder } = opened;
       return {
         summary: opened.summary,
-        refine: (buckets, parts) => one<Uint16Array>('refine', [opened.number, buckets, parts], signal),
-        table: (runs, cells) => one<SketchTable>('table', [opened.number, runs, cells], signal),
+        refine: (buckets, parts) => one<Uint16Array>('refine', [number, buckets, parts], signal, holder),
+        table: (runs, cells) => one<SketchTable>('table', [number, runs, cells], signal, holder),
         // An agent that does not hear of it ends the scan by itself.
         close: () =>
-          one<null>('closeScan', [opened.number], AbortSignal.timeout(CLOSE_TIMEOUT_MS)).then(
+          one<null>('closeScan', [number], AbortSignal.timeout(CLOSE_TIMEOUT_MS), holder).then(
             () => undefined,
             () => undefined,
           ),

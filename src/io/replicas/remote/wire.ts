@@ -43,6 +43,8 @@ export interface RemoteCall {
   readonly args: readonly unknown[];
   /** Verification reads through a connection of its own. */
   readonly purpose: 'repair' | 'verify';
+  /** The agent that has the scan that it goes on with; undefined: any. */
+  readonly holder?: string | undefined;
 }
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json };
