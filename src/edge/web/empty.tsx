@@ -1,7 +1,10 @@
 /** Empty states teach: what to copy so that the page fills. */
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
+import type { Listing } from './api.ts';
+import { type Compared, comparedWords } from './compared-words.ts';
 import { type Listening, listening, parseMetrics } from './figures.ts';
+import { useResource } from './live.ts';
 import { Waiting } from './parts.tsx';
 
 /** OTLP over HTTP, where nothing else was asked for. */
@@ -41,9 +44,17 @@ export function NothingWaits({ state }: { readonly state: string }): JSX.Element
       </Empty>
     );
   }
+  return <NothingWaitsNow />;
+}
+
+function NothingWaitsNow(): JSX.Element {
+  const { data, error } = useResource<Listing<Compared>>('/api/v1/collections', ['scan', 'divergence']);
   return (
     <Empty title="Nothing waits for you">
-      <p>Replicas agree, or what differs repairs itself. A proposal comes here when a rule wants a person to look first.</p>
+      <p>
+        {data === undefined ? (error === undefined ? '' : 'What the replicas hold is not known now. ') : `${comparedWords(data.items)} `}A
+        proposal comes here when a rule wants a person to look first.
+      </p>
       <p>To see it work on real databases, run the demo estate beside this service:</p>
       <Copy text="npm run demo" />
       <p>To watch your own, point exporters here and name two replicas:</p>

@@ -122,6 +122,8 @@ describe.skipIf(!chromiumAvailable)('the approval page (chromium)', () => {
   it('collects what comes later in a strip and moves nothing', async () => {
     await page.goto(`${ledger.api.url}/queue`);
     await page.getByRole('heading', { name: 'Nothing waits for you' }).waitFor();
+    // Of what was compared, not of what nobody has looked at.
+    await page.getByText(/agreed when they were compared last|differ, and are being|no comparison has ended/).waitFor();
     await ledger.estate.sql('us', 'delete from profiles where id between 20 and 30');
     await page.getByRole('button', { name: '1 new: show' }).click();
     await page.locator('.queue-row').waitFor();
