@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Collection } from '../domain/collection.ts';
+import type { Key } from '../domain/row.ts';
 import { changeFeedOf } from '../io/replicas/changes/registry.ts';
 import { forgetFeed, getInstallation, listFeeds } from '../io/store/change-feeds.ts';
 import { sayError } from '../io/telemetry/log.ts';
@@ -20,6 +21,8 @@ const quietEveryMs = 5_000;
 const restMs = 5_000;
 
 export interface ChangeLoop {
+  /** These keys are compared as those that were written are. */
+  lookAgain(collection: string, keys: readonly Key[]): void;
   close(): Promise<void>;
 }
 
@@ -33,6 +36,9 @@ export function startChangeLoop(context: RuntimeContext): ChangeLoop {
   });
   const feeds = watchAll(context, checks, signal);
   return {
+    lookAgain: (collection, keys) => {
+      for (const key of keys) checks.get(collection)?.mark(key);
+    },
     close: async () => {
       stopping.abort();
       await Promise.allSettled([...rounds, feeds]);

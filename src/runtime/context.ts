@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Collection } from '../domain/collection.ts';
 import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
+import type { Key } from '../domain/row.ts';
 import type { Policies } from '../guard/cedar.ts';
 import type { Llm } from '../io/llm/llm.ts';
 import type { Database } from '../io/store/database.ts';
@@ -25,6 +26,8 @@ export interface RuntimeContext {
   readonly agents: AgentMailbox;
   /** What the feeds that this process reads have told lately; absent where it reads none. */
   readonly writes?: RecentWrites;
+  /** Has keys compared again soon, in this process; absent where it compares nothing: then the next scan does. */
+  readonly lookAgain?: (collection: string, keys: readonly Key[]) => void;
   /** What suggestions can be carried out on, by name; absent: nothing. */
   readonly targets?: Readonly<Record<string, Target>>;
   readonly policies: Policies | undefined;

@@ -129,7 +129,7 @@ async function propose(context: RuntimeContext, found: StoredCase, signal: Abort
 
 /**
  * Keys whose rows are still those that were confirmed. Keys that are equal now are closed; keys that changed are recorded as
- * suspected again, so that lag is not repaired, and come back when the next comparison has confirmed them.
+ * suspected again, so that lag is not repaired, and come back once another look has confirmed them.
  */
 async function keepConfirmed(
   context: RuntimeContext,
@@ -155,6 +155,10 @@ async function keepConfirmed(
       await resolveCaseKeys(tx, found.id, fresh.equalKeys.map(text), 'gone', nowMs);
       await recordFound(tx, collection, changed, 0, nowMs);
     });
+    context.lookAgain?.(
+      collection.name,
+      changed.map(({ key }) => key),
+    );
   }
   return current;
 }

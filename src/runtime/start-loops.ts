@@ -40,15 +40,16 @@ export async function startLoops(
       context.metrics.count('homeostat_job_failures_total', { bell: what });
       context.log('warn', `${what} ${subject}: ${sayError(error)}`, { subject });
     };
-  await queue.answer('propose', proposeConcurrency, (subject, signal) => proposeForCase(context, subject, signal), failed('propose'));
+  // What one loop is told, the other takes for a mark.
+  const watching = { ...context, writes: new RecentWrites() };
+  const changes = startChangeLoop(watching);
+  const proposing: RuntimeContext = { ...context, lookAgain: changes.lookAgain };
+  await queue.answer('propose', proposeConcurrency, (subject, signal) => proposeForCase(proposing, subject, signal), failed('propose'));
   await queue.answer('repair', repairConcurrency, (subject, signal) => workOnRepair(context, subject, signal), failed('repair'));
   await queue.answer('suggestion', 1, (subject, signal) => workOnSuggestion(context, subject, signal), failed('suggestion'));
   const relay = await startRelay(context, queue);
   const sweeper = startSweeper(context, queue, options.sweeper);
-  // What one loop is told, the other takes for a mark.
-  const watching = { ...context, writes: new RecentWrites() };
   const scans = startScanLoop(watching);
-  const changes = startChangeLoop(watching);
   return {
     close: async (graceMs) => {
       // What makes work first, what does it last.

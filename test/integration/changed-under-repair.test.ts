@@ -3,8 +3,10 @@ import type { Collection } from '../../src/domain/collection.ts';
 import type { ConsistencyDomain } from '../../src/domain/consistency-domain.ts';
 import { listCases } from '../../src/io/store/cases.ts';
 import { getDomainState } from '../../src/io/store/domain-state.ts';
+import { listProposals, type ProposalSummary } from '../../src/io/store/proposals.ts';
+import { getCollectionState } from '../../src/io/store/scans.ts';
 import { getRepair, listRepairs } from '../../src/io/store/repairs.ts';
-import { requestUndo } from '../../src/runtime/approval-queue.ts';
+import { approveProposal, requestUndo } from '../../src/runtime/approval-queue.ts';
 import type { RuntimeContext } from '../../src/runtime/context.ts';
 import { proposeForCase } from '../../src/runtime/propose-worker.ts';
 import { workOnRepair } from '../../src/runtime/repair-worker.ts';
@@ -163,5 +165,25 @@ describe('rows that a constraint of their replica keeps out', () => {
     const repairs = (await listRepairs(estate.database, {}, { limit: 500 })).items;
     expect(repairs.map(({ state }) => state)).toEqual(['applying']);
     expect(repairs[0]?.lastError).toMatch(/^Replica us of profiles (refuses the change|takes 1 of the new rows not in)/);
+  });
+});
+
+describe('a repair that went stale', () => {
+  it('is looked at again by itself, long before the next comparison, where no feed tells writes', async () => {
+    estate = await startEstate({ domain: domainOf('profiles', { repair: { mode: 'review' } }), collection: { scanEveryMs: 3_600_000 } });
+    for (const region of ['eu', 'us', 'ap'])
+      await estate.sql(region, `insert into profiles select i, 'name ' || i, 'mail' || i, '2026-01-01' from generate_series(1, 20) i`);
+    await estate.sql('us', `update profiles set name = 'wrong' where id = 5`);
+    const loops = await estate.run();
+    const waiting = async (): Promise<ProposalSummary | undefined> =>
+      (await listProposals(estate.database, { state: 'waiting' }, {})).items[0];
+    const first = await until(waiting, 'a proposal waits');
+    await estate.sql('us', `update profiles set name = 'written meanwhile' where id = 5`);
+    await approveProposal(estate.context, first.id, { digest: first.digest, by: 'alice' });
+    await until(async () => (await listRepairs(estate.database, { state: 'stale' }, {})).items.length > 0, 'the repair is stale');
+    const second = await until(waiting, 'another one waits');
+    expect(second.digest).not.toBe(first.digest);
+    expect((await getCollectionState(estate.database, 'profiles'))?.scans).toBe(1);
+    await loops.stop();
   });
 });
