@@ -99,7 +99,9 @@ const collectionSchema = z.strictObject({
     .min(100)
     .max(7 * dayMs)
     .default(60_000)
-    .describe('Time between scheduled comparisons, milliseconds; each is moved by up to a tenth, so that collections take turns.'),
+    .describe(
+      'Time between scheduled comparisons, milliseconds; each is moved by up to a tenth, so that collections take turns. One that failed is made again after a minute.',
+    ),
   throttle: z
     .strictObject({
       maxLagMs: z

@@ -89,12 +89,15 @@ export async function askForScan(tx: Queryable, collection: string, nowMs: numbe
   );
 }
 
+/** A comparison that failed found nothing of what may differ: it is made again after this, however rarely the collection is compared. */
+const afterFailureMs = 60_000;
+
 /** A worker that has not said for this long that it still scans is gone. */
 export const scanLeaseMs = 30_000;
 
 /**
- * Takes a collection for one comparison, for this worker alone, if it is due: `everyMs` after the last start, give or take a tenth, or
- * asked for; and if nobody scans it. The take is a compare-and-set on the start and the lease, so of two workers one scans. A start or
+ * Takes a collection for one comparison, for this worker alone, if it is due: `everyMs` after the last start, give or take a tenth, sooner
+ * where that one failed, or asked for; and if nobody scans it. The take is a compare-and-set on the start and the lease, so of two workers one scans. A start or
  * a lease that the clock, set back, cannot have made does not count. Which tenth follows from the last start: all workers agree on it,
  * and collections that were started together drift apart.
  */
@@ -105,9 +108,10 @@ export async function takeScan(db: Queryable, collection: string, everyMs: numbe
        where (c.last_scan_started_ms is null
           or c.last_scan_started_ms + ($3::bigint * (900 + abs(hashtext(c.collection || c.last_scan_started_ms)::bigint) % 201) / 1000) <= $2
           or c.last_scan_started_ms > $2
+          or (c.error is not null and c.last_scan_ended_ms + $6::bigint <= $2)
           or c.scan_asked_at_ms is not null)
          and not (c.scan_lease_until_ms > $2 and c.scan_lease_until_ms <= $2::bigint + $5::bigint)`,
-    [collection, nowMs, everyMs, owner, scanLeaseMs],
+    [collection, nowMs, everyMs, owner, scanLeaseMs, afterFailureMs],
   );
   return rowCount === 1;
 }

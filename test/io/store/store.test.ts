@@ -19,7 +19,7 @@ import { migrate, readMigrations } from '../../../src/io/store/migrate.ts';
 import { appendOutbox, takeOutbox } from '../../../src/io/store/outbox.ts';
 import { forgetRows, getProposal, insertProposal } from '../../../src/io/store/proposals.ts';
 import { claimRepair, insertRepair, listRepairs, lockClaimedRepair, saveRepairProgress } from '../../../src/io/store/repairs.ts';
-import { askForScan, releaseScan, renewScan, scanLeaseMs, takeScan } from '../../../src/io/store/scans.ts';
+import { askForScan, releaseScan, renewScan, saveScanResult, scanLeaseMs, takeScan } from '../../../src/io/store/scans.ts';
 import { listWritesToObjects, pruneWrites, saveWrites, type StoredWrite } from '../../../src/io/store/write-evidence.ts';
 import { verifyChain } from '../../../src/report/audit-chain.ts';
 import { startPostgres, type TestPostgres } from '../../servers/postgres.ts';
@@ -318,6 +318,20 @@ describe('a comparison that is due', () => {
     expect(await take('due', 'other', 9_000 + 2 * scanLeaseMs)).toBe(false);
     await releaseScan(database, 'due', owner);
     expect(await take('due', 'other', 9_000 + 2 * scanLeaseMs)).toBe(true);
+  });
+
+  it('comes a minute after one that failed, however rarely the collection is compared', async () => {
+    const dayMs = 86_400_000;
+    const result = { equal: null, rowsScanned: 0, bytesMoved: 0, rowsFetched: 0, rounds: 0 };
+    const again = (nowMs: number): Promise<boolean> => takeScan(database, 'blip', 7 * dayMs, 'w', nowMs);
+    expect(await again(10_000)).toBe(true);
+    await saveScanResult(database, 'blip', { ...result, error: 'Replica us cannot be reached.' }, 20_000);
+    await releaseScan(database, 'blip', 'w');
+    expect(await again(79_999)).toBe(false);
+    expect(await again(80_000)).toBe(true);
+    await saveScanResult(database, 'blip', { ...result, equal: true, error: null }, 90_000);
+    await releaseScan(database, 'blip', 'w');
+    expect(await again(90_000 + dayMs)).toBe(false);
   });
 
   it('is taken over from a worker that has gone, which then knows it', async () => {
