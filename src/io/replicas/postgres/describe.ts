@@ -171,7 +171,7 @@ export async function describeTable(collection: Collection, replica: Replica, se
       name: ours,
       sql: row.sql,
       base: row.base,
-      cast: row.cast,
+      cast: unbounded(row.cast),
       type,
       nullable: !row.notNull,
       generated: row.generated,
@@ -245,4 +245,9 @@ function shapeColumns(key: readonly string[], columns: readonly TableColumn[]): 
     ...(column.generated ? { generated: true as const } : {}),
     ...(column.base === 'float4' ? { single: true as const } : {}),
   }));
+}
+
+/** `character` and `bit` without a length have the length 1, and a cast to them cuts off the rest. */
+function unbounded(type: string): string {
+  return type.replace(/^character(?=$|\[)/, 'bpchar').replace(/^bit(?=$|\[)/, 'varbit');
 }
