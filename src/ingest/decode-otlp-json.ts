@@ -119,10 +119,12 @@ export class JsonDecoder {
     batch.startUs[row] = us;
     batch.endUs[row] = us;
     this.#attributes(record, 'logRecords', batch.attributes);
-    const body = this.#read.object(record, 'body', 'logRecords.')?.['stringValue'];
-    const isKept =
-      hasTraceId && (saysState(batch, row) || (typeof body === 'string' && this.#keys.describe(body, batch, (text) => this.#number(text))));
-    if (isKept) batch.keepRow();
+    const matches = (): boolean =>
+      !this.#keys.isEmpty &&
+      textsOf(this.#read.object(record, 'body', 'logRecords.')).some((text) =>
+        this.#keys.describe(text, batch, (one) => this.#number(one)),
+      );
+    if (hasTraceId && (saysState(batch, row) || matches())) batch.keepRow();
     else batch.dropRow();
   }
 
@@ -300,3 +302,17 @@ const spanKinds = [
 ];
 const statusCodes = ['STATUS_CODE_UNSET', 'STATUS_CODE_OK', 'STATUS_CODE_ERROR'];
 const temporalities = ['AGGREGATION_TEMPORALITY_UNSPECIFIED', 'AGGREGATION_TEMPORALITY_DELTA', 'AGGREGATION_TEMPORALITY_CUMULATIVE'];
+
+/** The text of a log record's body, or the texts of a structured one. */
+function textsOf(body: JsonObject | undefined): readonly string[] {
+  const texts = [body];
+  const list = body?.['kvlistValue'];
+  const members: unknown = isObject(list) ? list['values'] : undefined;
+  if (Array.isArray(members)) {
+    for (const member of members as unknown[]) {
+      const value = isObject(member) ? member['value'] : undefined;
+      if (isObject(value)) texts.push(value);
+    }
+  }
+  return texts.flatMap((value) => (typeof value?.['stringValue'] === 'string' ? [value['stringValue']] : []));
+}

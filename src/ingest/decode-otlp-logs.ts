@@ -90,15 +90,20 @@ export class LogsDecoder {
     else batch.dropRow();
   };
 
-  /** Whether the body is a text that a declared pattern reads; its attributes are then in the open row. */
+  /** Whether the body, or a member of a structured one, is a text that a declared pattern reads; its attributes are then in the open row. */
   #matchesText(start: number, end: number, batch: SpanBatch): boolean {
     if (this.#keys.isEmpty) return false;
+    const wire = this.#wire;
     let matches = false;
-    this.#wire.nested(start, end, 0x0a, batch, (from, to) => {
+    const string = (from: number, to: number): void => {
       // Up to four bytes a character.
-      const text = this.#wire.bytes.toString('utf8', from, Math.min(to, from + longestLogText * 4));
-      matches = this.#keys.describe(text, batch, this.#intern);
-    });
+      matches ||= this.#keys.describe(wire.bytes.toString('utf8', from, Math.min(to, from + longestLogText * 4)), batch, this.#intern);
+    };
+    wire.nested(start, end, 0x0a, batch, string);
+    // AnyValue.kvlist_value, its values, their value, its string_value.
+    const member = (from: number, to: number): void =>
+      wire.nested(from, to, 0x12, batch, (at, stop) => wire.nested(at, stop, 0x0a, batch, string));
+    if (!matches) wire.nested(start, end, 0x32, batch, (from, to) => wire.nested(from, to, 0x0a, batch, member));
     return matches;
   }
 

@@ -42,6 +42,8 @@ function operationsOf(
 
 const says = (text: string): object => ({ body: { stringValue: text } });
 
+const members = (...values: readonly object[]): object => ({ kvlistValue: { values } });
+
 describe('log records whose text names an object', () => {
   test.each<[string, object, Partial<Omit<Operation, 'facts'>> & { facts?: object }]>([
     [
@@ -50,6 +52,18 @@ describe('log records whose text names an object', () => {
       { kind: 'write', service: 'shipping', traceId, spanId, facts: { objectType: 'orders', objectKey: '4711', version: undefined } },
     ],
     ['key and version', says('order 4711 shipped as version 9'), { facts: { objectType: 'orders', objectKey: '4711', version: 9n } }],
+    [
+      'what a member of a structured body says',
+      {
+        body: members(
+          { key: 'level', value: { stringValue: 'info' } },
+          { key: 'pid', value: { intValue: '7' } },
+          { key: 'message', value: { stringValue: 'order 4711 shipped as version 9' } },
+          { key: 'other', value: { stringValue: 'order 12 shipped' } },
+        ),
+      },
+      { facts: { objectType: 'orders', objectKey: '4711', version: 9n } },
+    ],
     ['the second pattern', says('purged cart c-1'), { kind: 'delete', facts: { objectType: 'carts', objectKey: 'c-1' } }],
     [
       'what the record says by itself counts more',
@@ -66,7 +80,11 @@ describe('log records whose text names an object', () => {
   test.each<[string, object]>([
     ['another text', says('order shipped')],
     ['a text without a trace', { ...says('order 4711 shipped'), traceId: '' }],
-    ['a body that is no text', { body: { kvlistValue: { values: [{ key: 'message', value: { stringValue: 'order 1 shipped' } }] } } }],
+    ['a body that is no text', { body: { intValue: '4711' } }],
+    [
+      'a text within a member of the body',
+      { body: members({ key: 'http', value: members({ key: 'm', value: { stringValue: 'order 1 shipped' } }) }) },
+    ],
     ['a match beyond the start of a long text', says(`${'x'.repeat(5000)} order 4711 shipped`)],
     ['a key of unreasonable length', says(`order ${'1'.repeat(1000)} shipped`)],
   ])('%s says nothing', (_, record) => {
