@@ -144,6 +144,8 @@ async function verifyFile(path: string, shown: string, options: AuditOptions, co
       error,
     );
   }
+  const says = `${shown} holds no entry: all of them may have been taken out, which a chain without its entries cannot show.`;
+  if (text.trim() === '') return { is: 'broken', entries: 0, head: '', says };
   const certificate = parseCertificate(text);
   if (certificate !== null) {
     if (options.key === undefined)

@@ -55,7 +55,7 @@ export function registerCheck(program: Command, context: CliContext): void {
         (a, b) => gradeOrder[a.grade] - gradeOrder[b.grade] || b.count - a.count || (a.title < b.title ? -1 : 1),
       );
       if (options.json === true) for (const anomaly of anomalies) context.out(JSON.stringify(lineOf(anomaly)));
-      else printForPeople(anomalies, result, context);
+      else printForPeople(anomalies, result, problems === 0, context);
       if (problems > problemsTold) context.err(`... and ${(problems - problemsTold).toLocaleString('en')} more that could not be read`);
       context.err(summary(result, anomalies.length, problems));
       // What could not be read may hold more: the answer is not whole.
@@ -115,8 +115,8 @@ function lineOf(anomaly: Anomaly): object {
   };
 }
 
-function printForPeople(anomalies: readonly Anomaly[], result: CheckResult, context: CliContext): void {
-  if (anomalies.length === 0) context.out('Nothing found.');
+function printForPeople(anomalies: readonly Anomaly[], result: CheckResult, isWhole: boolean, context: CliContext): void {
+  if (anomalies.length === 0) context.out(isWhole ? 'Nothing found.' : 'Nothing found in what could be read.');
   for (const anomaly of anomalies) {
     context.out(
       `${anomaly.grade.toUpperCase().padEnd(10)} ${anomaly.kind}${anomaly.model === undefined ? '' : ` ${anomaly.model}`}  ${anomaly.count > 1 ? `${anomaly.count}x  ` : ''}${anomaly.title}`,

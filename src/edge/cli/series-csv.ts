@@ -7,6 +7,9 @@ export type CsvSeries = ReadonlyMap<string, readonly Point[]>;
 /** Lines that are read at most: 10,000 series of a month of five-minute steps would be 86 million; such go through the service. */
 const maxLines = 20_000_000;
 
+/** Errors are squared and summed over thousands of windows: beyond this they would no longer be numbers. */
+const largest = 1e140;
+
 /**
  * Parses `timestamp,value` or `series,timestamp,value`, with or without a header, LF or CRLF, fields optionally in double quotes.
  * Timestamps are ISO 8601 (no zone: UTC; a space for the T is fine) or Unix seconds or milliseconds. An empty value or `NaN` is a
@@ -49,6 +52,7 @@ export function parseSeriesCsv(text: string, file: string): CsvSeries {
     if (isMissing(text)) return;
     const value = parseValue(text);
     if (!Number.isFinite(value)) throw bad(file, i + 1, `"${text.slice(0, 40)}" is no number`);
+    if (Math.abs(value) > largest) throw bad(file, i + 1, `${text.slice(0, 40)} is too large to forecast; give it in another unit`);
     list.push({ atMs, value });
   });
   for (const [name, points] of series) {

@@ -99,3 +99,10 @@ test('a broken chain is not vouched for, and a repair must be in it', async () =
     err: expect.stringContaining('is not a chain'),
   });
 });
+
+test('a chain without any entry proves nothing', async () => {
+  written('emptied.jsonl', []);
+  const { code, out, err } = await run('audit', 'verify', 'emptied.jsonl');
+  expect(code).toBe(1);
+  expect(`${out}${err}`).toContain('emptied.jsonl holds no entry: all of them may have been taken out');
+});

@@ -37,6 +37,7 @@ describe('series from CSV', () => {
     expect(() => read('t,v\nyesterday,1\n')).toThrow('load.csv:2: "yesterday" is no timestamp');
     expect(() => read('t,v\n1704067200,1\n1704067500,1,2\n')).toThrow('load.csv:3: 3 columns where the lines before have 2');
     expect(() => read('1704067200,1\n\n1704067500,Infinity\n')).toThrow('load.csv:3: "Infinity" is no number');
+    expect(() => read('1704067200,1\n1704067500,-1e308\n')).toThrow('load.csv:2: -1e308 is too large to forecast');
     expect(() => read('a\n')).toThrow('load.csv:1: 1 columns');
     expect(() => read('')).toThrow('no data lines');
     expect(() => read('a,1704067200,\n')).toThrow('series "a" has no value');
