@@ -55,13 +55,17 @@ export async function getDomainState(db: Queryable, domain: string): Promise<Dom
 
 /**
  * Reads the state and holds it until the transaction ends: a freeze that comes meanwhile waits, so nothing is applied after a
- * freeze was answered. Shared, so that repairs of one domain do not wait for each other.
+ * freeze was answered. Shared, so that repairs of one domain do not wait for each other. Behind a freeze that waits they do: those who
+ * share a row's lock let others share it before one who waits for all of them, and repairs that overlap would put a freeze off for ever.
  */
 export async function holdDomainState(tx: Queryable, domain: string): Promise<DomainState> {
+  await tx.query('select pg_advisory_xact_lock_shared(hashtextextended($1, 0))', [gateOf(domain)]);
   await tx.query('insert into domain_state (domain) values ($1) on conflict do nothing', [domain]);
   const { rows } = await tx.query<StateRow>('select * from domain_state where domain = $1 for share', [domain]);
   return rows[0] === undefined ? untouched(domain) : parseState(rows[0]);
 }
+
+const gateOf = (domain: string): string => `homeostat freeze ${domain}`;
 
 export async function listDomainStates(db: Queryable): Promise<readonly DomainState[]> {
   const { rows } = await db.query<StateRow>('select * from domain_state order by domain');
@@ -76,6 +80,7 @@ export async function setFrozen(
   reason: string,
   atMs: number,
 ): Promise<DomainState> {
+  await tx.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [gateOf(domain)]);
   const { rows } = await tx.query<StateRow>(
     `insert into domain_state (domain, frozen, frozen_by, frozen_reason, frozen_at_ms, version) values ($1, $2, $3, $4, $5, 1)
      on conflict (domain) do update set frozen = $2, frozen_by = $3, frozen_reason = $4, frozen_at_ms = $5, version = domain_state.version + 1

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Divergence } from '../../../src/domain/divergence.ts';
 import { effectDigest } from '../../../src/domain/effect.ts';
@@ -16,6 +17,7 @@ import {
   saveDivergences,
 } from '../../../src/io/store/divergences.ts';
 import { migrate, readMigrations } from '../../../src/io/store/migrate.ts';
+import { getDomainState, holdDomainState, setFrozen } from '../../../src/io/store/domain-state.ts';
 import { appendOutbox, takeOutbox } from '../../../src/io/store/outbox.ts';
 import { forgetRows, getProposal, insertProposal } from '../../../src/io/store/proposals.ts';
 import { claimRepair, insertRepair, listRepairs, lockClaimedRepair, saveRepairProgress } from '../../../src/io/store/repairs.ts';
@@ -382,5 +384,37 @@ describe('write evidence (I7)', () => {
     expect(await listWritesToObjects(database, 'c', ['k'], 2)).toEqual([write(49), write(48)]);
     await pruneWrites(database, 0, 10);
     expect(await listWritesToObjects(database, 'c', ['k'], 100)).toHaveLength(10);
+  });
+});
+
+describe('a freeze', () => {
+  it('waits for what holds the domain when it comes, not for what comes after it', async () => {
+    let isAsked = false;
+    let isOver = false;
+    let late = 0;
+    // Holds overlap without a gap; two connections are left for the freeze and the rest.
+    const holders = Array.from({ length: 8 }, async (_unused, nth) => {
+      await delay(nth * 10);
+      while (!isOver) {
+        await database.transaction(async (tx) => {
+          const wasAsked = isAsked;
+          const { frozen } = await holdDomainState(tx, 'busy');
+          if (wasAsked && !frozen) late += 1;
+          await delay(80);
+        });
+      }
+    });
+    await delay(300);
+    const freezing = database.transaction(async (tx) => {
+      const asked = setFrozen(tx, 'busy', true, 'alice', 'stop', 1);
+      isAsked = true;
+      await asked;
+    });
+    await Promise.race([freezing, delay(5_000)]);
+    isOver = true;
+    await Promise.all([...holders, freezing]);
+    // One of each at most had begun to ask when the freeze was on its way.
+    expect(late).toBeLessThanOrEqual(8);
+    expect((await getDomainState(database, 'busy')).frozen).toBe(true);
   });
 });
