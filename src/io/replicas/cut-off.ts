@@ -27,6 +27,7 @@ const knockTimeoutMs = 10_000;
 
 /** What `work` comes to. Throws the signal's reason where it aborted, and says that the store does not answer where it did not. */
 export async function cutOff<T>(who: string, line: Line, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  signal.throwIfAborted();
   const ended = new AbortController();
   let isSilent = false;
   let timer: NodeJS.Timeout | undefined;

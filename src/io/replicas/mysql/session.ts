@@ -143,8 +143,11 @@ async function knock(uri: string, signal: AbortSignal): Promise<void> {
   // Who asks has a limit of its own, and takes an error for an answer.
   const client = mysql.createConnection({ uri, connectTimeout: 10 * CONNECT_TIMEOUT_MS });
   const left = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-  // A login that comes too late is ended when it comes.
-  const closed = client.then((connection) => socketOf(connection).destroy());
+  // A login that comes too late is cut when it comes.
+  const closed = client.then(async (connection) => {
+    if (signal.aborted) socketOf(connection).destroy();
+    else await connection.end();
+  });
   await Promise.race([closed, left]);
 }
 

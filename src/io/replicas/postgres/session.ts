@@ -162,11 +162,11 @@ async function askBeside(url: string, statement: string, signal: AbortSignal): P
   try {
     await client.connect();
     await client.query(statement);
+    await client.end();
   } catch {
-    return;
+    cut();
   } finally {
     signal.removeEventListener('abort', cut);
-    cut();
   }
 }
 

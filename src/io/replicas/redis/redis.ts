@@ -68,6 +68,13 @@ export function openRedisReplica(collection: Collection, replica: Replica): Repl
       const wanted: Key[] = [];
       for (const redisKey of page[1]) {
         const key = keys.parse(shape, redisKey);
+        if (key === 'ambiguous') {
+          throw new Failure(
+            'ambiguous-key',
+            `${who} has a key that its template reads in more than one way: separate the columns by something that their values do not hold.`,
+            'never',
+          );
+        }
         const text = key === undefined ? '' : keyText(shape.key, key);
         if (key === undefined || seen.has(text) || !isInRange(shape, key, range)) continue;
         seen.add(text);

@@ -108,7 +108,8 @@ async function runFeed(options: FeedOptions): Promise<void> {
       const redisKey = channel.subarray(prefix.length).toString('utf8');
       for (const { watched, template } of byPattern.get(pattern.toString('utf8')) ?? []) {
         const key = template.parse(watched.shape, redisKey);
-        if (key !== undefined) sink.key(watched, key);
+        // Of a key that can be read in two ways the scan says what is wrong.
+        if (key !== undefined && key !== 'ambiguous') sink.key(watched, key);
       }
     });
     listening.once('end', end);
