@@ -37,7 +37,7 @@ async function callOf(store: ReplicaStore): Promise<readonly [unknown, number]> 
 
 describe('a store that stands still, without closing a connection', () => {
   test.skipIf(!mariadbAvailable || !redisAvailable)(
-    'is one that does not answer, for a call that nobody ends (needs MariaDB and Redis)',
+    'I16: is one that does not answer, for a call that nobody ends (needs MariaDB and Redis)',
     { timeout: 120_000 },
     async () => {
       const stores = await Promise.all([startPostgresStore(), startMariadbStore(), startRedisStore('json')]);

@@ -388,7 +388,7 @@ describe('write evidence (I7)', () => {
 });
 
 describe('a freeze', () => {
-  it('waits for what holds the domain when it comes, not for what comes after it', async () => {
+  it('I16: waits for what holds the domain when it comes, not for what comes after it', async () => {
     let isAsked = false;
     let isOver = false;
     let late = 0;
