@@ -13,6 +13,7 @@ import { listApprovals } from '../io/store/approvals.ts';
 import { getCase } from '../io/store/cases.ts';
 import type { Queryable } from '../io/store/database.ts';
 import { countUnconfirmed, listCaseDivergences } from '../io/store/divergences.ts';
+import { holdDomainState } from '../io/store/domain-state.ts';
 import { publishEvent } from '../io/store/events.ts';
 import { getProposal, type StoredProposal } from '../io/store/proposals.ts';
 import { claimRepair, getRepair, lockClaimedRepair, releaseRepair, saveRepairProgress, type StoredRepair } from '../io/store/repairs.ts';
@@ -128,7 +129,7 @@ async function takeStep(work: Work, claimed: StoredRepair, progress: Progress): 
       }));
     }
     case 'undoing':
-      return record(work, claimed, progress, (_tx, repair) => undoBatch(work, repair, progress.batch));
+      return record(work, claimed, progress, (tx, repair) => undoBatch(work, repair, tx, progress.batch));
     case 'sealed':
     case 'stale':
     case 'compensated':
@@ -248,7 +249,10 @@ async function applyBatch(work: Work, repair: StoredRepair, tx: Queryable, index
 }
 
 /** Takes back the last batch that is still in, by compare-and-set on our own after-image. */
-async function undoBatch(work: Work, repair: StoredRepair, left: number): Promise<Stepped> {
+async function undoBatch(work: Work, repair: StoredRepair, tx: Queryable, left: number): Promise<Stepped> {
+  // Nothing is written after a freeze was answered, an undo no more than a repair.
+  const { frozen, frozenReason } = await holdDomainState(tx, repair.domain);
+  if (frozen) return { is: 'hold', says: `Domain ${repair.domain} is frozen: ${frozenReason ?? 'a person froze it'}.` };
   // All batches are undone in one step of the machine; each is one transaction on its replica, and undoing one twice is harmless.
   for (let index = left - 1; index >= 0; index -= 1) {
     const batch = work.batches[index];

@@ -43,7 +43,7 @@ export async function startLoops(
   // What one loop is told, the other takes for a mark.
   const watching = { ...context, writes: new RecentWrites() };
   const changes = startChangeLoop(watching);
-  const proposing: RuntimeContext = { ...context, lookAgain: changes.lookAgain };
+  const proposing: RuntimeContext = { ...context, lookAgain: (collection, keys) => changes.lookAgain(collection, keys) };
   await queue.answer('propose', proposeConcurrency, (subject, signal) => proposeForCase(proposing, subject, signal), failed('propose'));
   await queue.answer('repair', repairConcurrency, (subject, signal) => workOnRepair(context, subject, signal), failed('repair'));
   await queue.answer('suggestion', 1, (subject, signal) => workOnSuggestion(context, subject, signal), failed('suggestion'));

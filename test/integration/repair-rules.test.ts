@@ -208,6 +208,23 @@ describe('a frozen domain', () => {
 });
 
 describe('undo', () => {
+  it('waits while its domain is frozen, though it was asked for before', async () => {
+    estate = await divergedEstate(domainOf('profiles'));
+    await proposeOnly();
+    const [repair] = (await listRepairs(estate.database, { state: 'planned' }, {})).items;
+    const id = repair?.id ?? '';
+    await workOnRepair(estate.context, id, signal);
+    await requestUndo(estate.context, id, { by: 'alice', reason: 'us was right' });
+    await setDomainFrozen(estate.context, 'profiles', { frozen: true, by: 'bob', reason: 'incident' });
+    await workOnRepair(estate.context, id, signal);
+    expect(await nameOn('us')).toBe('name 5');
+    expect((await getRepair(estate.database, id))?.state).toBe('undoing');
+    await setDomainFrozen(estate.context, 'profiles', { frozen: false, by: 'bob', reason: 'over' });
+    await workOnRepair(estate.context, id, signal);
+    expect(await nameOn('us')).toBe('wrong');
+    expect((await getRepair(estate.database, id))?.state).toBe('compensated');
+  });
+
   it('gives back the rows as they were, and takes the strategy’s autonomy', async () => {
     estate = await divergedEstate(domainOf('profiles'));
     await proposeOnly();
