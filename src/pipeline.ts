@@ -110,6 +110,7 @@ async function startIntake(
           saveSuggestions: (suggestions, names) => database.transaction((tx) => saveSuggestions(tx, suggestions, names, clock.nowMs())),
         },
         drain: (nowMs) => detect.drainFeatures(nowMs),
+        drainLooks: () => detect.drainLooks(),
         clock,
         collections,
         domains: context.domains,

@@ -9,7 +9,8 @@ import type { StandbyLags } from './suggester.ts';
  *
  * Lags are drawn as they were seen, one moment for all standbys at once, in whole spells of neighbouring moments: a slow minute is slow
  * everywhere, and independent draws would promise too much. The intervals come from drawing the spells again, and from what is not
- * known of the ways: trips are measured there and back, and what a usual one takes longer than the quickest may be lost on either way.
+ * known of the ways: trips are measured there and back, and what a usual one takes longer than the quickest may be lost on either way. The share itself is
+ * told for the middle of what may be.
  * Where reads come just when a standby begins to show, that decides, and the interval is wide: it says that this record cannot tell.
  */
 export interface StandbyOdds {
@@ -17,7 +18,7 @@ export interface StandbyOdds {
   readonly waitsFor: number;
   /** Share of fresh reads at each of `afterMs`. */
   readonly fresh: readonly number[];
-  /** 95 % interval of the first of them: its low end with the ways as short as they may be, its high end with them as long. */
+  /** 95 % interval of the first of them: its low end with ways and wakings as short as they may be, its high end with them as long. */
   readonly freshLow: number;
   readonly freshHigh: number;
   /** What a commit waits, milliseconds, beyond its own work. */
@@ -46,15 +47,47 @@ export interface StandbyLegs {
   readonly mostReadMs: number;
 }
 
+/**
+ * What a commit takes longer that waits at all, beyond the standby's word: its process is woken when the word has come, and the sender
+ * was woken before. The primary cannot be asked for that; a standby's word that it has written takes as many wakings and both ways, and
+ * is longer. It is taken as half of the quickest standby's, and as that at most; milliseconds.
+ */
+export function mostWakingMs(lags: readonly StandbyLags[]): number {
+  return Math.min(...lags.map(({ writeMs }) => writeMs.toSorted((a, b) => a - b)[writeMs.length >> 1] ?? 0));
+}
+
+/** A standby's ways, from trips that were measured there and back: write and word, question and answer. */
+export function waysOf(writeTripsMs: readonly number[], readTripsMs: readonly number[]): StandbyLegs {
+  return {
+    ackMs: leastWay(writeTripsMs),
+    readMs: leastWay(readTripsMs),
+    mostAckMs: mostWay(writeTripsMs),
+    mostReadMs: mostWay(readTripsMs),
+  };
+}
+
+/** One way, milliseconds: half of what the quickest trips took, there and back. 0 where none was measured. */
+export const leastWay = (trips: readonly number[]): number => tripOf(trips, 0.05) / 2;
+/** The same way where all that a usual trip took longer than the quickest was lost on it. */
+const mostWay = (trips: readonly number[]): number => leastWay(trips) + tripOf(trips, 0.5) - tripOf(trips, 0.05);
+
+function tripOf(trips: readonly number[], share: number): number {
+  const known = trips.filter((ms) => ms > 0).toSorted((a, b) => a - b);
+  return known[Math.floor(share * known.length)] ?? 0;
+}
+
 const draws = 200;
 const noLegs: StandbyLegs = { ackMs: 0, readMs: 0, mostAckMs: 0, mostReadMs: 0 };
 
 export function standbyOdds(lags: readonly StandbyLags[], options: StandbyOddsOptions, rng: Rng): readonly StandbyOdds[] {
   const moments = Math.min(...lags.map(({ replayMs, flushMs }) => Math.min(replayMs.length, flushMs.length)));
+  const wakingMs = mostWakingMs(lags);
   return Array.from({ length: lags.length + 1 }, (_, waitsFor) => {
     const commitMs = new Float64Array(moments);
     const freshAt = options.afterMs.map(() => new Float64Array(moments));
-    const atMost = new Float64Array(moments);
+    const [atLeast, atMost] = [new Float64Array(moments), new Float64Array(moments)];
+    const wakeMs = waitsFor === 0 ? 0 : wakingMs;
+    const [soonest = 0] = options.afterMs;
     for (let m = 0; m < moments; m += 1) {
       const acks = lags.map((lag) => (options.waitsForReplay ? lag.replayMs[m] : lag.flushMs[m]) ?? 0).toSorted((a, b) => a - b);
       const commit = waitsFor === 0 ? 0 : (acks[waitsFor - 1] ?? 0);
@@ -62,13 +95,13 @@ export function standbyOdds(lags: readonly StandbyLags[], options: StandbyOddsOp
       const shareOf = (after: number, waysOf: (legs: StandbyLegs) => number): number =>
         lags.filter((lag, i) => (lag.replayMs[m] ?? 0) <= commit + after + waysOf(options.legs[i] ?? noLegs)).length / lags.length;
       options.afterMs.forEach((after, t) => {
-        (freshAt[t] as Float64Array)[m] = shareOf(after, ({ ackMs, readMs }) => ackMs + readMs);
+        (freshAt[t] as Float64Array)[m] = shareOf(after + wakeMs / 2, (legs) => (leastOf(legs) + mostOf(legs)) / 2);
       });
-      atMost[m] = shareOf(options.afterMs[0] ?? 0, ({ mostAckMs, mostReadMs }) => mostAckMs + mostReadMs);
+      atLeast[m] = shareOf(soonest, leastOf);
+      atMost[m] = shareOf(soonest + wakeMs, mostOf);
     }
-    const [first] = freshAt;
-    const low = first === undefined ? 0 : meanInterval(first, options.spell, rng).low;
-    const high = first === undefined ? 1 : meanInterval(atMost, options.spell, rng).high;
+    const low = meanInterval(atLeast, options.spell, rng).low;
+    const high = meanInterval(atMost, options.spell, rng).high;
     const sorted = commitMs.toSorted();
     return {
       waitsFor,
@@ -81,6 +114,9 @@ export function standbyOdds(lags: readonly StandbyLags[], options: StandbyOddsOp
     };
   });
 }
+
+const leastOf = ({ ackMs, readMs }: StandbyLegs): number => ackMs + readMs;
+const mostOf = ({ mostAckMs, mostReadMs }: StandbyLegs): number => mostAckMs + mostReadMs;
 
 function meanOf(values: Float64Array): number {
   let sum = 0;

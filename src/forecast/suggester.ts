@@ -55,6 +55,14 @@ export interface Subject {
     /** How many a commit waits for now. */
     readonly waitsFor: number;
     readonly lags: readonly StandbyLags[];
+    /** What reads saw of what had just been written while commits waited so: of which replica, at which moment of the lags. */
+    readonly looks?: readonly {
+      readonly replica: string;
+      readonly host: string;
+      readonly moment: number;
+      readonly afterMs: number;
+      readonly isFresh: boolean;
+    }[];
     /** Stale reads of the collection that the detectors proved in the last day; absent: nobody looked. */
     readonly staleReads?: number;
   };

@@ -1,11 +1,13 @@
 import type { Clock } from '../base/clock.ts';
 import type { FeaturePoint } from '../forecast/features.ts';
+import type { TracedLook } from '../forecast/read-looks.ts';
 import type { BatchConsumer } from './batch-consumer.ts';
 import type { DetectCounts, DetectReport, DetectStageOptions } from './detect-stage.ts';
 import { type DetectThread, openDetectThread } from './detect-thread.ts';
 
 export interface DetectConsumer extends BatchConsumer {
   drainFeatures(nowMs: number): Promise<readonly FeaturePoint[]>;
+  drainLooks(): Promise<readonly TracedLook[]>;
   readonly counts: DetectCounts | undefined;
   /** Lets the thread do what is due, takes its last report, ends it. */
   close(): Promise<void>;
@@ -93,6 +95,7 @@ export function openDetectConsumer(options: DetectConsumerOptions): DetectConsum
       again = callback;
     },
     drainFeatures: (nowMs) => thread?.drainFeatures(nowMs) ?? Promise.resolve([]),
+    drainLooks: () => thread?.drainLooks() ?? Promise.resolve([]),
     get counts() {
       return thread?.counts;
     },

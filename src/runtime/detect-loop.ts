@@ -3,6 +3,7 @@ import type { Anomaly } from '../domain/anomaly.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
 import type { Sighting } from '../domain/sighting.ts';
 import type { FeaturePoint } from '../forecast/features.ts';
+import type { TracedLook } from '../forecast/read-looks.ts';
 import { saveAnomalies } from '../io/store/anomalies.ts';
 import { listUnexplainedCases, setCaseCause, setCaseOrigin } from '../io/store/cases.ts';
 import { linkAnomaly } from '../io/store/anomalies.ts';
@@ -32,6 +33,8 @@ export interface DetectLoop {
   readonly consumer: BatchConsumer;
   /** Points of the load series whose steps were over at `nowMs`. */
   drainFeatures(nowMs: number): Promise<readonly FeaturePoint[]>;
+  /** What reads saw of what had just been written, since the last time. */
+  drainLooks(): Promise<readonly TracedLook[]>;
   readonly counts: () => DetectCounts | undefined;
   close(): Promise<void>;
 }
@@ -149,6 +152,7 @@ export function startDetectLoop(
   return {
     consumer,
     drainFeatures: (nowMs) => consumer.drainFeatures(nowMs),
+    drainLooks: () => consumer.drainLooks(),
     counts: () => consumer.counts,
     close: async () => {
       stopping.abort();

@@ -7,6 +7,7 @@ import type { Sighting } from '../domain/sighting.ts';
 import { createPlaces } from '../detect/object-place.ts';
 import { createDetection, type DetectionOptions, type DetectionStats } from '../detect/run.ts';
 import { createFeatures, type FeatureOptions, type FeaturePoint } from '../forecast/features.ts';
+import { createReadLooks, type TracedLook } from '../forecast/read-looks.ts';
 import { ConcernedRows } from '../ingest/concerned-rows.ts';
 import { blockSize, createSpanDedupe } from '../ingest/dedupe.ts';
 import { OperationReader } from '../ingest/operation-from-span.ts';
@@ -93,6 +94,7 @@ export class DetectStage {
   readonly #batch = new SpanBatch();
   readonly #places: ReturnType<typeof createPlaces>;
   readonly #features: ReturnType<typeof createFeatures> | undefined;
+  readonly #looks: ReturnType<typeof createReadLooks> | undefined;
   readonly #latenessMs: number;
   readonly #graceMs: number;
   readonly #startedMs: number;
@@ -124,6 +126,7 @@ export class DetectStage {
     this.#places = createPlaces(options.domains, options.collections);
     this.#features =
       options.features === undefined ? undefined : createFeatures({ ...options.features, ...forecastSources(options.collections) });
+    this.#looks = options.features === undefined ? undefined : createReadLooks(forecastSources(options.collections).collectionOf);
     this.#latenessMs = options.latenessMs;
     this.#graceMs = options.graceMs;
     this.#startedMs = clock.monotonicMs();
@@ -190,6 +193,7 @@ export class DetectStage {
       (rows, count) => {
         const operations = this.#concernedReader.readRows(batch, rows, count);
         this.#features?.fold(operations);
+        this.#looks?.fold(operations);
         for (const operation of operations) {
           const write = writeOf(operation, this.#places);
           if (write !== undefined) this.#writes.push(write);
@@ -260,6 +264,11 @@ export class DetectStage {
   /** Points of the load series whose steps were over at `nowMs`. */
   drainFeatures(nowMs: number): readonly FeaturePoint[] {
     return this.#features?.drain(nowMs) ?? [];
+  }
+
+  /** What reads saw of what had just been written, since the last time. */
+  drainLooks(): readonly TracedLook[] {
+    return this.#looks?.drain() ?? [];
   }
 }
 

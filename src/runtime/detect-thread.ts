@@ -2,6 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { Failure } from '../base/failure.ts';
 import type { FeaturePoint } from '../forecast/features.ts';
+import type { TracedLook } from '../forecast/read-looks.ts';
 import type { PackedBatch } from '../ingest/packed-batch.ts';
 import { StringTables } from '../ingest/string-tables.ts';
 import type { DetectCounts, DetectReport, DetectStageOptions, SentBatch } from './detect-stage.ts';
@@ -18,6 +19,7 @@ export interface DetectThread {
   /** Resolves once all that was sent before is taken and no work is due; its reports have come by then. */
   sync(): Promise<void>;
   drainFeatures(nowMs: number): Promise<readonly FeaturePoint[]>;
+  drainLooks(): Promise<readonly TracedLook[]>;
   readonly counts: DetectCounts | undefined;
   close(): Promise<void>;
 }
@@ -46,7 +48,7 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
   });
   const tables = new StringTables();
   const flying: { readonly sequence: number; readonly bytes: number }[] = [];
-  const waiting = new Map<number, { resolve: (points: readonly FeaturePoint[]) => void; reject: (error: Error) => void }>();
+  const waiting = new Map<number, { resolve: (answer: DetectAnswer) => void; reject: (error: Error) => void }>();
   let outbox: SentBatch[] = [];
   let bytesInFlight = 0;
   let lastId = 0;
@@ -79,11 +81,9 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
         return;
       }
       case 'synced':
-        waiting.get(answer.id)?.resolve([]);
-        waiting.delete(answer.id);
-        return;
       case 'features':
-        waiting.get(answer.id)?.resolve(answer.points);
+      case 'looks':
+        waiting.get(answer.id)?.resolve(answer);
         waiting.delete(answer.id);
         return;
     }
@@ -100,7 +100,7 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
       batches.flatMap(({ packed: { buffer } }) => (buffer instanceof ArrayBuffer ? [buffer] : [])),
     );
   };
-  const ask = (request: (id: number) => DetectRequest): Promise<readonly FeaturePoint[]> => {
+  const ask = (request: (id: number) => DetectRequest): Promise<DetectAnswer> => {
     if (dead !== undefined) return Promise.reject(dead);
     lastId += 1;
     const id = lastId;
@@ -124,7 +124,14 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
     sync: async () => {
       await ask((id) => ({ is: 'sync', id }));
     },
-    drainFeatures: (nowMs) => ask((id) => ({ is: 'features', id, nowMs })),
+    drainFeatures: async (nowMs) => {
+      const answer = await ask((id) => ({ is: 'features', id, nowMs }));
+      return answer.is === 'features' ? answer.points : [];
+    },
+    drainLooks: async () => {
+      const answer = await ask((id) => ({ is: 'looks', id }));
+      return answer.is === 'looks' ? answer.looks : [];
+    },
     get counts() {
       return counts;
     },

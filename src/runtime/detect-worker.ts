@@ -2,19 +2,22 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../base/clock.ts';
 import { type DetectReport, DetectStage, type DetectStageOptions, type SentBatch } from './detect-stage.ts';
 import type { FeaturePoint } from '../forecast/features.ts';
+import type { TracedLook } from '../forecast/read-looks.ts';
 
 /** To the thread. */
 export type DetectRequest =
   | { readonly is: 'batches'; readonly batches: readonly SentBatch[] }
   /** Answered once all batches before it are taken and no more work is due. */
   | { readonly is: 'sync'; readonly id: number }
-  | { readonly is: 'features'; readonly id: number; readonly nowMs: number };
+  | { readonly is: 'features'; readonly id: number; readonly nowMs: number }
+  | { readonly is: 'looks'; readonly id: number };
 
 /** From the thread. */
 export type DetectAnswer =
   | { readonly is: 'report'; readonly report: DetectReport }
   | { readonly is: 'synced'; readonly id: number }
-  | { readonly is: 'features'; readonly id: number; readonly points: readonly FeaturePoint[] };
+  | { readonly is: 'features'; readonly id: number; readonly points: readonly FeaturePoint[] }
+  | { readonly is: 'looks'; readonly id: number; readonly looks: readonly TracedLook[] };
 
 /** How long work goes on before messages are looked at. */
 const turnMs = 20;
@@ -72,6 +75,9 @@ port.on('message', (request: DetectRequest) => {
       break;
     case 'features':
       say({ is: 'features', id: request.id, points: stage.drainFeatures(request.nowMs) });
+      return;
+    case 'looks':
+      say({ is: 'looks', id: request.id, looks: stage.drainLooks() });
       return;
   }
   schedule();

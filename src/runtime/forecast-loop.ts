@@ -10,6 +10,7 @@ import { type Member, memberOf } from '../forecast/examples.ts';
 import { type FeatureOptions, type FeaturePoint, fittingBuckets, seriesName } from '../forecast/features.ts';
 import { createHistory, type History } from '../forecast/history.ts';
 import { createMeasuredSeries, joinMeasured } from '../forecast/measured-series.ts';
+import type { TracedLook } from '../forecast/read-looks.ts';
 import { suggesters } from '../forecast/registry.ts';
 import { defaultRound, type SeriesForecast } from '../forecast/round.ts';
 import type { BucketHistory, Subject } from '../forecast/suggester.ts';
@@ -57,6 +58,8 @@ export interface ForecastLoopOptions {
   readonly store: ForecastStore;
   /** Points of the steps that were over at `nowMs`; operations are folded where they are read, see {@link featureOptions}. */
   readonly drain: (nowMs: number) => Promise<readonly FeaturePoint[]>;
+  /** What reads saw of what had just been written, since the last time; absent: nobody looked. */
+  readonly drainLooks?: () => Promise<readonly TracedLook[]>;
   readonly clock: Clock;
   readonly collections: readonly Collection[];
   readonly domains: Readonly<Record<string, ConsistencyDomain>>;
@@ -143,6 +146,7 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
       isLoaded = true;
     }
     const lastStep = Math.floor(nowMs / stepMs) - 1 - lateSteps;
+    options.places?.see((await options.drainLooks?.()) ?? []);
     const points = joinMeasured(await options.drain(nowMs), measured.drain(nowMs));
     history.put(points);
     if (watchedUpTo < lastStep) history.watched(watchedUpTo + 1, lastStep);

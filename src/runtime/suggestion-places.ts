@@ -1,4 +1,6 @@
+import { type Clock, systemClock } from '../base/clock.ts';
 import type { PlacementTarget } from '../domain/placement-target.ts';
+import type { TracedLook } from '../forecast/read-looks.ts';
 import type { StandbyLags, Subject } from '../forecast/suggester.ts';
 import type { Database } from '../io/store/database.ts';
 import { countStaleReads } from '../io/store/anomalies.ts';
@@ -13,6 +15,8 @@ export interface PlaceFacts {
 }
 
 export interface SuggestionPlaces {
+  /** What reads saw of what had just been written; kept for as long as the lags of their moments. */
+  see(looks: readonly TracedLook[]): void;
   look(nowMs: number, signal: AbortSignal): Promise<ReadonlyMap<string, PlaceFacts>>;
   close(): Promise<void>;
 }
@@ -21,9 +25,15 @@ export interface SuggestionPlaces {
 const sampleMs = 1_000;
 const keptMoments = 3_600;
 const askTimeoutMs = 5_000;
+/** Looks of all collections: far more than a curve needs, and few enough that its intervals take a fraction of a second. */
+const keptLooks = 20_000;
 
 interface Kept {
   waitsFor: number;
+  /** Since when commits wait for so many, as far as we have seen. */
+  sinceMs: number;
+  /** When each moment was. */
+  readonly atMs: number[];
   readonly lags: Map<string, { readonly writeMs: number[]; readonly flushMs: number[]; readonly replayMs: number[] }>;
 }
 
@@ -34,8 +44,10 @@ export function openSuggestionPlaces(
   database: Database,
   onError: (error: unknown) => void,
   everyMs = sampleMs,
+  clock: Clock = systemClock,
 ): SuggestionPlaces {
   const kept = new Map<string, Kept>();
+  let seen: TracedLook[] = [];
   const failing = new Set<string>();
   const stop = new AbortController();
   let sampling: Promise<void> = Promise.resolve();
@@ -68,9 +80,16 @@ export function openSuggestionPlaces(
         ? before
         : {
             waitsFor: moment.waitsFor,
+            sinceMs: clock.nowMs(),
+            atMs: [],
             lags: new Map(moment.lags.map(({ standby }) => [standby, { writeMs: [], flushMs: [], replayMs: [] }])),
           };
-      now.waitsFor = moment.waitsFor;
+      if (now.waitsFor !== moment.waitsFor) {
+        now.waitsFor = moment.waitsFor;
+        now.sinceMs = clock.nowMs();
+      }
+      now.atMs.push(clock.nowMs());
+      if (now.atMs.length > keptMoments) now.atMs.shift();
       for (const { standby, writeMs, flushMs, replayMs } of moment.lags) {
         const lists = now.lags.get(standby);
         lists?.writeMs.push(writeMs);
@@ -95,6 +114,10 @@ export function openSuggestionPlaces(
   timer.unref();
 
   return {
+    see: (looks) => {
+      seen.push(...looks);
+      if (seen.length > keptLooks) seen = seen.slice(-keptLooks);
+    },
     look: async (nowMs, signal) => {
       const stale = declared.some(({ kind }) => kind === 'postgres-quorum')
         ? await countStaleReads(database, (nowMs - 86_400_000) * 1_000)
@@ -119,8 +142,11 @@ export function openSuggestionPlaces(
             replayMs: [...lists.replayMs],
           }));
           const declaredOnly = lags.filter(({ standby }) => target.standbys.includes(standby));
-          for (const name of target.collections)
-            add(name, { standbys: { target, waitsFor: moments.waitsFor, lags: declaredOnly, staleReads: stale.get(name) ?? 0 } });
+          for (const name of target.collections) {
+            const { waitsFor } = moments;
+            const looks = looksOf(seen, name, moments);
+            add(name, { standbys: { target, waitsFor, lags: declaredOnly, looks, staleReads: stale.get(name) ?? 0 } });
+          }
         }
       }
       for (const { collection, atMs, isPending } of await listMoves(database)) {
@@ -136,4 +162,20 @@ export function openSuggestionPlaces(
       await sampling;
     },
   };
+}
+
+/** Looks at one collection since commits wait as they do, each with the last moment before it at which lags are known. */
+function looksOf(
+  seen: readonly TracedLook[],
+  collection: string,
+  { sinceMs, atMs }: Kept,
+): NonNullable<NonNullable<Subject['standbys']>['looks']> {
+  const looks = seen
+    .filter((look) => look.collection === collection && look.atMs >= Math.max(sinceMs, atMs[0] ?? Number.POSITIVE_INFINITY))
+    .toSorted((a, b) => a.atMs - b.atMs);
+  let moment = 0;
+  return looks.map(({ replica, host, afterMs, isFresh, atMs: lookedMs }) => {
+    while ((atMs[moment + 1] ?? Number.POSITIVE_INFINITY) <= lookedMs) moment += 1;
+    return { replica, host, moment, afterMs, isFresh };
+  });
 }

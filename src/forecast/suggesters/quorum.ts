@@ -1,15 +1,19 @@
 import { sha256Hex } from '../../base/hash.ts';
-import { createRng } from '../../base/rng.ts';
+import { createRng, type Rng } from '../../base/rng.ts';
+import type { Collection } from '../../domain/collection.ts';
 import { quorumCommands } from '../commands.ts';
 import { exampleSubject } from '../example-subject.ts';
+import { freshAsSeen, type Look } from '../fresh-as-seen.ts';
 import { isYoung } from '../range-load.ts';
 import { curveOf, gainInterval } from '../replay.ts';
-import { type StandbyOdds, standbyOdds } from '../standby-odds.ts';
+import { leastWay, type StandbyOdds, standbyOdds, waysOf } from '../standby-odds.ts';
 import type { StandbyLags, Subject, Suggester } from '../suggester.ts';
 
 /** Moments of lag under which a tail says nothing. */
 const leastMoments = 300;
 const spell = 32;
+/** Of the looks, the share that came right after their commit: about as soon as reads do come. */
+const soonestShare = 0.1;
 /** A change that is not needed must make commits this much faster. */
 const leastGainShare = 0.1;
 /** What a commit that breaks a promise is taken to cost, in milliseconds of waiting: a promise is worth more than a little speed. */
@@ -28,16 +32,11 @@ export const quorum: Suggester = {
     if (standbys === undefined || standbys.lags.length === 0 || isYoung(subject)) return [];
     const { target, waitsFor, lags } = standbys;
     if (Math.min(...lags.map(({ replayMs }) => replayMs.length)) < leastMoments) return [];
-    const legs = lags.map((lag) => {
-      const [read, write] = [readTripsOf(lag.standby, subject), lag.writeMs];
-      return {
-        ackMs: leastWay(write),
-        readMs: leastWay(read),
-        mostAckMs: mostWay(write),
-        mostReadMs: mostWay(read),
-      };
-    });
-    const odds = standbyOdds(lags, { afterMs: [0], legs, waitsForReplay: true, spell }, subject.rng.fork('odds'));
+    const legs = lags.map(({ standby, writeMs }) => waysOf(writeMs, readTripsOf(standby, subject)));
+    const looks = looksOf(subject);
+    const odds = standbyOdds(lags, { afterMs: [0], legs, waitsForReplay: true, spell }, subject.rng.fork('odds')).map((one) =>
+      asSeen(one, lags, looks, waitsFor, subject.rng.fork('looks')),
+    );
     const breaks = (one: StandbyOdds, fresh: number): readonly string[] => [
       ...(target.freshShare !== null && fresh < target.freshShare
         ? [`at most ${percent(one.freshHigh)} of reads are fresh, ${percent(target.freshShare)} are promised`]
@@ -77,7 +76,7 @@ export const quorum: Suggester = {
         domain: domain.name,
         collection: subject.collection.name,
         says: `Let commits on ${target.name} wait for ${best.waitsFor} of ${lags.length} standbys instead of ${waitsFor}: ${broken.length > 0 ? `now ${broken.join(', and ')}` : `they would wait ${best.commitMeanMs.toFixed(1)} ms instead of ${now.commitMeanMs.toFixed(1)} ms, and every promise is kept`}.`,
-        because: `Replayed over ${moments} measured moments, ${percent(best.fresh[0] ?? 0)} of reads sent right after a commit are fresh with it (${percent(best.freshLow)} to ${percent(best.freshHigh)}), ${percent(now.fresh[0] ?? 0)} as it is${sayObserved(now, seen)}. A commit would wait ${best.commitMeanMs.toFixed(1)} ms on average and ${best.commitP99Ms.toFixed(1)} ms in the slowest of a hundred.`,
+        because: `Replayed over ${moments} measured moments, ${percent(best.fresh[0] ?? 0)} of reads sent right after a commit are fresh with it (${percent(best.freshLow)} to ${percent(best.freshHigh)}), ${percent(now.fresh[0] ?? 0)} as it is${sayLooks(now, looks)}${sayObserved(now, seen)}. A commit would wait ${best.commitMeanMs.toFixed(1)} ms on average and ${best.commitP99Ms.toFixed(1)} ms in the slowest of a hundred.`,
         stale: {
           predicted: 1 - (now.fresh[0] ?? 0),
           predictedLow: 1 - now.freshHigh,
@@ -116,26 +115,54 @@ export const quorum: Suggester = {
   },
 };
 
-/** One way, milliseconds: half of what the quickest trips took, there and back. 0 where none was measured. */
-const leastWay = (trips: readonly number[]): number => tripOf(trips, 0.05) / 2;
-/** The same way where all that a usual trip took longer than the quickest was lost on it. */
-const mostWay = (trips: readonly number[]): number => leastWay(trips) + tripOf(trips, 0.5) - tripOf(trips, 0.05);
-
-function tripOf(trips: readonly number[], share: number): number {
-  const known = trips.filter((ms) => ms > 0).toSorted((a, b) => a - b);
-  return known[Math.floor(share * known.length)] ?? 0;
-}
-
 /**
  * A read is on its way to a standby for half a round trip, as traced: it finds what has arrived by then. Of the standby's own region,
  * where it is known as a replica (by its id, its region or its host) and was read; else of the nearest: what promises readers less.
  */
 function readTripsOf(standby: string, { collection, readTripMs }: Subject): readonly number[] {
-  const replica = collection.replicas.find(({ id, region, url }) => [id, region, URL.parse(url)?.hostname].includes(standby));
-  const own = readTripMs.get(replica?.region ?? '')?.filter((ms) => ms > 0) ?? [];
+  const own = readTripMs.get(replicaOf(standby, collection)?.region ?? '')?.filter((ms) => ms > 0) ?? [];
   if (own.length > 0) return own;
   const measured = [...readTripMs.values()].filter((trips) => leastWay(trips) > 0);
   return measured.toSorted((a, b) => leastWay(a) - leastWay(b))[0] ?? [];
+}
+
+const replicaOf = (standby: string, { replicas }: Collection): Collection['replicas'][number] | undefined =>
+  replicas.find(({ id, region, url }) => [id, region, URL.parse(url)?.hostname].includes(standby));
+
+/** Looks at the standbys: of their replicas, by id where the span names one, else by address. */
+function looksOf({ standbys, collection }: Subject): readonly Look[] {
+  const { lags = [], looks = [] } = standbys ?? {};
+  return lags.flatMap(({ standby }, index) => {
+    const replica = replicaOf(standby, collection);
+    const names = new Set([standby, replica?.id]);
+    const { host, hostname } = URL.parse(replica?.url ?? '') ?? {};
+    const hosts = new Set([host, hostname, `${hostname}:5432`]);
+    return looks
+      .filter((look) => (look.replica === '' ? hosts.has(look.host) : names.has(look.replica)))
+      .map((look) => ({ ...look, standby: index }));
+  });
+}
+
+interface SeenOdds extends StandbyOdds {
+  /** True where the share is told from what reads saw. */
+  readonly isSeen: boolean;
+}
+
+/**
+ * What reads saw of the standbys, where it is surer than what lags and ways say or contradicts it: no clock of a server and no way is
+ * supposed in it. Right after a commit is when the soonest of them came.
+ */
+function asSeen(one: StandbyOdds, lags: readonly StandbyLags[], looks: readonly Look[], waitedFor: number, rng: Rng): SeenOdds {
+  const times = looks.map(({ afterMs }) => afterMs).toSorted((a, b) => a - b);
+  const soonest = times.slice(0, Math.ceil(soonestShare * times.length));
+  const at = soonest.filter((_, i) => i % Math.ceil(soonest.length / 100) === 0);
+  const looked = new Set(looks.map(({ standby }) => standby));
+  if (looked.size < lags.length) return { ...one, isSeen: false };
+  const seen = freshAsSeen(looks, lags, { at, waitedFor, waitsFor: one.waitsFor, spell }, rng);
+  const told = one.fresh[0] ?? 0;
+  const isSurer = seen.high - seen.low < one.freshHigh - one.freshLow;
+  if (!isSurer && told >= seen.low && told <= seen.high) return { ...one, isSeen: false };
+  return { ...one, fresh: [seen.fresh], freshLow: seen.low, freshHigh: seen.high, isSeen: true };
 }
 
 interface Observed {
@@ -155,6 +182,9 @@ function observedOf(staleReads: number | undefined, subject: Subject): Observed 
   const reads = Math.round(perStep.reduce((sum, value) => sum + value, 0) * (subject.stepMs / 1_000));
   return { staleReads, reads, share: reads > 0 ? Math.min(1, staleReads / reads) : null };
 }
+
+const sayLooks = (now: SeenOdds, looks: readonly Look[]): string =>
+  now.isSeen ? `, by ${looks.length} traced reads of what their own trace had just written` : '';
 
 /** Right after a commit is the worst moment to read: of all reads, at whatever time, fewer are stale. */
 function sayObserved(now: StandbyOdds, seen: Observed | null): string {

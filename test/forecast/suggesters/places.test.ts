@@ -79,6 +79,39 @@ describe('a quorum', () => {
     expect(suggested(12)).toBe(0);
   });
 
+  it('goes by what reads saw, where that is surer than lags and ways', () => {
+    const { example } = quorum;
+    const { collection, standbys } = example;
+    if (standbys === undefined) throw new Error('the example has standbys');
+    const replicas = ['north', 'south'].map((id) => ({
+      id: `replica-${id}`,
+      engine: 'postgres' as const,
+      url: `postgres://${id}:5433/shop`,
+      region: 'eu',
+      role: 'follower' as const,
+      columnNames: {},
+    }));
+    // Nine reads in ten that come at once see the change; lags alone say that none does.
+    const looksAt = (place: (standby: string) => { readonly replica: string; readonly host: string }) =>
+      Array.from({ length: 600 }, (_, moment) =>
+        ['north', 'south'].map((standby) => ({ ...place(standby), moment, afterMs: 0.01 * (moment % 7), isFresh: moment % 10 > 0 })),
+      ).flat();
+    const told = (looks: ReturnType<typeof looksAt>) =>
+      quorum.suggest(fresh({ ...example, collection: { ...collection, replicas }, standbys: { ...standbys, looks } }))[0];
+    const named = told(looksAt((standby) => ({ replica: `replica-${standby}`, host: '' })));
+    expect(named?.stale?.predicted).toBeCloseTo(0.1, 2);
+    expect(named?.because).toContain('by 1200 traced reads of what their own trace had just written');
+    expect(told(looksAt((standby) => ({ replica: '', host: `${standby}:5433` })))?.stale?.predicted).toBeCloseTo(0.1, 2);
+    // Of another server, and of one of the two only: lags say more.
+    for (const looks of [
+      looksAt(() => ({ replica: 'elsewhere', host: '' })),
+      looksAt((standby) => ({ replica: standby === 'north' ? 'north' : '', host: '' })),
+    ]) {
+      expect(told(looks)?.stale?.predicted).toBe(1);
+      expect(told(looks)?.because).not.toContain('traced reads');
+    }
+  });
+
   it('shows what was observed beside what is predicted', () => {
     const { example } = quorum;
     const reads = example.history.reduce(
