@@ -70,6 +70,12 @@ describe('freshness as reads saw it', () => {
     const at = (time: number) => freshAsSeen(looks, oneStandby, { ...asItIs, at: [time] }, createRng(1));
     expect(at(2).low).toBe(0);
     expect(at(20).high).toBe(1);
+    const stale = looks.filter(({ isFresh }) => !isFresh);
+    expect(freshAsSeen(stale, oneStandby, { ...asItIs, at: [20] }, createRng(1))).toMatchObject({ fresh: 0, low: 0, high: 1 });
+    // Between the last stale answers and the first fresh ones.
+    expect(at(9.5).fresh).toBeCloseTo(0.5, 9);
+    expect(at(9.5).low).toBe(0);
+    expect(at(9.5).high).toBe(1);
     expect(at(6)).toMatchObject({ fresh: 0, low: 0 });
     expect(at(6).high).toBeLessThan(0.05);
     expect(at(13).low).toBeGreaterThan(0.95);
@@ -113,6 +119,16 @@ describe('freshness as reads saw it', () => {
       const strangers = freshAsSeen(seen, lagsOf(6_000, rng), { at: within(2, 3), waitedFor: 0, waitsFor, spell: 32 }, createRng(1));
       if (waitsFor === 1) expect(Math.abs(strangers.fresh - shareBetween(later, 2, 3))).toBeGreaterThan(0.03);
     }
+  });
+
+  it('knows that a standby shows what a commit waited for, though nobody looked so late', () => {
+    const rng = createRng('at once');
+    const lags = lagsOf(500, rng);
+    const looks = lags.flatMap((_, standby) => Array.from({ length: 500 }, (_, moment) => ({ ...lookAt(0, false, moment), standby })));
+    const both = freshAsSeen(looks, lags, { at: [0], waitedFor: 0, waitsFor: 2, spell: 32 }, createRng(1));
+    expect(both.fresh).toBe(1);
+    expect(both.low).toBeGreaterThan(0.98);
+    expect(freshAsSeen(looks, lags, { at: [9], waitedFor: 0, waitsFor: 1, spell: 32 }, createRng(1))).toMatchObject({ high: 1 });
   });
 
   it('does not know how long a commit takes to wake that begins to wait, and its interval says so', () => {

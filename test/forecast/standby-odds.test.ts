@@ -64,6 +64,23 @@ describe('odds of reads from standbys', () => {
     expect(widthAt(40)).toBeLessThan(0.02);
   });
 
+  it('tell the middle of what ways and wakings may be, and their interval both ends', () => {
+    const lags = [2, 6].map((ms, i) => ({ standby: String(i), writeMs: [1, 1], flushMs: [ms, ms], replayMs: [ms, ms] }));
+    const way = { ackMs: 0, readMs: 0, mostAckMs: 0, mostReadMs: 1 };
+    const told = (waitsFor: number, afterMs: number, legs = [way, way]) => {
+      const one = standbyOdds(lags, { ...options, afterMs: [afterMs], legs }, createRng(6))[waitsFor];
+      return [one?.freshLow, one?.fresh[0], one?.freshHigh];
+    };
+    // Shown to a question that is sent 6 ms after the commit, or up to a millisecond sooner.
+    expect(told(0, 5.4)).toEqual([0.5, 0.5, 1]);
+    expect(told(0, 5.6)).toEqual([0.5, 1, 1]);
+    // A commit that waits for the first also waits to be woken, for up to a millisecond.
+    const known = { ...way, mostReadMs: 0 };
+    expect(told(1, 3.4, [known, known])).toEqual([0.5, 0.5, 1]);
+    expect(told(1, 3.6, [known, known])).toEqual([0.5, 1, 1]);
+    expect(told(0, 5.9, [known, known])).toEqual([0.5, 0.5, 0.5]);
+  });
+
   it('rise with the standbys that are waited for, and so does the price', () => {
     const lag = fc.array(fc.double({ min: 0, max: 50, noNaN: true }), { minLength: 12, maxLength: 12 });
     fc.assert(
