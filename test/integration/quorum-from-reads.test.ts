@@ -193,6 +193,17 @@ test('a quorum is suggested by what the reads of an instrumented service saw on 
     expect(Math.abs((suggestion?.stale?.predicted ?? 0) - stale / reads)).toBeLessThan(0.2);
     expect(suggestion?.stale?.predictedWith).toBe(0);
     expect(suggestion?.action.parameters).toMatchObject({ standbys: 2 });
+
+    // Once commits wait for another number, what reads saw before says nothing of now.
+    const known = async () => (await places.look(Date.now(), new AbortController().signal)).get('registers')?.of.standbys;
+    expect((await known())?.looks?.length).toBeGreaterThan(1_000);
+    await primary.query(`alter system set synchronous_standby_names = 'ANY 1 (near, late)'`);
+    await primary.query('select pg_reload_conf()');
+    await until(async () => {
+      await primary.query('update registers set version = version + 1');
+      return (await known())?.waitsFor === 1;
+    }, 'the change is seen');
+    expect((await known())?.looks).toEqual([]);
   } finally {
     await loop.close();
     await detect.close();
