@@ -10,7 +10,8 @@ import type { StandbyLags } from './suggester.ts';
  * is used as when it was learned. Cost: sorting the looks, then linear in them for each redraw of the interval.
  *
  * For another number of standbys to wait for, each look is taken as so much sooner after a commit that would have returned so much
- * later, by what the primary measured of the standbys at that moment.
+ * later, by what the primary measured of the standbys at that moment. Where so taken looks are of moments with a small (or a large)
+ * difference only, they say nothing: a standby is late at the moments at which its word is.
  */
 export interface Look {
   /** Index of the standby in the lags. */
@@ -45,6 +46,8 @@ const draws = 200;
 const resolutionMs = 0.05;
 /** What did not happen in n looks happens in less than 3/n of them (95 %). */
 const unseenLooks = 3;
+/** Moments at either end of the differences between commits that are passed over when it is said where all of them were looked at. */
+const tailShare = 0.01;
 
 export function freshAsSeen(looks: readonly Look[], lags: readonly StandbyLags[], options: SeenOptions, rng: Rng): SeenFreshness {
   const [least, usual, most] = laterBy(lags, options).map((later) => lags.map((_, s) => curveLooks(looks, lags, s, later, options)));
@@ -75,12 +78,14 @@ function laterBy(lags: readonly StandbyLags[], { waitedFor, waitsFor }: SeenOpti
   return waitsFor > 0 ? [0, most / 2, most] : [-most, -most / 2, 0];
 }
 
-/** Looks at one standby in order of time, and the moments at which the commit would have waited for it: then it shows the change. */
+/** Looks at one standby in order of time. */
 interface CurveLooks {
   readonly afterMs: Float64Array;
   readonly isFresh: Uint8Array;
   readonly moment: Uint32Array;
-  readonly waitedMoments: Uint32Array;
+  /** The moments at which the commit would have waited for it: then it shows the change. And those of all other looks. */
+  readonly waitedMoments: readonly number[];
+  readonly freeMoments: readonly number[];
 }
 
 function curveLooks(
@@ -92,42 +97,49 @@ function curveLooks(
 ): CurveLooks {
   const { waitedFor, waitsFor } = options;
   const waitedMoments: number[] = [];
-  const moved: { afterMs: number; isFresh: boolean; moment: number }[] = [];
+  const moved: { afterMs: number; isFresh: boolean; moment: number; byMs: number }[] = [];
   for (const look of looks) {
     if (look.standby !== standby) continue;
     if (waitedFor === waitsFor) {
-      moved.push(look);
+      moved.push({ ...look, byMs: 0 });
       continue;
     }
     const words = lags.map(({ replayMs }) => replayMs[Math.min(look.moment, replayMs.length - 1)] ?? 0);
     const sorted = words.toSorted((a, b) => a - b);
     const wordOf = (n: number): number => (n === 0 ? 0 : (sorted[n - 1] ?? 0));
     if (waitsFor > 0 && (words[standby] ?? 0) <= wordOf(waitsFor)) waitedMoments.push(look.moment);
-    else moved.push({ ...look, afterMs: look.afterMs - (wordOf(waitsFor) - wordOf(waitedFor) + later) });
+    else {
+      const byMs = wordOf(waitsFor) - wordOf(waitedFor) + later;
+      moved.push({ ...look, afterMs: look.afterMs - byMs, byMs });
+    }
   }
-  moved.sort((a, b) => a.afterMs - b.afterMs);
+  const by = moved.map(({ byMs }) => byMs).toSorted((a, b) => a - b);
+  const [leastBy, mostBy] = [by[Math.floor(tailShare * by.length)] ?? 0, by[Math.ceil((1 - tailShare) * by.length) - 1] ?? 0];
+  let [first, last] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const { afterMs, byMs } of moved) [first, last] = [Math.min(first, afterMs + byMs), Math.max(last, afterMs + byMs)];
+  const kept = moved
+    .filter(({ afterMs }) => afterMs >= first - leastBy && afterMs <= last - mostBy)
+    .toSorted((a, b) => a.afterMs - b.afterMs);
   return {
-    afterMs: Float64Array.from(moved, ({ afterMs }) => resolutionMs * Math.round(afterMs / resolutionMs)),
-    isFresh: Uint8Array.from(moved, ({ isFresh }) => Number(isFresh)),
-    moment: Uint32Array.from(moved, ({ moment }) => moment),
-    waitedMoments: Uint32Array.from(waitedMoments),
+    afterMs: Float64Array.from(kept, ({ afterMs }) => resolutionMs * Math.round(afterMs / resolutionMs)),
+    isFresh: Uint8Array.from(kept, ({ isFresh }) => Number(isFresh)),
+    moment: Uint32Array.from(kept, ({ moment }) => moment),
+    waitedMoments,
+    freeMoments: moved.map(({ moment }) => moment),
   };
 }
 
 /** The curve's mean at `at`; as a bound, it holds what may be where nothing was seen. */
 function meanShare(looks: CurveLooks, weights: Float64Array, at: readonly number[], bound: 'low' | 'fresh' | 'high'): number {
-  const waited = looks.waitedMoments.reduce((sum, moment) => sum + (weights[moment] ?? 0), 0);
+  const weightOf = (moments: readonly number[]): number => moments.reduce((sum, moment) => sum + (weights[moment] ?? 0), 0);
+  const [waited, free] = [weightOf(looks.waitedMoments), weightOf(looks.freeMoments)];
+  if (waited + free === 0 || at.length === 0) return bound === 'high' ? 1 : 0;
   const pools = poolsOf(looks, weights);
-  const free = pools.reduce((sum, { weight }) => sum + weight, 0);
-  if (waited + free === 0) return bound === 'high' ? 1 : 0;
-  const slack = bound === 'fresh' ? 0 : unseenLooks / (waited + free);
   let sum = 0;
-  for (const time of at) {
-    const share = free === 0 ? 1 : shareAt(pools, time, bound);
-    sum += (waited + free * share) / (waited + free);
-  }
-  const mean = at.length === 0 ? 0 : sum / at.length;
-  return bound === 'low' ? Math.max(0, mean - slack) : Math.min(1, mean + slack);
+  for (const time of at) sum += (waited + free * shareAt(pools, time, bound)) / (waited + free);
+  const mean = sum / at.length;
+  const slack = unseenLooks / (waited + free);
+  return bound === 'low' ? Math.max(0, mean - slack) : bound === 'high' ? Math.min(1, mean + slack) : mean;
 }
 
 interface Pool {
@@ -167,6 +179,7 @@ function shareAt(pools: readonly Pool[], time: number, bound: 'low' | 'fresh' | 
   }
   const [before, after] = [pools[low - 1], pools[low]];
   const of = (pool: Pool): number => pool.fresh / pool.weight;
+  if (before === undefined && after === undefined) return bound === 'high' ? 1 : 0;
   if (before === undefined) return bound === 'low' || after === undefined ? 0 : of(after);
   if (time <= before.toMs) return of(before);
   if (after === undefined) return bound === 'high' ? 1 : of(before);

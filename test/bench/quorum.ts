@@ -1,6 +1,7 @@
 import { createRng, type Rng } from '../../src/base/rng.ts';
 import { type Legs, quorumOdds } from '../../src/forecast/wars.ts';
 import type { Bench } from './bench.ts';
+import type { Judged, RealSetting, Told } from './quorum/judge.ts';
 import { countOnStandbys } from './quorum/standbys.ts';
 
 /**
@@ -58,23 +59,20 @@ const settings: readonly Setting[] = [
 ];
 
 /** Commits wait for so many standbys, of which one is 25 ms late; a read begins so long after. */
-const realSettings = [
-  [0, 4],
-  [0, 60],
-  [1, 0],
-  [1, 4],
-  [1, 60],
-  [2, 0],
-] as const;
-/**
- * Reads that come just when a standby begins to show, where a tenth of a millisecond is three points: neither what they see nor when a
- * standby shows a write can be had more exactly from outside. Told apart; the suggester's interval is wide there (`standby-odds.ts`).
- */
-const knifeEdges = [
-  [0, 0],
-  [0, 24],
-  [1, 24],
-] as const;
+const realSettings: readonly RealSetting[] = [
+  { waitsFor: 0, afterMs: 4 },
+  { waitsFor: 0, afterMs: 60 },
+  { waitsFor: 1, afterMs: 0 },
+  { waitsFor: 1, afterMs: 4 },
+  { waitsFor: 1, afterMs: 60 },
+  { waitsFor: 2, afterMs: 0 },
+];
+/** Reads that come just when a standby begins to show: a tenth of a millisecond is several points there, and counts need many reads. */
+const knifeEdges: readonly RealSetting[] = [
+  { waitsFor: 0, afterMs: 0 },
+  { waitsFor: 0, afterMs: 24 },
+  { waitsFor: 1, afterMs: 24 },
+];
 
 export const bench: Bench = {
   name: 'quorum',
@@ -82,43 +80,72 @@ export const bench: Bench = {
   run: async ({ quick, log }) => {
     const operations = quick ? 30_000 : 200_000;
     let worst = 0;
+    let worstIndependent = 0;
     let total = 0;
     for (const one of settings) {
       const rng = createRng(one.name);
       const { legs, staleShare } = simulateRegister(one, operations, rng);
-      const options = { trials: 100_000, isPaired: true, spell: 16, afterMs: [one.afterMs] };
-      const odds = quorumOdds(legs, options, rng.fork('odds')).find(({ r, w }) => r === one.r && w === one.w);
-      const predicted = 1 - (odds?.fresh[0] ?? 0);
+      const options = { trials: 100_000, spell: 16, afterMs: [one.afterMs] };
+      const staleWith = (isPaired: boolean): number =>
+        1 - (quorumOdds(legs, { ...options, isPaired }, rng.fork('odds')).find(({ r, w }) => r === one.r && w === one.w)?.fresh[0] ?? 0);
+      const predicted = staleWith(true);
+      worstIndependent = Math.max(worstIndependent, 100 * Math.abs(staleWith(false) - staleShare));
       const points = 100 * Math.abs(predicted - staleShare);
       log(`${one.name}: predicted ${(100 * predicted).toFixed(2)} % stale, counted ${(100 * staleShare).toFixed(2)} %`);
       worst = Math.max(worst, points);
       total += points;
     }
     const enumerateS = timeNine();
-    const real = await countOnStandbys({ writes: quick ? 60 : 400, settings: quick ? realSettings : [...realSettings, ...knifeEdges] });
-    const errors = real.map(({ waitsFor, afterMs, predicted, counted }) => {
+    const real = await countOnStandbys(
+      quick
+        ? { settings: realSettings, errorPoints: 0.3, turns: 4, writes: 12 }
+        : { settings: [...realSettings, ...knifeEdges], errorPoints: 0.2, turns: 36, writes: 300 },
+    );
+    for (const one of real) {
       log(
-        `PostgreSQL, commits wait for ${waitsFor} of 2, ${afterMs} ms: predicted ${(100 * predicted).toFixed(2)} % stale, counted ${(100 * counted).toFixed(2)} %`,
+        `PostgreSQL, commits wait for ${one.waitsFor} of 2, ${one.afterMs} ms: counted ${percent(one.counted)} stale of ${one.reads} (standard error ${one.errorPoints.toFixed(2)})`,
       );
-      return 100 * Math.abs(predicted - counted);
-    });
-    const worstReal = Math.max(...errors.slice(0, realSettings.length));
-    const atTheEdge = errors.slice(realSettings.length);
+      log(`  as it is: ${say(one.asItIs, one.counted)}`);
+      for (const told of one.asItWouldBe) log(`  from commits that waited for ${told.waitedFor}: ${say(told, one.counted)}`);
+      log(`  from lags alone: ${say(one.lagsAlone, one.counted)}`);
+      log(`  raw lags: ${say(one.rawLag, one.counted)}`);
+    }
+    const pointsOf = (told: (one: Judged) => Told): number => Math.max(...real.map((one) => 100 * Math.abs(told(one).stale - one.counted)));
+    const intervals = real.flatMap(({ asItIs, asItWouldBe, lagsAlone, counted, errorPoints }) =>
+      [asItIs, lagsAlone, ...asItWouldBe].map(
+        ({ low, high }) => counted + (2 * errorPoints) / 100 < low || counted - (2 * errorPoints) / 100 > high,
+      ),
+    );
+    const worstReal = pointsOf(({ asItIs }) => asItIs);
     return {
       figures: {
         settings: settings.length,
         stale_error_points_max: Math.max(worst, worstReal),
         stale_error_points_max_simulated: worst,
         stale_error_points_mean_simulated: total / settings.length,
-        real_settings: realSettings.length,
+        real_settings: real.length,
         stale_error_points_max_real: worstReal,
-        ...(atTheEdge.length === 0 ? {} : { stale_error_points_max_real_edge: Math.max(...atTheEdge) }),
+        // What a change of the quorum would do, before it is made.
+        stale_error_points_max_real_raised: Math.max(
+          ...real.flatMap(({ waitsFor, counted, asItWouldBe }) =>
+            asItWouldBe.filter(({ waitedFor }) => waitedFor < waitsFor).map(({ stale }) => 100 * Math.abs(stale - counted)),
+          ),
+        ),
+        stale_error_points_max_real_lags_alone: pointsOf(({ lagsAlone }) => lagsAlone),
+        // Of all that is told of real settings, from the same number of standbys, from another and from lags alone.
+        told_intervals: intervals.length,
+        told_intervals_missed: intervals.filter((isMissed) => isMissed).length,
         enumerate_s: enumerateS,
       },
-      baseline: {},
+      // Of the same records: legs drawn apart, and lags as the primary tells them.
+      baseline: { stale_error_points_max_simulated: worstIndependent, stale_error_points_max_real: pointsOf(({ rawLag }) => rawLag) },
     };
   },
 };
+
+const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
+const say = ({ stale, low, high }: Told, counted: number): string =>
+  `predicted ${percent(stale)} (${percent(low)} to ${percent(high)}), off by ${(100 * (stale - counted)).toFixed(2)}`;
 
 interface Message {
   readonly at: number;
