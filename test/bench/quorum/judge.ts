@@ -45,10 +45,8 @@ interface Case extends RealSetting {
 }
 
 const spell = 32;
-/** Fewer say nothing of the error of a count that has not changed yet. */
-const leastTurns = 3;
 /** Predictions made before the count, one a turn, and the counts. */
-export function judge(settings: readonly RealSetting[], errorPoints: number, rng: Rng) {
+export function judge(settings: readonly RealSetting[], errorPoints: number, leastTurns: number, rng: Rng) {
   const records = new Map<number, StandbyRecord>();
   const cases: readonly Case[] = settings.map((one) => ({ ...one, stale: [0, 0], reads: [0, 0], told: new Map() }));
   const tell = (of: Case, name: string, told: Told): void => {

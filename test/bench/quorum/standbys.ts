@@ -24,6 +24,8 @@ export interface RealOptions {
   readonly settings: readonly RealSetting[];
   /** A setting is counted until the standard error of its count is as small, points, or so many turns are over. */
   readonly errorPoints: number;
+  /** And in so many turns at least: fewer say nothing of the error of a count that has not changed yet. */
+  readonly leastTurns: number;
   readonly turns: number;
   /** Writes of each lane in a turn, for each number of standbys. */
   readonly writes: number;
@@ -51,7 +53,7 @@ interface Due {
   readonly setting?: RealSetting;
 }
 
-export async function countOnStandbys({ settings, errorPoints, turns, writes }: RealOptions): Promise<readonly Judged[]> {
+export async function countOnStandbys({ settings, errorPoints, leastTurns, turns, writes }: RealOptions): Promise<readonly Judged[]> {
   const rng = createRng('standbys');
   const estate = await startReplication([...names]);
   const clients: pg.Client[] = [];
@@ -106,7 +108,7 @@ export async function countOnStandbys({ settings, errorPoints, turns, writes }: 
           (await one.query<{ value: string }>(`select current_setting('synchronous_standby_names') as value`)).rows[0]?.value !== value
         );
     };
-    const judged = judge(settings, errorPoints, rng.fork('judge'));
+    const judged = judge(settings, errorPoints, leastTurns, rng.fork('judge'));
     const records = new Map<number, Looks>(settings.map(({ waitsFor }) => [waitsFor, []]));
     for (let turn = 0; turn < turns && judged.unsure().length > 0; turn += 1) {
       for (const [waitsFor, before] of records) {
