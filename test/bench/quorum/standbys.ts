@@ -27,6 +27,8 @@ export interface RealOptions {
   /** And in so many turns at least: fewer say nothing of the error of a count that has not changed yet. */
   readonly leastTurns: number;
   readonly turns: number;
+  /** Share of the record's reads that come about when a standby begins to show: wanted where those of a setting do. */
+  readonly aboutShare: number;
   /** Writes of each lane in a turn, for each number of standbys. */
   readonly writes: number;
 }
@@ -34,7 +36,6 @@ export interface RealOptions {
 /** The record is the larger part: few of its reads come when those of a setting do. */
 const recordShare = 2 / 3;
 const atOnceShare = 1 / 3;
-const anyTimeShare = 1 / 6;
 /** How far reads come from when a standby began to show. */
 const aboutMs = 1.5;
 const slowByMs = 25;
@@ -53,7 +54,14 @@ interface Due {
   readonly setting?: RealSetting;
 }
 
-export async function countOnStandbys({ settings, errorPoints, leastTurns, turns, writes }: RealOptions): Promise<readonly Judged[]> {
+export async function countOnStandbys({
+  settings,
+  errorPoints,
+  leastTurns,
+  turns,
+  aboutShare,
+  writes,
+}: RealOptions): Promise<readonly Judged[]> {
   const rng = createRng('standbys');
   const estate = await startReplication([...names]);
   const clients: pg.Client[] = [];
@@ -125,7 +133,8 @@ export async function countOnStandbys({ settings, errorPoints, leastTurns, turns
               for (let i = 0; i < writes; i += 1) {
                 const startedMs = performance.now();
                 const moment = momentNow();
-                const due = unsure.length === 0 || rng.next() < recordShare ? dueForRecord(beginMs, rng) : dueOf(rng.pick(unsure), rng);
+                const due =
+                  unsure.length === 0 || rng.next() < recordShare ? dueForRecord(beginMs, aboutShare, rng) : dueOf(rng.pick(unsure), rng);
                 const made = await lane.writeAndLook(due.afterMs);
                 for (const look of made) looks.push({ setting: due.setting, look: { ...look, moment } });
                 const leftMs = startedMs + paceMs * (0.8 + 0.4 * rng.next()) - performance.now();
@@ -155,11 +164,11 @@ const dueOf = (setting: RealSetting, rng: Rng): Due => ({
   setting,
 });
 
-function dueForRecord(beginMs: readonly number[], rng: Rng): Due {
+function dueForRecord(beginMs: readonly number[], aboutShare: number, rng: Rng): Due {
   const lot = rng.next();
   if (lot < atOnceShare) return { afterMs: 0 };
   const later = beginMs.filter((ms) => ms > 0);
-  if (lot < atOnceShare + anyTimeShare || later.length === 0) return { afterMs: paceMs * rng.next() };
+  if (lot < 1 - aboutShare || later.length === 0) return { afterMs: paceMs * rng.next() };
   return { afterMs: Math.max(0, rng.pick(later) + aboutMs * (2 * rng.next() - 1)) };
 }
 
