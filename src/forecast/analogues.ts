@@ -26,7 +26,7 @@ const mostLags = 36;
 /** Where history is shorter it is taken to begin at a multiple of so many steps, if there are so many. */
 const beginsOn = 72;
 const enough = 2 * beginsOn;
-/** The newest lags count twice. */
+/** The newest lags count twice; {@link find} names each. */
 const fresh = 4;
 /** Under this many neighbours the last value is the better guess. */
 const leastNeighbours = 3;
@@ -35,73 +35,76 @@ const analogues = ({ id, title, lags, neighbours, isByShape }: AnalogueOptions):
   id,
   title,
   knowsFrom: () => lags + horizons + leastNeighbours - 1,
-  fit: (grid) => {
-    const { values } = grid;
-    const distances = new Float64Array(neighbours);
-    const places = new Int32Array(neighbours);
-    const followed = new Float64Array(neighbours);
-    /** The last values, newest first. */
-    const own = new Float64Array(lags);
-
-    /** What must be added to values near `place` so that they stand on today's level. */
-    const shiftOf = (at: number, place: number): number => (isByShape ? (values[at] as number) - (values[place] as number) : 0);
-
-    /** Fills `places` with the ends of the most similar stretches, whose next hour had passed by `at`; answers how many. */
-    const find = (at: number): number => {
-      let found = 0;
-      let worst = Number.POSITIVE_INFINITY;
-      const level = values[at] as number;
-      for (let lag = 0; lag < lags; lag += 1) own[lag] = values[at - lag] as number;
-      const first = Math.max(oldestLookedAt(grid, at) + lags, at - reach);
-      for (let place = at - horizons; place >= first; place -= 1) {
-        const shift = isByShape ? level - (values[place] as number) : 0;
-        let distance = 0;
-        for (let lag = 0; lag < fresh; lag += 1) distance += Math.abs((values[place - lag] as number) + shift - (own[lag] as number));
-        distance *= 2;
-        // Most places are left here or after few lags more; two at a time, as asking costs as much as adding.
-        for (let lag = fresh; lag < lags && distance < worst; lag += 2)
-          distance +=
-            Math.abs((values[place - lag] as number) + shift - (own[lag] as number)) +
-            Math.abs((values[place - lag - 1] as number) + shift - (own[lag + 1] as number));
-        if (!(distance < worst)) continue;
-        let rank = found < neighbours ? found : neighbours - 1;
-        if (found < neighbours) found += 1;
-        for (; rank > 0 && (distances[rank - 1] as number) > distance; rank -= 1) {
-          distances[rank] = distances[rank - 1] as number;
-          places[rank] = places[rank - 1] as number;
-        }
-        distances[rank] = distance;
-        places[rank] = place;
-        if (found === neighbours) worst = distances[neighbours - 1] as number;
+  fit: (grid) => ({
+    predict: (at, out) => {
+      const { values } = grid;
+      const found = find(values, at, Math.max(oldestLookedAt(grid, at) + lags, at - reach), lags, neighbours, isByShape);
+      if (found < leastNeighbours) {
+        out.fill(values[at] ?? 0, 0, horizons + 1);
+        return;
       }
-      return found;
-    };
-
-    return {
-      predict: (at, out) => {
-        const found = find(at);
-        if (found < leastNeighbours) {
-          out.fill(values[at] ?? 0, 0, horizons + 1);
-          return;
-        }
-        for (let h = 1; h <= horizons; h += 1) {
-          for (let k = 0; k < found; k += 1) {
-            const place = places[k] as number;
-            insert(followed, k, (values[place + h] as number) + shiftOf(at, place));
-          }
-          out[h - 1] = medianOf(followed, found);
-        }
+      /** What must be added to values near `place` so that they stand on today's level. */
+      const shiftOf = (place: number): number => (isByShape ? (values[at] as number) - (values[place] as number) : 0);
+      for (let h = 1; h <= horizons; h += 1) {
         for (let k = 0; k < found; k += 1) {
           const place = places[k] as number;
-          let most = Number.NEGATIVE_INFINITY;
-          for (let h = 1; h <= horizons; h += 1) most = Math.max(most, values[place + h] as number);
-          insert(followed, k, most + shiftOf(at, place));
+          insert(followed, k, (values[place + h] as number) + shiftOf(place));
         }
-        out[horizons] = medianOf(followed, found);
-      },
-    };
-  },
+        out[h - 1] = medianOf(followed, found);
+      }
+      for (let k = 0; k < found; k += 1) {
+        const place = places[k] as number;
+        let most = Number.NEGATIVE_INFINITY;
+        for (let h = 1; h <= horizons; h += 1) most = Math.max(most, values[place + h] as number);
+        insert(followed, k, most + shiftOf(place));
+      }
+      out[horizons] = medianOf(followed, found);
+    },
+  }),
 });
+
+const mostNeighbours = 21;
+/** Scratch: moments are asked about by the hundred thousand. */
+const own = new Float64Array(mostLags);
+const distances = new Float64Array(mostNeighbours);
+const places = new Int32Array(mostNeighbours);
+const followed = new Float64Array(mostNeighbours);
+
+/** Fills `places` with the ends of the most similar stretches from `first` on, whose next hour had passed by `at`; answers how many. */
+function find(values: Float64Array, at: number, first: number, lags: number, neighbours: number, isByShape: boolean): number {
+  for (let lag = 0; lag < lags; lag += 1) own[lag] = values[at - lag] as number;
+  const [own0, own1, own2, own3] = [own[0] as number, own[1] as number, own[2] as number, own[3] as number];
+  let found = 0;
+  let worst = Number.POSITIVE_INFINITY;
+  let place = at - horizons;
+  // The fresh lags of one place are those of the last one, moved on by one: each is read once.
+  let [lag0, lag1, lag2, lag3] = [0, values[place] as number, values[place - 1] as number, values[place - 2] as number];
+  for (; place >= first; place -= 1) {
+    lag0 = lag1;
+    lag1 = lag2;
+    lag2 = lag3;
+    lag3 = values[place - 3] as number;
+    const shift = isByShape ? own0 - lag0 : 0;
+    let distance =
+      2 * (Math.abs(lag0 + shift - own0) + Math.abs(lag1 + shift - own1) + Math.abs(lag2 + shift - own2) + Math.abs(lag3 + shift - own3));
+    // Most places are left here or after few lags more; two at a time, as asking costs as much as adding.
+    for (let lag = fresh; lag < lags && distance < worst; lag += 2)
+      distance +=
+        Math.abs((values[place - lag] as number) + shift - (own[lag] as number)) +
+        Math.abs((values[place - lag - 1] as number) + shift - (own[lag + 1] as number));
+    if (!(distance < worst)) continue;
+    let rank = found < neighbours ? found : neighbours - 1;
+    if (found < neighbours) found += 1;
+    for (; rank > 0 && (distances[rank - 1] as number) > distance; rank -= 1) {
+      distances[rank] = distances[rank - 1] as number;
+      places[rank] = places[rank - 1] as number;
+    }
+    distances[rank] = distance;
+    places[rank] = place;
+    if (found === neighbours) worst = distances[neighbours - 1] as number;
+  }
+  return found;
+}
 
 /** Of the first `count`, which ascend. */
 function medianOf(sorted: Float64Array, count: number): number {
@@ -121,7 +124,7 @@ export function oldestLookedAt({ startMs, stepMs }: Grid, at: number): number {
 }
 
 export const analogueExperts: readonly Baseline[] = [
-  analogues({ id: 'like-moments', title: 'what followed like moments', lags: 6, neighbours: 21, isByShape: false }),
+  analogues({ id: 'like-moments', title: 'what followed like moments', lags: 6, neighbours: mostNeighbours, isByShape: false }),
   analogues({ id: 'like-hours', title: 'what followed like stretches', lags: 16, neighbours: 15, isByShape: false }),
   analogues({ id: 'like-shapes', title: 'what followed stretches of like shape', lags: mostLags, neighbours: 15, isByShape: true }),
 ];
