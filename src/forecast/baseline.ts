@@ -54,31 +54,53 @@ export const seasonalNaive: Baseline = {
   },
 };
 
+const damping = 0.9;
+const betas = [0, 0.05, 0.2] as const;
+
+/**
+ * Sums of the absolute one-step errors over (from, upTo), one a beta. The three go abreast: each step of one waits for its last. Without
+ * a beta there is no trend.
+ */
+function oneStepErrors(values: Float64Array, from: number, upTo: number, alpha: number): readonly [number, number, number] {
+  const [, slow, quick] = betas;
+  const [keptSlow, keptQuick] = [(1 - slow) * damping, (1 - quick) * damping];
+  let level0 = values[from] ?? 0;
+  let [level1, level2] = [level0, level0];
+  let [trend1, trend2] = [0, 0];
+  let [error0, error1, error2] = [0, 0, 0];
+  for (let i = from + 1; i < upTo; i += 1) {
+    const value = values[i] as number;
+    const expected1 = level1 + damping * trend1;
+    const expected2 = level2 + damping * trend2;
+    error0 += Math.abs(value - level0);
+    error1 += Math.abs(value - expected1);
+    error2 += Math.abs(value - expected2);
+    level0 += alpha * (value - level0);
+    const next1 = expected1 + alpha * (value - expected1);
+    const next2 = expected2 + alpha * (value - expected2);
+    trend1 = slow * (next1 - level1) + keptSlow * trend1;
+    trend2 = quick * (next2 - level2) + keptQuick * trend2;
+    level1 = next1;
+    level2 = next2;
+  }
+  return [error0, error1, error2];
+}
+
 /** Simple and damped-trend exponential smoothing; smoothing constants by one-step error on a small grid (Gardner and McKenzie 1985). */
 export const exponentialSmoothing: Baseline = {
   id: 'exponential-smoothing',
   title: 'exponential smoothing with a damped trend',
   fit: (grid, upTo) => {
     const { values } = grid;
-    const damping = 0.9;
     let best = { alpha: 0.5, beta: 0, error: Number.POSITIVE_INFINITY };
     // The last few thousand steps say what today needs, and bound the cost.
     const from = Math.max(0, upTo - 4_000);
     for (const alpha of [0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9]) {
-      for (const beta of [0, 0.05, 0.2]) {
-        let level = values[from] ?? 0;
-        let trend = 0;
-        let error = 0;
-        for (let i = from + 1; i < upTo; i += 1) {
-          const value = values[i] ?? 0;
-          const expected = level + damping * trend;
-          error += Math.abs(value - expected);
-          const next = expected + alpha * (value - expected);
-          trend = beta * (next - level) + (1 - beta) * damping * trend;
-          level = next;
-        }
+      const errors = oneStepErrors(values, from, upTo, alpha);
+      betas.forEach((beta, b) => {
+        const error = errors[b] ?? 0;
         if (error < best.error) best = { alpha, beta, error };
-      }
+      });
     }
     const { alpha, beta } = best;
     // States are kept a step so that a rolling backtest costs one pass, not one a forecast.

@@ -1,6 +1,6 @@
 import { levels, medianIndex, quantileOfSorted } from './contender.ts';
 import type { Member } from './examples.ts';
-import { horizons, outputs } from './window.ts';
+import { horizons, insert, outputs } from './window.ts';
 
 /**
  * The point forecast that is served as the model's: the network, the baselines and the experts, mixed by how each would have helped
@@ -167,6 +167,8 @@ function panelOf(voices: readonly Voice[], steps: readonly number[]): Panel {
 interface Rule {
   readonly is: 'ml-poly' | 'bernstein';
   readonly prior: Float64Array;
+  /** What its prior makes of each one's rate. */
+  readonly haste: Float64Array;
   /** groups x experts: how much each would have lowered the loss, and the squares of that, both discounted. */
   readonly regret: Float64Array;
   readonly square: Float64Array;
@@ -180,9 +182,11 @@ interface Rule {
 }
 
 function emptyRule(is: Rule['is'], { points, experts: k }: Panel, share: number): Rule {
+  const prior = Float64Array.from({ length: k }, (_, e) => (e === 0 ? share : (1 - share) / Math.max(1, k - 1)));
   return {
     is,
-    prior: Float64Array.from({ length: k }, (_, e) => (e === 0 ? share : (1 - share) / Math.max(1, k - 1))),
+    prior,
+    haste: prior.map((one) => Math.log(1 / one + 1)),
     regret: new Float64Array(groups * k),
     square: new Float64Array(groups * k),
     count: new Float64Array(groups),
@@ -243,27 +247,50 @@ const leastErrors = 40;
 /** The last errors of the mixture, and how far from its median each level of the band lies by them; null while there are few. */
 function recentErrors(): { add(error: number): void; reaches(): Float64Array | null } {
   const ring = new Float64Array(keptErrors);
+  /** The same in order. */
+  const sorted = new Float64Array(keptErrors);
+  const known = new Float64Array(levels.length);
   let count = 0;
-  let known: Float64Array | null = null;
   let isStale = false;
   return {
     add: (error) => {
+      let kept = count;
+      if (count >= keptErrors) {
+        kept = keptErrors - 1;
+        const oldest = ring[count % keptErrors] as number;
+        const place = placeIn(sorted, keptErrors, oldest);
+        sorted.copyWithin(place, place + 1);
+      }
+      insert(sorted, kept, error);
       ring[count % keptErrors] = error;
       count += 1;
       isStale = true;
     },
     reaches: () => {
-      if (isStale && count >= leastErrors) {
-        const sorted = ring.slice(0, Math.min(count, keptErrors)).sort();
-        known = Float64Array.from(levels, (level, j) => {
-          const error = quantileOfSorted(sorted, level);
-          return j === medianIndex ? 0 : j < medianIndex ? Math.min(0, error) : Math.max(0, error);
+      if (count < leastErrors) return null;
+      if (isStale) {
+        const few = sorted.subarray(0, Math.min(count, keptErrors));
+        levels.forEach((level, j) => {
+          const error = quantileOfSorted(few, level);
+          known[j] = j === medianIndex ? 0 : j < medianIndex ? Math.min(0, error) : Math.max(0, error);
         });
         isStale = false;
       }
       return known;
     },
   };
+}
+
+/** Where the value stands among the first `count`, which ascend. */
+function placeIn(sorted: Float64Array, count: number, value: number): number {
+  let low = 0;
+  let high = count - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sorted[middle] as number) < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /**
@@ -285,7 +312,7 @@ function wake({ square, weights }: Rule, voices: readonly Voice[], before: numbe
 
 /** Weights at moment `i`; `granted`: regret that ML-Poly grants to the prior, in mean errors. */
 function weigh(rule: Rule, { isAwake, experts: k }: Panel, i: number, unit: number, granted: number): void {
-  const { prior, regret, square, count, error, weights } = rule;
+  const { prior, haste, regret, square, count, error, weights } = rule;
   for (let g = 0; g < groups; g += 1) {
     const seen = count[g] as number;
     const scale = Math.max(seen > 0 ? (error[g] as number) / seen : unit, 1e-9 * unit);
@@ -300,7 +327,7 @@ function weigh(rule: Rule, { isAwake, experts: k }: Panel, i: number, unit: numb
         if (rule.is === 'ml-poly') weight = Math.max(0, regretted + granted * scale * share) / doubt;
         else {
           // Its own rate: the more its gains have varied, the slower it is followed.
-          const rate = Math.min(0.5 / scale, Math.sqrt(Math.log(1 / share + 1) / doubt));
+          const rate = Math.min(0.5 / scale, Math.sqrt((haste[e] as number) / doubt));
           weight = Math.log(share * rate * scale) + rate * regretted - rate * rate * (square[from + e] as number);
         }
       }
