@@ -1,6 +1,6 @@
-import type { Baseline } from './baseline.ts';
+import { type Expert, expertOf } from './expert.ts';
 import type { Grid } from './time-grid.ts';
-import { horizons, insert } from './window.ts';
+import { horizons, insert, outputs } from './window.ts';
 
 /**
  * Forecasts by what came after the most similar moments of the same series: nearest neighbours in the space of its last values
@@ -31,16 +31,17 @@ const fresh = 4;
 /** Under this many neighbours the last value is the better guess. */
 const leastNeighbours = 3;
 
-const analogues = ({ id, title, lags, neighbours, isByShape }: AnalogueOptions): Baseline => ({
-  id,
-  title,
-  knowsFrom: () => lags + horizons + leastNeighbours - 1,
-  fit: (grid) => ({
-    predict: (at, out) => {
+const analogues = ({ id, title, lags, neighbours, isByShape }: AnalogueOptions): Expert =>
+  expertOf({
+    id,
+    title,
+    knowsFrom: () => lags + horizons + leastNeighbours - 1,
+    width: outputs,
+    say: (grid, at, said, from) => {
       const { values } = grid;
       const found = find(values, at, Math.max(oldestLookedAt(grid, at) + lags, at - reach), lags, neighbours, isByShape);
       if (found < leastNeighbours) {
-        out.fill(values[at] ?? 0, 0, horizons + 1);
+        said.fill(values[at] ?? 0, from, from + outputs);
         return;
       }
       /** What must be added to values near `place` so that they stand on today's level. */
@@ -50,7 +51,7 @@ const analogues = ({ id, title, lags, neighbours, isByShape }: AnalogueOptions):
           const place = places[k] as number;
           insert(followed, k, (values[place + h] as number) + shiftOf(place));
         }
-        out[h - 1] = medianOf(followed, found);
+        said[from + h - 1] = medianOf(followed, found);
       }
       for (let k = 0; k < found; k += 1) {
         const place = places[k] as number;
@@ -58,10 +59,9 @@ const analogues = ({ id, title, lags, neighbours, isByShape }: AnalogueOptions):
         for (let h = 1; h <= horizons; h += 1) most = Math.max(most, values[place + h] as number);
         insert(followed, k, most + shiftOf(place));
       }
-      out[horizons] = medianOf(followed, found);
+      said[from + horizons] = medianOf(followed, found);
     },
-  }),
-});
+  });
 
 const mostNeighbours = 21;
 /** Scratch: moments are asked about by the hundred thousand. */
@@ -123,7 +123,7 @@ export function oldestLookedAt({ startMs, stepMs }: Grid, at: number): number {
   return ((-step % beginsOn) + beginsOn) % beginsOn;
 }
 
-export const analogueExperts: readonly Baseline[] = [
+export const analogueExperts: readonly Expert[] = [
   analogues({ id: 'like-moments', title: 'what followed like moments', lags: 6, neighbours: mostNeighbours, isByShape: false }),
   analogues({ id: 'like-hours', title: 'what followed like stretches', lags: 16, neighbours: 15, isByShape: false }),
   analogues({ id: 'like-shapes', title: 'what followed stretches of like shape', lags: mostLags, neighbours: 15, isByShape: true }),

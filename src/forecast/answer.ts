@@ -3,7 +3,6 @@ import { type Contender, modelQuantiles, type Networks } from './contender.ts';
 import type { Member } from './examples.ts';
 import { expertVoices } from './experts.ts';
 import { defaultMix, mediansOf, mix, type MixOptions, type Moments, type Voice } from './mix.ts';
-import type { Recall } from './recall.ts';
 import { horizons, isScorable, outputs } from './window.ts';
 
 export interface AnswerSettings {
@@ -77,8 +76,7 @@ export function modelAnswer(
   early: Float64Array | null,
   rivals: readonly Voice[],
   settings: AnswerSettings = defaultAnswer,
-  recall?: Recall,
 ): Float64Array {
-  const mixed = mix(member, moments, raw, early, [...rivals, ...expertVoices(member, moments, recall)], settings.mix);
+  const mixed = mix(member, moments, raw, early, [...rivals, ...expertVoices(member, moments)], settings.mix);
   return calibrate(member, moments.origins, mixed, settings.calibration);
 }

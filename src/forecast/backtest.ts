@@ -64,15 +64,6 @@ export function scoresOf(member: Member, origins: readonly number[], quantiles: 
   };
 }
 
-/** The same of point forecasts, origins x outputs. */
-export function pointErrorsOf(member: Member, origins: readonly number[], points: Float64Array): Float64Array {
-  return Float64Array.from(origins, (at, i) => {
-    let sum = 0;
-    for (let h = 0; h < horizons; h += 1) sum += Math.abs((member.grid.values[at + h + 1] ?? 0) - (points[i * outputs + h] ?? 0));
-    return sum / horizons / member.unit;
-  });
-}
-
 /** Mean absolute error of the median, one number an origin, in units of the series: what the choice of who is served tests. */
 export function errorsOf(member: Member, origins: readonly number[], quantiles: Float64Array): Float64Array {
   const q = levels.length;
@@ -80,6 +71,22 @@ export function errorsOf(member: Member, origins: readonly number[], quantiles: 
     let sum = 0;
     for (let h = 0; h < horizons; h += 1)
       sum += Math.abs((member.grid.values[at + h + 1] ?? 0) - (quantiles[(i * outputs + h) * q + medianIndex] ?? 0));
+    return sum / horizons / member.unit;
+  });
+}
+
+/** The same of one of many who forecast points, whose outputs lie `stride` apart, the first at `from`. */
+export function pointErrorsOf(
+  member: Member,
+  origins: readonly number[],
+  points: Float64Array,
+  from: number,
+  stride: number,
+): Float64Array {
+  return Float64Array.from(origins, (at, i) => {
+    let sum = 0;
+    for (let h = 0; h < horizons; h += 1)
+      sum += Math.abs((member.grid.values[at + h + 1] ?? 0) - (points[from + (i * outputs + h) * stride] ?? 0));
     return sum / horizons / member.unit;
   });
 }

@@ -11,8 +11,14 @@ export interface Baseline {
   readonly title: string;
   /** The first index at which it has an answer of its own, and not the last value for want of one; absent: any. */
   readonly knowsFrom?: (grid: Grid) => number;
-  /** Fits on grid[0, upTo). */
-  fit(grid: Grid, upTo: number): Fitted;
+  /** Fits on grid[0, upTo). `known` answers the constants of an earlier fit on the same values, if there was one. */
+  fit(grid: Grid, upTo: number, known?: (find: () => Smoothing) => Smoothing): Fitted;
+}
+
+/** The constants of exponential smoothing. */
+export interface Smoothing {
+  readonly alpha: number;
+  readonly beta: number;
 }
 
 export interface Fitted {
@@ -86,40 +92,49 @@ function oneStepErrors(values: Float64Array, from: number, upTo: number, alpha: 
   return [error0, error1, error2];
 }
 
+function fitSmoothing(values: Float64Array, upTo: number): Smoothing {
+  let best: Smoothing = { alpha: 0.5, beta: 0 };
+  let least = Number.POSITIVE_INFINITY;
+  // The last few thousand steps say what today needs, and bound the cost.
+  const from = Math.max(0, upTo - 4_000);
+  for (const alpha of [0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9]) {
+    const errors = oneStepErrors(values, from, upTo, alpha);
+    betas.forEach((beta, b) => {
+      const error = errors[b] ?? 0;
+      if (error < least) [best, least] = [{ alpha, beta }, error];
+    });
+  }
+  return best;
+}
+
 /** Simple and damped-trend exponential smoothing; smoothing constants by one-step error on a small grid (Gardner and McKenzie 1985). */
 export const exponentialSmoothing: Baseline = {
   id: 'exponential-smoothing',
   title: 'exponential smoothing with a damped trend',
-  fit: (grid, upTo) => {
-    const { values } = grid;
-    let best = { alpha: 0.5, beta: 0, error: Number.POSITIVE_INFINITY };
-    // The last few thousand steps say what today needs, and bound the cost.
-    const from = Math.max(0, upTo - 4_000);
-    for (const alpha of [0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9]) {
-      const errors = oneStepErrors(values, from, upTo, alpha);
-      betas.forEach((beta, b) => {
-        const error = errors[b] ?? 0;
-        if (error < best.error) best = { alpha, beta, error };
-      });
-    }
-    const { alpha, beta } = best;
+  fit: ({ values }, upTo, known = (find) => find()) => {
+    const { alpha, beta } = known(() => fitSmoothing(values, upTo));
     // States are kept a step so that a rolling backtest costs one pass, not one a forecast.
     const levelAt = new Float64Array(values.length);
     const trendAt = new Float64Array(values.length);
-    levelAt[0] = values[0] ?? 0;
+    const kept = (1 - beta) * damping;
+    let level = values[0] ?? 0;
+    let trend = 0;
+    levelAt[0] = level;
     for (let i = 1; i < values.length; i += 1) {
-      const before = levelAt[i - 1] ?? 0;
-      const expected = before + damping * (trendAt[i - 1] ?? 0);
-      levelAt[i] = expected + alpha * ((values[i] ?? 0) - expected);
-      trendAt[i] = beta * ((levelAt[i] ?? 0) - before) + (1 - beta) * damping * (trendAt[i - 1] ?? 0);
+      const expected = level + damping * trend;
+      const next = expected + alpha * ((values[i] as number) - expected);
+      trend = beta * (next - level) + kept * trend;
+      level = next;
+      levelAt[i] = level;
+      trendAt[i] = trend;
     }
     return {
       predict: (at, out) => {
         let ahead = levelAt[at] ?? 0;
-        let trend = trendAt[at] ?? 0;
+        let slope = trendAt[at] ?? 0;
         for (let h = 0; h < horizons; h += 1) {
-          trend *= damping;
-          ahead += trend;
+          slope *= damping;
+          ahead += slope;
           out[h] = ahead;
         }
         withMaximum(out);

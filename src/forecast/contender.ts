@@ -136,18 +136,6 @@ export function windowsOf(requests: readonly QuantileRequest[]): Windows {
   return { x, frames };
 }
 
-/** The ridge's points at rows [from, to) of windows that were filled for the network: a window costs more than what is made of it. */
-export function ridgePoints(ridge: Ridge, { x, frames }: Windows, from: number, to: number): Float64Array {
-  const points = new Float64Array((to - from) * outputs);
-  for (let row = from; row < to; row += 1) {
-    const out = points.subarray((row - from) * outputs, (row - from + 1) * outputs);
-    predictRidge(ridge, x, row * inputs, out);
-    const { level, spread } = frames[row] ?? { level: 0, spread: 0 };
-    for (let h = 0; h < outputs; h += 1) out[h] = level + spread * (out[h] as number);
-  }
-  return points;
-}
-
 /** The network asked about many series in one product: ten thousand small calls would cost more than their sums. */
 export function modelQuantiles(
   predict: Predict,

@@ -1,8 +1,7 @@
-import { analogueExperts, oldestLookedAt } from './analogues.ts';
-import type { Baseline } from './baseline.ts';
+import { analogueExperts } from './analogues.ts';
 import type { Member } from './examples.ts';
+import { type Expert, expertOf } from './expert.ts';
 import type { Moments, Voice } from './mix.ts';
-import { createRecall, type Recall } from './recall.ts';
 import { type Grid, stepsPerDay } from './time-grid.ts';
 import { horizons, insert, outputs } from './window.ts';
 
@@ -11,15 +10,19 @@ import { horizons, insert, outputs } from './window.ts';
  * recent medians where there is only noise, the medians and changes of earlier days and weeks where there is a calendar, and what
  * followed like moments where patterns come back without one. None is served alone.
  */
-const recentMedian = (steps: number): Baseline => ({
-  id: `median-${steps}`,
-  title: `the median of the last ${steps} values`,
-  fit: ({ values }) => ({
-    predict: (at, out) => {
-      out.fill(medianOf(values, Math.max(0, at + 1 - steps), at), 0, outputs);
+const recentMedian = (steps: number): Expert =>
+  expertOf({
+    id: `median-${steps}`,
+    title: `the median of the last ${steps} values`,
+    width: 1,
+    say: ({ values }, at, said, from) => {
+      said[from] = medianOf(values, Math.max(0, at + 1 - steps), at);
     },
-  }),
-});
+    tell: (_grid, _at, said, from, out, to, stride) => {
+      const median = said[from] as number;
+      for (let h = 0; h < outputs; h += 1) out[to + h * stride] = median;
+    },
+  });
 
 /** The first index with so many days behind it; none where a day is too few steps to have a time of day. */
 const daysFrom =
@@ -30,12 +33,13 @@ const daysFrom =
   };
 
 /** Goes on along the least-squares line through the last values, from the last one: a rise that began some steps ago goes on. */
-const trend = (steps: number): Baseline => ({
-  id: `trend-${steps}`,
-  title: `the line through the last ${steps} values`,
-  knowsFrom: () => steps - 1,
-  fit: ({ values }) => ({
-    predict: (at, out) => {
+const trend = (steps: number): Expert =>
+  expertOf({
+    id: `trend-${steps}`,
+    title: `the line through the last ${steps} values`,
+    knowsFrom: () => steps - 1,
+    width: 1,
+    say: ({ values }, at, said, to) => {
       const from = Math.max(0, at + 1 - steps);
       const middle = (from + at) / 2;
       let across = 0;
@@ -44,40 +48,41 @@ const trend = (steps: number): Baseline => ({
         across += (i - middle) * (values[i] as number);
         along += (i - middle) ** 2;
       }
-      const slope = at + 1 >= steps ? across / along : 0;
-      const last = values[at] ?? 0;
-      for (let h = 1; h <= horizons; h += 1) out[h - 1] = last + slope * h;
-      out[horizons] = last + slope * (slope > 0 ? horizons : 1);
+      said[to] = at + 1 >= steps ? across / along : 0;
     },
-  }),
-});
+    tell: ({ values }, at, said, from, out, to, stride) => {
+      const slope = said[from] as number;
+      const last = values[at] ?? 0;
+      for (let h = 1; h <= horizons; h += 1) out[to + (h - 1) * stride] = last + slope * h;
+      out[to + horizons * stride] = last + slope * (slope > 0 ? horizons : 1);
+    },
+  });
 
-/** A forecaster that answers each horizon by itself, and the last value where history is too short. The maximum is that of its answers. */
+/** Looks up each horizon by itself; the last value where history is too short. The maximum is that of its answers. */
 const calendar = (
   id: string,
   title: string,
   knowsFrom: (grid: Grid) => number,
   answer: (values: Float64Array, at: number, h: number, perDay: number) => number | undefined,
-): Baseline => ({
-  id,
-  title,
-  knowsFrom,
-  fit: ({ values, stepMs }) => {
-    const perDay = stepsPerDay(stepMs);
-    return {
-      predict: (at, out) => {
-        const last = values[at] ?? 0;
-        let most = Number.NEGATIVE_INFINITY;
-        for (let h = 1; h <= horizons; h += 1) {
-          const value = (perDay > horizons ? answer(values, at, h, perDay) : undefined) ?? last;
-          out[h - 1] = value;
-          most = Math.max(most, value);
-        }
-        out[horizons] = most;
-      },
-    };
-  },
-});
+): Expert =>
+  expertOf({
+    id,
+    title,
+    knowsFrom,
+    width: 0,
+    say: () => {},
+    tell: ({ values, stepMs }, at, _said, _from, out, to, stride) => {
+      const perDay = stepsPerDay(stepMs);
+      const last = values[at] ?? 0;
+      let most = Number.NEGATIVE_INFINITY;
+      for (let h = 1; h <= horizons; h += 1) {
+        const value = (perDay > horizons ? answer(values, at, h, perDay) : undefined) ?? last;
+        out[to + (h - 1) * stride] = value;
+        most = Math.max(most, value);
+      }
+      out[to + horizons * stride] = most;
+    },
+  });
 
 const days = 7;
 
@@ -112,13 +117,26 @@ function medianOf(values: Float64Array, from: number, to: number): number {
 }
 
 /** The median over a week of days of the value at this time of day and the steps beside it. */
-const usualDay = calendar('usual-day', 'the usual value at this time of day', daysFrom(1), (values, at, h, perDay) => {
-  let count = 0;
-  for (let day = 1; day <= days; day += 1) {
-    const then = at + h - day * perDay;
-    for (let i = Math.max(0, then - 1); i <= then + 1 && i <= at; i += 1) insert(sorted, count++, values[i] as number);
-  }
-  return count === 0 ? undefined : sorted[count >> 1];
+const usualDay = expertOf({
+  id: 'usual-day',
+  title: 'the usual value at this time of day',
+  knowsFrom: daysFrom(1),
+  width: outputs,
+  say: ({ values, stepMs }, at, said, from) => {
+    const perDay = stepsPerDay(stepMs);
+    let most = Number.NEGATIVE_INFINITY;
+    for (let h = 1; h <= horizons; h += 1) {
+      let count = 0;
+      for (let day = 1; perDay > horizons && day <= days; day += 1) {
+        const then = at + h - day * perDay;
+        for (let i = Math.max(0, then - 1); i <= then + 1 && i <= at; i += 1) insert(sorted, count++, values[i] as number);
+      }
+      const usual = (count === 0 ? values[at] : sorted[count >> 1]) ?? 0;
+      said[from + h - 1] = usual;
+      most = Math.max(most, usual);
+    }
+    said[from + horizons] = most;
+  },
 });
 
 const weekAgo = calendar(
@@ -138,7 +156,8 @@ const changeOfYesterday = calendar(
   },
 );
 
-export const experts: readonly Baseline[] = [
+/** Those that search the past cost most; they come last. */
+export const experts: readonly Expert[] = [
   ...[6, 18, 72, 288].map(recentMedian),
   ...[8, 24].map(trend),
   usualDay,
@@ -147,24 +166,13 @@ export const experts: readonly Baseline[] = [
   ...analogueExperts,
 ];
 
-/** Their answers at all moments, in the series' unit. Those that search the past cost most: a recall spares them most moments. */
-export function expertVoices(member: Member, { earlier, origins }: Moments, recall: Recall = createRecall()): readonly Voice[] {
+/** Their answers at all moments, in the series' unit. */
+export function expertVoices(member: Member, { earlier, origins }: Moments): readonly Voice[] {
   const all = [...earlier, ...origins];
-  const fitted = experts.map((expert) => expert.fit(member.grid, member.upTo).predict);
-  const firstCostly = experts.length - analogueExperts.length;
-  const width = analogueExperts.length * outputs;
-  const oldest = (at: number): number => oldestLookedAt(member.grid, at);
-  const costly = recall.answers(member, all, width, oldest, (at, out) => {
-    for (let e = firstCostly; e < experts.length; e += 1)
-      fitted[e]?.(at, out.subarray((e - firstCostly) * outputs, (e - firstCostly + 1) * outputs));
-  });
-  return experts.map((expert, e) => {
+  return experts.map((expert) => {
+    const { predict } = expert.fit(member.grid, member.upTo);
     const points = new Float64Array(all.length * outputs);
-    all.forEach((at, i) => {
-      const from = i * width + (e - firstCostly) * outputs;
-      if (e >= firstCostly) points.set(costly.subarray(from, from + outputs), i * outputs);
-      else fitted[e]?.(at, points.subarray(i * outputs, (i + 1) * outputs));
-    });
+    all.forEach((at, i) => predict(at, points.subarray(i * outputs, (i + 1) * outputs)));
     return { points, knowsFrom: expert.knowsFrom?.(member.grid) ?? 0 };
   });
 }

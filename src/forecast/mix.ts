@@ -79,17 +79,28 @@ export function mix(
   others: readonly Voice[],
   options: MixOptions = defaultMix,
 ): Float64Array {
+  const steps = [...moments.earlier, ...moments.origins];
+  const network = new Float64Array(steps.length * outputs);
+  if (early !== null) network.set(early);
+  network.set(mediansOf(raw), moments.earlier.length * outputs);
+  const knowsFrom = early === null ? (moments.origins[0] ?? 0) : 0;
+  return mixPanel(member, moments, raw, panelOf([{ points: network, knowsFrom }, ...others], steps), options);
+}
+
+/** The same where everybody's answers are laid out already, the network's medians first. */
+export function mixPanel(
+  member: Member,
+  moments: Moments,
+  raw: Float64Array,
+  panel: Panel,
+  options: MixOptions = defaultMix,
+): Float64Array {
   const q = levels.length;
   const before = moments.earlier.length;
   const steps = [...moments.earlier, ...moments.origins];
   const first = moments.origins[0] ?? 0;
-  const network = new Float64Array(steps.length * outputs);
-  if (early !== null) network.set(early);
-  network.set(mediansOf(raw), before * outputs);
-  const voices = [{ points: network, knowsFrom: early === null ? first : 0 }, ...others];
-  const panel = panelOf(voices, steps);
-  const k = voices.length;
-  const began = early === null ? first : (steps[0] ?? first);
+  const k = panel.experts;
+  const began = panel.knowsFrom[0] === 0 ? (steps[0] ?? first) : first;
   const rules = [emptyRule('ml-poly', panel, options.prior), emptyRule('bernstein', panel, options.prior)] as const;
   const [one, other] = rules;
   const out = new Float64Array(raw.length);
@@ -117,7 +128,7 @@ export function mix(
     }
     const granted = options.headStart * Math.exp(-Math.max(0, at - began) / options.memorySteps);
     for (const rule of rules) {
-      if (at > first) wake(rule, voices, steps[i - 1] ?? at, at);
+      if (at > first) wake(rule, panel, steps[i - 1] ?? at, at);
       weigh(rule, panel, i, member.unit, granted);
       answer(rule, panel, i);
     }
@@ -144,23 +155,32 @@ export function mediansOf(quantiles: Float64Array): Float64Array {
 }
 
 /** Everybody's answers, laid out as they are read: moments x outputs x experts. */
-interface Panel {
+export interface Panel {
   readonly points: Float64Array;
   /** moments x experts: whether it has an answer of its own there. */
   readonly isAwake: Uint8Array;
   readonly experts: number;
+  /** By expert: the first index at which it has an answer of its own. */
+  readonly knowsFrom: Float64Array;
 }
 
 function panelOf(voices: readonly Voice[], steps: readonly number[]): Panel {
   const experts = voices.length;
   const points = new Float64Array(steps.length * outputs * experts);
-  const isAwake = new Uint8Array(steps.length * experts);
-  voices.forEach((voice, e) => {
-    const own = voice.points;
+  voices.forEach(({ points: own }, e) => {
     for (let i = 0; i < steps.length * outputs; i += 1) points[i * experts + e] = own[i] as number;
-    for (let i = 0; i < steps.length; i += 1) isAwake[i * experts + e] = (steps[i] as number) >= voice.knowsFrom ? 1 : 0;
   });
-  return { points, isAwake, experts };
+  const knowsFrom = Float64Array.from(voices, (voice) => voice.knowsFrom);
+  return { points, isAwake: wakingAt(knowsFrom, steps), experts, knowsFrom };
+}
+
+/** moments x experts: 1 where an expert has an answer of its own. */
+export function wakingAt(knowsFrom: Float64Array, steps: readonly number[]): Uint8Array {
+  const experts = knowsFrom.length;
+  const isAwake = new Uint8Array(steps.length * experts);
+  for (let i = 0; i < steps.length; i += 1)
+    for (let e = 0; e < experts; e += 1) isAwake[i * experts + e] = (steps[i] as number) >= (knowsFrom[e] as number) ? 1 : 0;
+  return isAwake;
 }
 
 /** A rule of aggregation and what it has learned; each is judged by its own answers. */
@@ -181,7 +201,8 @@ interface Rule {
   readonly mixed: Float64Array;
 }
 
-function emptyRule(is: Rule['is'], { points, experts: k }: Panel, share: number): Rule {
+function emptyRule(is: Rule['is'], { isAwake, experts: k }: Panel, share: number): Rule {
+  const moments = isAwake.length / k;
   const prior = Float64Array.from({ length: k }, (_, e) => (e === 0 ? share : (1 - share) / Math.max(1, k - 1)));
   return {
     is,
@@ -192,7 +213,7 @@ function emptyRule(is: Rule['is'], { points, experts: k }: Panel, share: number)
     count: new Float64Array(groups),
     error: new Float64Array(groups),
     weights: new Float64Array(groups * k),
-    mixed: new Float64Array(points.length / k),
+    mixed: new Float64Array(moments * outputs),
   };
 }
 
@@ -297,11 +318,10 @@ function placeIn(sorted: Float64Array, count: number, value: number): number {
  * Who wakes among others that are known starts as if it had been as often in doubt as they: with no squares behind it, its first regrets
  * would count for everything.
  */
-function wake({ square, weights }: Rule, voices: readonly Voice[], before: number, at: number): void {
-  const k = voices.length;
+function wake({ square, weights }: Rule, { knowsFrom, experts: k }: Panel, before: number, at: number): void {
   for (let e = 0; e < k; e += 1) {
-    const { knowsFrom } = voices[e] as Voice;
-    if (knowsFrom <= before || knowsFrom > at) continue;
+    const from = knowsFrom[e] as number;
+    if (from <= before || from > at) continue;
     for (let g = 0; g < groups; g += 1) {
       let mean = 0;
       for (let other = 0; other < k; other += 1) mean += (weights[g * k + other] as number) * (square[g * k + other] as number);

@@ -1,20 +1,13 @@
-import { clockSpacing, defaultAnswer, earlyMedians, modelAnswer, momentsOf, onClock, voiceOf } from './answer.ts';
+import { clockSpacing, defaultAnswer, momentsOf, onClock } from './answer.ts';
 import { errorsOf, originsIn, pointErrorsOf } from './backtest.ts';
 import { baselines } from './baseline.ts';
-import {
-  baselineContender,
-  type Contender,
-  levels,
-  modelQuantiles,
-  type Networks,
-  ridgeContender,
-  ridgePoints,
-  windowsOf,
-} from './contender.ts';
-import { type Member, memberOf } from './examples.ts';
-import type { Moments } from './mix.ts';
-import { createRecall, type Recall } from './recall.ts';
+import { calibrate } from './calibrate.ts';
+import { baselineContender, type Contender, levels, type Networks, ridgeContender } from './contender.ts';
+import type { Member } from './examples.ts';
+import { mixPanel } from './mix.ts';
+import { createRecall, type Recall, type SaidBy } from './recall.ts';
 import type { Ridge } from './ridge.ts';
+import { type Asked, fillRows, panelOfRows, quantilesOfRows } from './rows.ts';
 import { chooseServed, type ServeChoice } from './serve.ts';
 import { horizons, outputs } from './window.ts';
 
@@ -52,7 +45,7 @@ export interface RoundRidge {
 
 export const modelId = 'model';
 /** Series whose windows go through the network together. */
-const blockSize = 64;
+const blockSize = 256;
 
 export function forecastRound(
   members: readonly Member[],
@@ -62,27 +55,18 @@ export function forecastRound(
   recall: Recall = createRecall(),
 ): readonly SeriesForecast[] {
   const perSeries = Math.max(16, Math.min(288, Math.floor(options.windowBudget / Math.max(1, members.length))));
-  const rules = baselines.map(baselineContender);
-  const newest = [...rules, ...(ridge === null ? [] : [ridgeContender(ridge.newest)])];
+  const by: SaidBy = { ...networks, ridge: ridge?.judged ?? null };
+  const newest = [...baselines.map(baselineContender), ...(ridge === null ? [] : [ridgeContender(ridge.newest)])];
   const results: SeriesForecast[] = [];
   for (let from = 0; from < members.length; from += blockSize) {
     const block = members.slice(from, from + blockSize).map((member) => {
       const origins = calibrationOrigins(member, perSeries, options.unseenFromMs);
       // The last origin is now: its forecast is the one that is served.
-      return { member, origins, moments: momentsOf(member, [...origins, ...recentOrigins(member, origins), member.upTo - 1]) };
+      const moments = momentsOf(member, [...origins, ...recentOrigins(member, origins), member.upTo - 1]);
+      return { member, origins, moments, rows: recall.rowsOf(member, moments, by) };
     });
-    const requests = block.map(({ member, moments }) => ({ member, origins: moments.origins }));
-    const windows = windowsOf(requests);
-    const answered = modelQuantiles(networks.predict, requests, windows);
-    const early = earlyMedians(networks, block);
-    let row = 0;
-    block.forEach((asked, i) => {
-      const end = row + asked.moments.origins.length;
-      const byRidge = ridge === null ? null : ridgePoints(ridge.judged, windows, row, end);
-      if (ridge !== null) byRidge?.set(ridgePoints(ridge.newest, windows, end - 1, end), (end - row - 1) * outputs);
-      results.push(forecastOne(asked, answered[i] ?? new Float64Array(0), early[i] ?? null, rules, byRidge, newest, options, recall));
-      row = end;
-    });
+    fillRows(block, by);
+    for (const asked of block) results.push(forecastOne(asked, by, ridge?.newest ?? null, newest, options));
   }
   recall.endRound();
   return results;
@@ -115,40 +99,20 @@ function recentOrigins(member: Member, complete: readonly number[]): readonly nu
   return found;
 }
 
-interface Asked {
-  readonly member: Member;
-  /** Those whose hour is complete: the first of the moments' origins. */
-  readonly origins: readonly number[];
-  readonly moments: Moments;
-}
-
-function forecastOne(
-  { member, origins, moments }: Asked,
-  raw: Float64Array,
-  early: Float64Array | null,
-  rules: readonly Contender[],
-  byRidge: Float64Array | null,
-  newest: readonly Contender[],
-  options: RoundOptions,
-  recall: Recall,
-): SeriesForecast {
+function forecastOne(asked: Asked, by: SaidBy, ridge: Ridge | null, newest: readonly Contender[], options: RoundOptions): SeriesForecast {
+  const { member, origins, moments } = asked;
   const now = member.upTo - 1;
   const width = outputs * levels.length;
-  // Baselines learn their residuals before the calibration windows begin, so that nobody is scored on what it has seen.
-  const before = memberOf(member.name, member.grid, Math.max(1, origins[0] ?? member.upTo));
-  const rivals = rules.map((contender) => voiceOf(contender, { ...before, unit: member.unit }, moments));
-  if (byRidge !== null) {
-    // The ridge was fitted to the earlier moments: it sleeps there.
-    const points = new Float64Array((moments.earlier.length + moments.origins.length) * outputs);
-    points.set(byRidge, moments.earlier.length * outputs);
-    rivals.push({ points, knowsFrom: moments.origins[0] ?? 0 });
-  }
-  const answered = modelAnswer(member, moments, raw, early, rivals, defaultAnswer, recall);
+  const panel = panelOfRows(asked, by, ridge);
+  const mixed = mixPanel(member, moments, quantilesOfRows(asked), panel, defaultAnswer.mix);
+  const answered = calibrate(member, moments.origins, mixed, defaultAnswer.calibration);
   const errors = new Map<string, Float64Array>();
   if (origins.length > 0) {
     errors.set(modelId, errorsOf(member, origins, answered));
-    const from = moments.earlier.length * outputs;
-    newest.forEach(({ id }, i) => errors.set(id, pointErrorsOf(member, origins, rivals[i]?.points.subarray(from) ?? new Float64Array(0))));
+    const k = panel.experts;
+    const from = moments.earlier.length * outputs * k;
+    // Behind the network stand the baselines and the ridge.
+    newest.forEach(({ id }, i) => errors.set(id, pointErrorsOf(member, origins, panel.points, from + 1 + i, k)));
   }
   const scores = Object.fromEntries([...errors].map(([id, list]) => [id, list.reduce((sum, one) => sum + one, 0) / list.length]));
   const spacing = origins.length > 1 ? ((origins.at(-1) ?? 0) - (origins[0] ?? 0)) / (origins.length - 1) : 1;
