@@ -48,8 +48,7 @@ export function chooseServed(errors: ReadonlyMap<string, Float64Array>, modelId:
   const deviation = standardError(gains, overlap);
   const margin = deviation > 0 ? mean / deviation : mean === 0 ? 0 : Math.sign(mean) * Number.POSITIVE_INFINITY;
   const loses = isMixture ? margin <= -sureMargin : margin < sureMargin;
-  const percent = best > 0 ? Math.abs((100 * mean) / best).toFixed(1) : '0.0';
-  const compared = `${percent} % ${mean >= 0 ? 'below' : 'above'} ${bestBaseline}'s on ${gains.length} windows, ${Math.abs(margin).toFixed(1)} standard errors`;
+  const compared = `${sayGap(mean, best, bestBaseline)} on ${gains.length} windows, ${sayMargin(margin)}`;
   return {
     servedBy: loses ? bestBaseline : modelId,
     bestBaseline,
@@ -57,6 +56,21 @@ export function chooseServed(errors: ReadonlyMap<string, Float64Array>, modelId:
     because: loses ? `the model's error is ${compared}: the baseline is served` : `the model's error is ${compared}`,
   };
 }
+
+/** An error is a share of the usual change from step to step: under a millionth of that it is arithmetic's, not the forecaster's. */
+const noError = 1e-6;
+
+/** How much lower a mean error is than another, in words that stay words whatever the numbers are. */
+function sayGap(gain: number, of: number, whose: string): string {
+  if (Math.abs(gain) <= noError) return `that of ${whose}`;
+  const side = gain > 0 ? 'below' : 'above';
+  if (of <= noError) return `${side} ${whose}'s, which is none,`;
+  const percent = Math.abs((100 * gain) / of);
+  return percent < 1_000 ? `${percent.toFixed(1)} % ${side} ${whose}'s` : `more than ten times ${whose}'s`;
+}
+
+const sayMargin = (margin: number): string =>
+  Math.abs(margin) < 100 ? `${Math.abs(margin).toFixed(1)} standard errors` : 'more than 100 standard errors';
 
 /** Of the mean of a list whose neighbours, up to `overlap` apart, are not independent. */
 export function standardError(list: Float64Array, overlap: number): number {

@@ -61,4 +61,32 @@ describe('who is served', () => {
     ).toBe('naive');
     expect(chooseServed(new Map(), 'model', 1).servedBy).toBe('naive');
   });
+
+  it('is said in words and plain numbers, however small or large the errors are', () => {
+    const sizes = [0, 1e-300, 1e-9, 0.5, 1, 20, 1e12, 1e290];
+    for (const ours of sizes) {
+      for (const theirs of sizes) {
+        const errors = new Map([
+          ['model', noisy(1, 40, 'm').map((error) => error * ours)],
+          ['naive', noisy(1, 40, 'n').map((error) => error * theirs)],
+        ]);
+        const { because } = chooseServed(errors, 'model', 1);
+        expect(because).not.toMatch(/\d\.\d{2}|\de[+-]?\d|Infinity|NaN|\d{4}/);
+        expect(because).toContain('on 40 windows');
+      }
+    }
+    const sayOf = (ours: number, theirs: number): string =>
+      chooseServed(
+        new Map([
+          ['model', new Float64Array(40).fill(ours)],
+          ['naive', new Float64Array(40).fill(theirs)],
+        ]),
+        'model',
+        1,
+      ).because;
+    expect(sayOf(0.5, 1)).toContain("50.0 % below naive's");
+    expect(sayOf(1e-9, 1e-12)).toContain('that of naive');
+    expect(sayOf(0.1, 1e-12)).toContain("above naive's, which is none,");
+    expect(sayOf(1e280, 1)).toContain("more than ten times naive's");
+  });
 });
