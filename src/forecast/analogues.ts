@@ -8,7 +8,7 @@ import { horizons, insert, outputs } from './window.ts';
  * keeping to the clock (jobs, compactions, polling, bursts that ebb) are found by this and by nothing that averages lags.
  *
  * Distances are absolute differences, the newest lags counting twice, abandoned as soon as they exceed the worst neighbour kept.
- * Cost: about 15 to 30 microseconds a forecast on one core, two thirds of what the experts cost.
+ * Cost: 10 to 25 microseconds a forecast on one core, most of what the experts cost.
  */
 interface AnalogueOptions {
   readonly id: string;

@@ -19,11 +19,11 @@ const leastBefore = 24;
 
 /**
  * Earlier moments are at most half as many as the origins, an hour or more apart, and each was complete when the first origin came. They
- * keep to the clock, so that the next round has the same.
+ * keep to the clock, so that the next round has the same: by the number of origins whose hour is complete, as that of the others wanders.
  */
-export function momentsOf(member: Member, origins: readonly number[]): Moments {
+export function momentsOf(member: Member, origins: readonly number[], complete = origins.length): Moments {
   const first = origins[0] ?? 0;
-  const spacing = clockSpacing(Math.max(horizons, Math.ceil((2 * earlierReach) / Math.max(1, origins.length))));
+  const spacing = clockSpacing(Math.max(horizons, Math.ceil((2 * earlierReach) / Math.max(1, complete))));
   const earlier: number[] = [];
   for (let at = onClock(member, first - horizons, spacing); at >= Math.max(leastBefore, first - earlierReach); at -= spacing)
     if (isScorable(member.grid, at)) earlier.unshift(at);

@@ -16,6 +16,8 @@ export interface Contender {
   quantiles(member: Member, origins: readonly number[]): Float64Array;
   /** The medians alone, origins x outputs: a fraction of the work, as no band is made. */
   points(member: Member, origins: readonly number[]): Float64Array;
+  /** The band alone, by its errors on the steps before `upTo`: how far from the median each level lies, outputs x levels. */
+  reaches(member: Member): Float64Array;
 }
 
 /** 80, 90 and 95 % bands, quartiles and the median. */
@@ -32,53 +34,56 @@ export function withResidualBand(
   knowsFrom: (member: Member) => number,
   fit: (member: Member) => (at: number, out: Float64Array) => void,
 ): Contender {
+  const points = (member: Member, origins: readonly number[]): Float64Array => {
+    const predict = fit(member);
+    const all = new Float64Array(origins.length * outputs);
+    origins.forEach((at, i) => predict(at, all.subarray(i * outputs, (i + 1) * outputs)));
+    return all;
+  };
+  const reaches = (member: Member): Float64Array => reachesOf(member, fit(member));
   return {
     id,
     title,
     knowsFrom,
-    points: (member, origins) => {
-      const predict = fit(member);
-      const points = new Float64Array(origins.length * outputs);
-      origins.forEach((at, i) => predict(at, points.subarray(i * outputs, (i + 1) * outputs)));
-      return points;
-    },
-    quantiles: (member, origins) => {
-      const predict = fit(member);
-      const point = new Float64Array(outputs);
-      const past: number[] = [];
-      for (let at = 0; at + horizons < member.upTo; at += 1) if (isScorable(member.grid, at)) past.push(at);
-      const used = Math.min(past.length, residualOrigins);
-      const residuals = Array.from({ length: outputs }, () => new Float64Array(used));
-      for (let k = 0; k < used; k += 1) {
-        const at = past[Math.floor(((k + 0.5) * past.length) / used)] ?? 0;
-        predict(at, point);
-        let most = Number.NEGATIVE_INFINITY;
-        for (let h = 0; h < horizons; h += 1) {
-          const value = member.grid.values[at + h + 1] ?? 0;
-          most = Math.max(most, value);
-          (residuals[h] as Float64Array)[k] = value - (point[h] ?? 0);
-        }
-        (residuals[horizons] as Float64Array)[k] = most - (point[horizons] ?? 0);
-      }
-      const spreads = residuals.map((sorted) => {
-        sorted.sort();
-        return levels.map((level) => quantileOfSorted(sorted, level));
-      });
-      const out = new Float64Array(origins.length * outputs * levels.length);
-      origins.forEach((at, i) => {
-        predict(at, point);
-        for (let h = 0; h < outputs; h += 1) {
-          const quantiles = spreads[h] ?? [];
-          for (let q = 0; q < levels.length; q += 1) {
-            // The median stays the forecaster's own: it is scored as the method that it is named after.
-            const offset = q === medianIndex ? 0 : (quantiles[q] ?? 0);
-            out[(i * outputs + h) * levels.length + q] = (point[h] ?? 0) + (q < medianIndex ? Math.min(0, offset) : Math.max(0, offset));
-          }
-        }
-      });
-      return out;
-    },
+    points,
+    reaches,
+    quantiles: (member, origins) => quantilesAround(points(member, origins), reaches(member)),
   };
+}
+
+function reachesOf(member: Member, predict: (at: number, out: Float64Array) => void): Float64Array {
+  const point = new Float64Array(outputs);
+  const past: number[] = [];
+  for (let at = 0; at + horizons < member.upTo; at += 1) if (isScorable(member.grid, at)) past.push(at);
+  const used = Math.min(past.length, residualOrigins);
+  const residuals = Array.from({ length: outputs }, () => new Float64Array(used));
+  for (let k = 0; k < used; k += 1) {
+    const at = past[Math.floor(((k + 0.5) * past.length) / used)] ?? 0;
+    predict(at, point);
+    let most = Number.NEGATIVE_INFINITY;
+    for (let h = 0; h < horizons; h += 1) {
+      const value = member.grid.values[at + h + 1] ?? 0;
+      most = Math.max(most, value);
+      (residuals[h] as Float64Array)[k] = value - (point[h] ?? 0);
+    }
+    (residuals[horizons] as Float64Array)[k] = most - (point[horizons] ?? 0);
+  }
+  const reaches = new Float64Array(outputs * levels.length);
+  residuals.forEach((sorted, h) => {
+    sorted.sort();
+    levels.forEach((level, q) => {
+      const offset = quantileOfSorted(sorted, level);
+      // The median stays the forecaster's own: it is scored as the method that it is named after.
+      reaches[h * levels.length + q] = q === medianIndex ? 0 : q < medianIndex ? Math.min(0, offset) : Math.max(0, offset);
+    });
+  });
+  return reaches;
+}
+
+/** Origins x outputs x levels, of points and of how far from them each level lies. */
+export function quantilesAround(points: Float64Array, reaches: Float64Array): Float64Array {
+  const q = levels.length;
+  return Float64Array.from({ length: points.length * q }, (_, i) => (points[Math.floor(i / q)] ?? 0) + (reaches[i % reaches.length] ?? 0));
 }
 
 export function baselineContender(baseline: Baseline): Contender {

@@ -7,6 +7,8 @@ export interface Member {
   readonly grid: Grid;
   readonly upTo: number;
   readonly unit: number;
+  /** Steps before it are long known: what takes long to learn is learned from them alone; absent: from all. See `steady.ts`. */
+  readonly settled?: number;
 }
 
 /** Under this many points the step changes seen say little; a quarter of the last value is taken for the unit where that is more. */
@@ -40,20 +42,16 @@ const weightBounds = [0.2, 5] as const;
  * the rest) and spread evenly over each, so that neither the longest nor the newest series owns the model.
  */
 export function examplesOf(members: readonly Member[], limit: number): Examples {
-  const usable = members
-    .map((member) => {
-      const origins: number[] = [];
-      for (let at = leastKnown; at + horizons < member.upTo; at += 1) if (isScorable(member.grid, at)) origins.push(at);
-      return { member, origins };
-    })
-    .toSorted((a, b) => a.origins.length - b.origins.length);
+  const usable = members.map((member) => ({ member, count: scorableFrom(member) })).toSorted((a, b) => a.count - b.count);
   const picked: { member: Member; at: number }[] = [];
   let left = limit;
-  usable.forEach(({ member, origins }, i) => {
-    const take = Math.min(origins.length, Math.floor(left / (usable.length - i)));
+  usable.forEach(({ member, count }, i) => {
+    const take = Math.min(count, Math.floor(left / (usable.length - i)));
+    if (take === 0) return;
     left -= take;
-    for (let k = 0; k < take; k += 1)
-      picked.push({ member, at: origins[Math.floor(((k + weyl(picked.length)) * origins.length) / take)] ?? 0 });
+    const origins: number[] = [];
+    for (let at = leastKnown; at + horizons < member.upTo; at += 1) if (isScorable(member.grid, at)) origins.push(at);
+    for (let k = 0; k < take; k += 1) picked.push({ member, at: origins[Math.floor(((k + weyl(picked.length)) * count) / take)] ?? 0 });
   });
   const x = new Float32Array(picked.length * inputs);
   const y = new Float32Array(picked.length * outputs);
@@ -68,6 +66,18 @@ export function examplesOf(members: readonly Member[], limit: number): Examples 
   });
   for (let i = 0; i < weight.length; i += 1) weight[i] = ((weight[i] ?? 0) * weight.length) / total;
   return { count: picked.length, x, y, weight };
+}
+
+/** How many moments can be learned from. */
+function scorableFrom({ grid: { values, missing }, upTo }: Member): number {
+  let count = 0;
+  let observed = 0;
+  const end = Math.min(upTo, values.length);
+  for (let i = leastKnown + 1; i < end; i += 1) {
+    observed = missing[i] === 1 ? 0 : observed + 1;
+    if (observed >= horizons) count += 1;
+  }
+  return count;
 }
 
 /**

@@ -105,7 +105,7 @@ export function mixPanel(
   const [one, other] = rules;
   const out = new Float64Array(raw.length);
   const settled = new Uint32Array(outputs);
-  const errors = Array.from({ length: bands }, recentErrors);
+  for (const errors of errorsOfBands) errors.forget();
   for (let i = 0; i < steps.length; i += 1) {
     const at = steps[i] ?? 0;
     for (let h = 0; h < outputs; h += 1) {
@@ -123,7 +123,7 @@ export function mixPanel(
         const fade = Math.exp(-gap / options.memorySteps / size);
         const ofNetwork = past < before ? options.standInWeight : 1;
         for (const rule of rules) settle(rule, panel, past, h, outcome, weight, ofNetwork, fade);
-        if (past >= before) errors[bandOf[h] as number]?.add(outcome - mixedAt(rules, past * outputs + h));
+        if (past >= before) errorsOfBands[bandOf[h] as number]?.add(outcome - mixedAt(rules, past * outputs + h));
       }
     }
     const granted = options.headStart * Math.exp(-Math.max(0, at - began) / options.memorySteps);
@@ -133,7 +133,7 @@ export function mixPanel(
       answer(rule, panel, i);
     }
     if (i < before) continue;
-    const reaches = errors.map((list) => list.reaches());
+    const reaches = errorsOfBands.map((list) => list.reaches());
     for (let h = 0; h < outputs; h += 1) {
       const base = i * outputs + h;
       const from = (groupOf[h] as number) * k;
@@ -266,7 +266,7 @@ const keptErrors = 240;
 const leastErrors = 40;
 
 /** The last errors of the mixture, and how far from its median each level of the band lies by them; null while there are few. */
-function recentErrors(): { add(error: number): void; reaches(): Float64Array | null } {
+function recentErrors(): { forget(): void; add(error: number): void; reaches(): Float64Array | null } {
   const ring = new Float64Array(keptErrors);
   /** The same in order. */
   const sorted = new Float64Array(keptErrors);
@@ -274,6 +274,10 @@ function recentErrors(): { add(error: number): void; reaches(): Float64Array | n
   let count = 0;
   let isStale = false;
   return {
+    forget: () => {
+      count = 0;
+      isStale = false;
+    },
     add: (error) => {
       let kept = count;
       if (count >= keptErrors) {
@@ -301,6 +305,9 @@ function recentErrors(): { add(error: number): void; reaches(): Float64Array | n
     },
   };
 }
+
+/** Scratch: series are mixed one after the other. */
+const errorsOfBands = Array.from({ length: bands }, recentErrors);
 
 /** Where the value stands among the first `count`, which ascend. */
 function placeIn(sorted: Float64Array, count: number, value: number): number {

@@ -15,11 +15,12 @@ import { horizons } from './window.ts';
  * anew. With or without it, a round's forecasts are the same to the bit.
  *
  * Who searches the past looks back some days at most: what that said has a print of its own, and outlives a history that begins later.
- * Memory: a row for each moment of the last round and for each of the last twelve steps, which are moments again once their hour is over.
+ * Memory: a row of 1 KB for each moment of the last round and for each of the last twelve steps, which are moments again once their hour is
+ * over; some 40 KB a series among 10,000.
  */
 export interface Recall {
-  /** The rows of a series at its moments; whoever asks fills those that are not known. */
-  rowsOf(member: Member, moments: Moments, by: SaidBy): Rows;
+  /** The rows of a series at its moments; whoever asks fills those that are not known. Baselines are fitted on the steps before `fitUpTo`. */
+  rowsOf(member: Member, moments: Moments, fitUpTo: number, by: SaidBy): Rows;
   /** Forgets the series that were not asked about since it was last called. */
   endRound(): void;
   /** Bytes that are kept. */
@@ -48,10 +49,19 @@ export interface Rows {
   /** rows x width */
   readonly said: Float64Array;
   readonly quantiles: Float32Array;
-  /** Constants of smoothing that are fitted on the steps before `upTo`. */
-  smoothing(upTo: number, fit: () => Smoothing): Smoothing;
+  /** Constants of smoothing. */
+  smoothing(fit: () => Smoothing): Smoothing;
+  /** The band of a contender by its errors on what is settled; `ridge`: whose it may be. */
+  reaches(id: string, ridge: Ridge | null, find: () => Float64Array): Float64Array;
   /** To be said once all are in: rows that somebody failed to fill count for nothing. */
   filled(): void;
+}
+
+interface Band {
+  readonly print: number;
+  readonly unit: number;
+  readonly ridge: Ridge | null;
+  readonly reaches: Float64Array;
 }
 
 interface Kept {
@@ -65,6 +75,7 @@ interface Kept {
   rows: Int32Array;
   smoothing: Smoothing;
   smoothingPrint: number;
+  bands: Map<string, Band>;
   /** By row: what the answers depend on, and whether they are of an earlier moment. */
   searchPrints: Float64Array;
   prints: Float64Array;
@@ -78,7 +89,7 @@ export function createRecall(widths: RowWidths = rowWidths): Recall {
   const prints = openPrints();
   let round = 0;
   return {
-    rowsOf: (member, { earlier, origins }, by) => {
+    rowsOf: (member, { earlier, origins }, fitUpTo, by) => {
       const { grid, unit } = member;
       const firstStep = Math.round(grid.startMs / grid.stepMs);
       const moments = [...earlier, ...origins];
@@ -93,6 +104,8 @@ export function createRecall(widths: RowWidths = rowWidths): Recall {
       Object.assign(kept, { round, unit, by, isFilled: false });
       giveRows(kept, moments, firstStep, widths);
       prints.read(grid);
+      const fitPrint = prints.of(0, fitUpTo - 1);
+      const bandPrint = prints.of(0, (member.settled ?? member.upTo) - 1);
       const of = new Int32Array(moments.length);
       const isSearched = new Uint8Array(moments.length);
       const isSaid = new Uint8Array(moments.length);
@@ -116,10 +129,16 @@ export function createRecall(widths: RowWidths = rowWidths): Recall {
         isSaid,
         said: kept.said,
         quantiles: kept.quantiles,
-        smoothing: (upTo, fit) => {
-          const print = prints.of(0, upTo - 1);
-          if (kept.smoothingPrint !== print) Object.assign(kept, { smoothing: fit(), smoothingPrint: print });
+        smoothing: (fit) => {
+          if (kept.smoothingPrint !== fitPrint) Object.assign(kept, { smoothing: fit(), smoothingPrint: fitPrint });
           return kept.smoothing;
+        },
+        reaches: (id, ridge, find) => {
+          const known = kept.bands.get(id);
+          if (known?.print === bandPrint && known.unit === unit && known.ridge === ridge) return known.reaches;
+          const reaches = find();
+          kept.bands.set(id, { print: bandPrint, unit, ridge, reaches });
+          return reaches;
         },
         filled: () => {
           kept.isFilled = true;
@@ -151,6 +170,7 @@ function emptyKept(stepMs: number): Kept {
     rows: new Int32Array(0),
     smoothing: { alpha: 0, beta: 0 },
     smoothingPrint: Number.NaN,
+    bands: new Map(),
     searchPrints: none,
     prints: none,
     isEarlier: new Uint8Array(0),

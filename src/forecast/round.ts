@@ -1,15 +1,15 @@
 import { clockSpacing, defaultAnswer, momentsOf, onClock } from './answer.ts';
-import { errorsOf, originsIn, pointErrorsOf } from './backtest.ts';
+import { errorsOf, pointErrorsOf } from './backtest.ts';
 import { baselines } from './baseline.ts';
 import { calibrate } from './calibrate.ts';
-import { baselineContender, type Contender, levels, type Networks, ridgeContender } from './contender.ts';
+import { baselineContender, type Contender, levels, type Networks, quantilesAround, ridgeContender } from './contender.ts';
 import type { Member } from './examples.ts';
 import { mixPanel } from './mix.ts';
 import { createRecall, type Recall, type SaidBy } from './recall.ts';
 import type { Ridge } from './ridge.ts';
 import { type Asked, fillRows, panelOfRows, quantilesOfRows } from './rows.ts';
 import { chooseServed, type ServeChoice } from './serve.ts';
-import { horizons, outputs } from './window.ts';
+import { horizons, isScorable, outputs } from './window.ts';
 
 /**
  * One forecasting round over many series: every contender is scored on the last windows of each series, the choice of who is
@@ -37,10 +37,13 @@ export interface RoundOptions {
 
 export const defaultRound: RoundOptions = { windowBudget: 60_000, isNonNegative: true };
 
-/** Two fits of the ridge: one that has not seen the windows it is compared on, and one on all that is known, which forecasts now. */
+/** Fits of the ridge: one that has not seen the windows it is compared on, one on all that is known, and the same as of what is settled. */
 export interface RoundRidge {
   readonly judged: Ridge;
+  /** It forecasts now. */
   readonly newest: Ridge;
+  /** By its errors the newest has its band. */
+  readonly settled: Ridge;
 }
 
 export const modelId = 'model';
@@ -56,17 +59,19 @@ export function forecastRound(
 ): readonly SeriesForecast[] {
   const perSeries = Math.max(16, Math.min(288, Math.floor(options.windowBudget / Math.max(1, members.length))));
   const by: SaidBy = { ...networks, ridge: ridge?.judged ?? null };
-  const newest = [...baselines.map(baselineContender), ...(ridge === null ? [] : [ridgeContender(ridge.newest)])];
+  const rules = baselines.map(baselineContender);
+  const newest = [...rules, ...(ridge === null ? [] : [ridgeContender(ridge.newest)])];
+  const bands = [...rules, ...(ridge === null ? [] : [ridgeContender(ridge.settled)])];
   const results: SeriesForecast[] = [];
   for (let from = 0; from < members.length; from += blockSize) {
     const block = members.slice(from, from + blockSize).map((member) => {
       const origins = calibrationOrigins(member, perSeries, options.unseenFromMs);
       // The last origin is now: its forecast is the one that is served.
-      const moments = momentsOf(member, [...origins, ...recentOrigins(member, origins), member.upTo - 1]);
-      return { member, origins, moments, rows: recall.rowsOf(member, moments, by) };
+      const moments = momentsOf(member, [...origins, ...recentOrigins(member, origins), member.upTo - 1], Math.max(1, origins.length));
+      return { member, origins, moments, rows: recall.rowsOf(member, moments, Math.max(1, origins[0] ?? member.upTo), by) };
     });
     fillRows(block, by);
-    for (const asked of block) results.push(forecastOne(asked, by, ridge?.newest ?? null, newest, options));
+    for (const asked of block) results.push(forecastOne(asked, by, ridge, newest, bands, options));
   }
   recall.endRound();
   return results;
@@ -83,10 +88,23 @@ export function comparedFrom(member: Member, unseenFromMs: number | undefined): 
  * all, and those before it that keep to the clock.
  */
 function calibrationOrigins(member: Member, count: number, unseenFromMs: number | undefined): readonly number[] {
-  const from = comparedFrom(member, unseenFromMs);
-  const all = originsIn(member, from, member.upTo, 1);
-  const spacing = clockSpacing(Math.ceil(all.length / count));
-  return all.filter((at, i) => i === all.length - 1 || onClock(member, at, spacing) === at).slice(-count);
+  const from = Math.max(0, comparedFrom(member, unseenFromMs) - 1);
+  const { missing } = member.grid;
+  let all = 0;
+  let newest = -1;
+  let observed = 0;
+  for (let step = from + 1; step < member.upTo; step += 1) {
+    observed = missing[step] === 1 ? 0 : observed + 1;
+    if (observed < horizons) continue;
+    all += 1;
+    newest = step - horizons;
+  }
+  if (all === 0) return [];
+  const spacing = clockSpacing(Math.ceil(all / count));
+  const origins = [newest];
+  for (let at = onClock(member, newest - 1, spacing); at >= from && origins.length < count; at -= spacing)
+    if (isScorable(member.grid, at)) origins.unshift(at);
+  return origins;
 }
 
 /** Forecasts of the last hour cannot be scored yet, but the first of their steps have passed: by them a rise is known while it goes on. */
@@ -99,11 +117,18 @@ function recentOrigins(member: Member, complete: readonly number[]): readonly nu
   return found;
 }
 
-function forecastOne(asked: Asked, by: SaidBy, ridge: Ridge | null, newest: readonly Contender[], options: RoundOptions): SeriesForecast {
-  const { member, origins, moments } = asked;
+function forecastOne(
+  asked: Asked,
+  by: SaidBy,
+  ridge: RoundRidge | null,
+  newest: readonly Contender[],
+  bands: readonly Contender[],
+  options: RoundOptions,
+): SeriesForecast {
+  const { member, origins, moments, rows } = asked;
   const now = member.upTo - 1;
   const width = outputs * levels.length;
-  const panel = panelOfRows(asked, by, ridge);
+  const panel = panelOfRows(asked, by, ridge?.newest ?? null);
   const mixed = mixPanel(member, moments, quantilesOfRows(asked), panel, defaultAnswer.mix);
   const answered = calibrate(member, moments.origins, mixed, defaultAnswer.calibration);
   const errors = new Map<string, Float64Array>();
@@ -118,7 +143,16 @@ function forecastOne(asked: Asked, by: SaidBy, ridge: Ridge | null, newest: read
   const spacing = origins.length > 1 ? ((origins.at(-1) ?? 0) - (origins[0] ?? 0)) / (origins.length - 1) : 1;
   const choice = chooseServed(errors, modelId, Math.ceil(horizons / Math.max(1, spacing)));
   const modelNow = answered.subarray((moments.origins.length - 1) * width);
-  let quantiles = newest.find(({ id }) => id === choice.servedBy)?.quantiles(member, [now]) ?? modelNow;
+  const served = newest.find(({ id }) => id === choice.servedBy);
+  let quantiles = modelNow;
+  if (served !== undefined) {
+    const known = { ...member, upTo: member.settled ?? member.upTo };
+    const band = bands.find(({ id }) => id === choice.servedBy) ?? served;
+    quantiles = quantilesAround(
+      served.points(known, [now]),
+      rows.reaches(band.id, ridge?.settled ?? null, () => band.reaches(known)),
+    );
+  }
   if (choice.servedBy !== modelId && origins.length < coldStart) quantiles = envelope(quantiles, modelNow);
   const row = (h: number): number[] =>
     Array.from(quantiles.subarray(h * levels.length, (h + 1) * levels.length), (value) =>

@@ -108,7 +108,7 @@ export function panelOfRows({ member, origins, moments, rows }: Asked, by: SaidB
   // Baselines are fitted before the origins begin, so that nobody is scored on what it has seen.
   const upTo = Math.max(1, origins[0] ?? member.upTo);
   baselines.forEach((baseline, b) => {
-    const { predict } = baseline.fit(grid, upTo, (find) => rows.smoothing(upTo, find));
+    const { predict } = baseline.fit(grid, upTo, (find) => rows.smoothing(find));
     steps.forEach((at, i) => {
       if (at < (knowsFrom[b + 1] as number)) return;
       predict(at, point);

@@ -6,13 +6,14 @@ import type { Forecast, SeriesId } from '../domain/forecast.ts';
 import type { Measurement } from '../domain/measurement.ts';
 import type { Suggestion } from '../domain/suggestion.ts';
 import { levels } from '../forecast/contender.ts';
-import { type Member, memberOf } from '../forecast/examples.ts';
+import type { Member } from '../forecast/examples.ts';
 import { type FeatureOptions, type FeaturePoint, fittingBuckets, seriesName } from '../forecast/features.ts';
 import { createHistory, type History } from '../forecast/history.ts';
 import { createMeasuredSeries, joinMeasured } from '../forecast/measured-series.ts';
 import type { TracedLook } from '../forecast/read-looks.ts';
 import { suggesters } from '../forecast/registry.ts';
 import { defaultRound, type SeriesForecast } from '../forecast/round.ts';
+import { steadyMember, steadySteps } from '../forecast/steady.ts';
 import type { BucketHistory, Subject } from '../forecast/suggester.ts';
 import { type ModelThread, openModelThread } from '../io/model/model-thread.ts';
 import { blockSteps, type SeriesPoint, type SeriesSpan } from '../io/store/series.ts';
@@ -233,7 +234,7 @@ function membersOf(
     if (series.metric === 'hottest-key-share' || series.metric === 'read-trip-ms' || (series.bucket >= 0 && series.metric !== 'operations'))
       continue;
     const grid = gridOf(series);
-    if (grid !== null) found.push({ series, member: memberOf(seriesName(series), grid) });
+    if (grid !== null) found.push({ series, member: steadyMember(seriesName(series), grid, historySteps - steadySteps) });
   }
   return found;
 }

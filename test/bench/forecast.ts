@@ -1,22 +1,15 @@
-import { createRng } from '../../src/base/rng.ts';
 import { meanScores, type SeriesBacktest } from '../../src/forecast/backtest-panel.ts';
-import { modelQuantiles } from '../../src/forecast/contender.ts';
-import { examplesOf, type Member, memberOf } from '../../src/forecast/examples.ts';
-import { fitRidge } from '../../src/forecast/ridge.ts';
-import { createRecall } from '../../src/forecast/recall.ts';
-import { defaultRound, forecastRound } from '../../src/forecast/round.ts';
-import { openBackend } from '../../src/io/model/backend.ts';
+import type { Member } from '../../src/forecast/examples.ts';
 import { loadCheckpoint } from '../../src/io/model/checkpoint.ts';
 import { openModelThread } from '../../src/io/model/model-thread.ts';
-import { initialWeights, openPredictor } from '../../src/io/model/network.ts';
-import type { Weights } from '../../src/io/model/network-shape.ts';
 import { defaultExamples } from '../../src/io/model/training.ts';
 import type { Bench, Figures } from './bench.ts';
 import { boostedTrees } from './load/boosted-trees.ts';
 import { otherLoad } from './load/other.ts';
-import { type LoadPanel, readLoad } from './load/recorded.ts';
+import { readLoad } from './load/recorded.ts';
 import { timeTenThousandSeries } from './load/ten-thousand.ts';
-import { type Configuration, type Run, runOne, servedOverBest, startModel, trainingMember, usual, validate } from './load/tries.ts';
+import { timeTenThousand } from './load/ten-thousand-rounds.ts';
+import { type Run, runOne, servedOverBest, startModel, trainingMember, usual, validate } from './load/tries.ts';
 
 /**
  * Forecasts of the next 12 steps by rolling origin: fitted on the first 60 % of each series, scored on every window of the last 25 %,
@@ -57,7 +50,7 @@ export const bench: Bench = {
         runs.push(run);
         log(`seed ${seed}: ${(meanScores(run.results, 'model').mase / meanScores(run.results, 'naive').mase).toFixed(4)} of naive`);
       }
-      const predictSeconds = await timeTenThousand(panel, runs[0]?.weights ?? start, chosen);
+      const tenThousand = await timeTenThousand(panel, runs[0]?.weights ?? start, chosen, log);
       const others = otherLoad(quick ? 8 : 32).map(({ name, grid }) => trainingMember(name, grid));
       const elsewhere = await runOne(thread, others, chosen, 1, start, strideOf(others));
       const trees = parts.includes('trees') ? await treesOf(members, runs, log) : {};
@@ -65,7 +58,8 @@ export const bench: Bench = {
         figures: {
           ...recorded,
           ...tried,
-          ...figuresOf(runs, predictSeconds, log),
+          ...figuresOf(runs, log),
+          ...tenThousand,
           ...elsewhereOf(elsewhere, log),
           ...trees,
           ...timeTenThousandSeries(),
@@ -83,7 +77,7 @@ function strideOf(members: readonly Member[]): number {
   return [1, 5, 7, 11, 13, 17, 19, 23, 29].find((one) => windows / one <= windowBudget) ?? 31;
 }
 
-function figuresOf(runs: readonly Run[], predictSeconds: TenThousand, log: (line: string) => void): Figures {
+function figuresOf(runs: readonly Run[], log: (line: string) => void): Figures {
   const mean = (pick: (run: Run) => number): number => runs.reduce((sum, run) => sum + pick(run), 0) / runs.length;
   const score = (id: string, key: 'mase' | 'wql' | 'coverage80' | 'coverage90' | 'coverage95'): number =>
     mean(({ results }) => meanScores(results, id)[key]);
@@ -116,9 +110,6 @@ function figuresOf(runs: readonly Run[], predictSeconds: TenThousand, log: (line
     coverage_90: score('model', 'coverage90'),
     coverage_95: score('model', 'coverage95'),
     train_s_30k: mean(({ secondsPer30k }) => secondsPer30k),
-    predict_s_10k: predictSeconds.network,
-    round_s_10k: predictSeconds.round,
-    next_round_s_10k: predictSeconds.nextRound,
   };
 }
 
@@ -182,67 +173,4 @@ function worstGroup(
   // Series are taken to err apart from each other, each with the same weight.
   const standardError = Math.hypot(...worst.map(({ doubt }) => doubt)) / worst.length;
   return { ratio: servedOverBest(worst), standardError };
-}
-
-interface TenThousand {
-  readonly network: number;
-  readonly round: number;
-  readonly nextRound: number;
-}
-
-/** Of them a twentieth is timed in rounds, on one core. */
-const timedSeries = 500;
-const timedSteps = 2_016;
-
-/**
- * Seconds to forecast 10,000 series: the network alone (windows, network and quantiles in the series' unit), the best of three runs, as what
- * else runs on the machine is not ours; and whole rounds, as the service makes one every step: the first after a start, and the one a step
- * later, which recalls much. A round asks the network, the rules and the experts at some thirty earlier moments of each series as well,
- * mixes them, calibrates, and chooses who is served.
- */
-async function timeTenThousand(panel: LoadPanel, weights: Weights, { hidden }: Configuration): Promise<TenThousand> {
-  await openBackend();
-  const { shape } = await loadCheckpoint(startModel);
-  const own = weights.first.length === initialWeights({ ...shape, hidden }, createRng(1)).first.length ? { ...shape, hidden } : shape;
-  const predictor = openPredictor(own, weights);
-  /** A week of each, beginning so many steps later. */
-  const membersAt = (shift: number): readonly Member[] =>
-    Array.from({ length: timedSeries }, (_, i) => {
-      const { name, grid } = panel.series[i % panel.series.length] ?? {
-        name: '',
-        grid: { startMs: 0, stepMs: 300_000, values: new Float64Array(1), missing: new Uint8Array(1) },
-      };
-      const from = shift + Math.max(0, Math.min(grid.values.length - timedSteps - 1, (i * 13) % timedSteps));
-      const cut = <T extends Float64Array | Uint8Array>(list: T): T => list.slice(from, from + timedSteps) as T;
-      return memberOf(`${name} ${i}`, {
-        startMs: grid.startMs + from * grid.stepMs,
-        stepMs: grid.stepMs,
-        values: cut(grid.values),
-        missing: cut(grid.missing),
-      });
-    });
-  const members = membersAt(0);
-  const requests = Array.from({ length: 10_000 }, (_, i) => {
-    const member = members[i % timedSeries] as Member;
-    return { member, origins: [member.upTo - 1 - Math.floor(i / timedSeries)] };
-  });
-  let network = Number.POSITIVE_INFINITY;
-  for (let run = 0; run < 3; run += 1) {
-    const startedMs = performance.now();
-    modelQuantiles(predictor.predict, requests);
-    network = Math.min(network, (performance.now() - startedMs) / 1000);
-  }
-  const ridge = fitRidge(examplesOf(members, 6_000));
-  const ridges = ridge === null ? null : { judged: ridge, newest: ridge };
-  const networks = { predict: predictor.predict, standIn: predictor.predict };
-  const budget = { ...defaultRound, windowBudget: (defaultRound.windowBudget * timedSeries) / 10_000 };
-  const recall = createRecall();
-  const [round, nextRound] = [0, 1].map((shift) => {
-    const now = membersAt(shift);
-    const startedMs = performance.now();
-    forecastRound(now, networks, ridges, budget, recall);
-    return ((10_000 / timedSeries) * (performance.now() - startedMs)) / 1000;
-  });
-  predictor.dispose();
-  return { network, round: round ?? 0, nextRound: nextRound ?? 0 };
 }

@@ -9,7 +9,8 @@ import { type Examples, examplesOf, type Member } from '../../forecast/examples.
 import { type FarForecast, forecastFar } from '../../forecast/far.ts';
 import { createRecall } from '../../forecast/recall.ts';
 import { fitRidge } from '../../forecast/ridge.ts';
-import { comparedFrom, forecastRound, type RoundOptions, type RoundRidge, type SeriesForecast } from '../../forecast/round.ts';
+import { forecastRound, type RoundOptions, type SeriesForecast } from '../../forecast/round.ts';
+import { fitRidges, type KeptRidges, olderParts, refitRidges, ridgeExamples } from '../../forecast/round-ridge.ts';
 import { inputs, outputs } from '../../forecast/window.ts';
 import { type BackendName, openBackend } from './backend.ts';
 import { initialWeights, openPredictor, type Predictor, type TrainOptions, trainNetwork } from './network.ts';
@@ -68,14 +69,12 @@ export type WorkerAnswer =
   | { readonly id: number; readonly is: 'quantiles'; readonly quantiles: Float64Array }
   | { readonly id: number; readonly is: 'failed'; readonly message: string };
 
-/** Windows that the pooled ridge is fitted on between rounds: a fifth of a second's work. */
-const ridgeExamples = 6_000;
 /** In a backtest the ridge learns from as many windows as the network. */
 const backtestRidgeExamples = 90_000;
 
 let predictor: Predictor | undefined;
 let standIn: Predictor | undefined;
-let ridge: RoundRidge | null = null;
+let ridges: KeptRidges | null = null;
 const recall = createRecall();
 
 async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer> {
@@ -95,8 +94,10 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
     case 'round': {
       if (predictor === undefined) return { id, is: 'failed', message: 'no model is loaded' };
       const startedMs = performance.now();
-      if (request.refit || ridge === null) ridge = fitBoth(request.members, request.options.unseenFromMs);
-      const forecasts = forecastRound(request.members, networksOf(predictor), ridge, request.options, recall);
+      const { members, options } = request;
+      if (request.refit) ridges = refitRidges(members, options.unseenFromMs, ridges);
+      else ridges ??= { of: Number.NaN, settled: null, ridges: fitRidges(members, options.unseenFromMs) };
+      const forecasts = forecastRound(members, networksOf(predictor), ridges.ridges, options, recall);
       return { id, is: 'forecast', forecasts, seconds: (performance.now() - startedMs) / 1000 };
     }
     case 'far': {
@@ -125,18 +126,6 @@ async function answer(id: number, request: WorkerRequest): Promise<WorkerAnswer>
 }
 
 const networksOf = ({ predict }: Predictor): Networks => ({ predict, standIn: standIn?.predict ?? null });
-
-/** The newest lets the ridge follow a rise that began an hour ago. Null where there is too little for one of them. */
-function fitBoth(members: readonly Member[], unseenFromMs: number | undefined): RoundRidge | null {
-  const judged = fitRidge(examplesOf(olderParts(members, unseenFromMs), ridgeExamples));
-  const newest = fitRidge(examplesOf(members, ridgeExamples));
-  return judged === null || newest === null ? null : { judged, newest };
-}
-
-/** What a ridge may learn from so that it is compared on windows that it has not seen. */
-function olderParts(members: readonly Member[], unseenFromMs: number | undefined): readonly Member[] {
-  return members.map((member) => ({ ...member, upTo: Math.min(member.upTo, comparedFrom(member, unseenFromMs)) }));
-}
 
 function train({ members, examples: limit, hidden, options, seed, start }: Extract<WorkerRequest, { is: 'train' }>): Trained {
   const shape: NetworkShape = { inputs, hidden, outputs, levels };
