@@ -7,7 +7,8 @@ import { type KeptRidges, refitRidges } from '../../../src/forecast/round-ridge.
 import { steadyMember, steadySteps } from '../../../src/forecast/steady.ts';
 import { openBackend } from '../../../src/io/model/backend.ts';
 import { loadCheckpoint } from '../../../src/io/model/checkpoint.ts';
-import { initialWeights, openPredictor, type Weights } from '../../../src/io/model/network.ts';
+import { initialWeights, openPredictor } from '../../../src/io/model/network.ts';
+import type { Weights } from '../../../src/io/model/network-shape.ts';
 import type { Figures } from '../bench.ts';
 import type { LoadPanel } from './recorded.ts';
 import { type Configuration, startModel } from './tries.ts';
