@@ -1,4 +1,4 @@
-import type { Operation } from '../domain/operation.ts';
+import { firstLogIndex, type Operation } from '../domain/operation.ts';
 import { declaredKind, factsHome, factsOf } from './consistency-facts.ts';
 import type { SpanDedupe } from './dedupe.ts';
 import { describeRow } from './describe-span.ts';
@@ -128,7 +128,7 @@ function logIndex(us: number, view: SpanView): number {
   for (let i = 0; i < text.length; i += 1) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
   const isWrite = declaredKind(view) === 'read' ? 0 : 1;
   const order = typeof version === 'bigint' ? Number(BigInt.asUintN(10, version)) : 0;
-  return 1_000_000 + ((isWrite << 29) | (order << 19) | (hash >>> 13));
+  return firstLogIndex + ((isWrite << 29) | (order << 19) | (hash >>> 13));
 }
 
 const operationCode = codeOf('consistency.operation');
