@@ -132,10 +132,11 @@ class Places {
 }
 
 /** Used by one view at a time: making them anew took a tenth of the time. */
-let scratch = { hasChild: new Uint8Array(64), unitNumber: new Int32Array(64) };
+let scratch = { hasChild: new Uint8Array(64), unitNumber: new Int32Array(64), path: new Int32Array(64) };
 
 function scratchFor(size: number): typeof scratch {
-  if (scratch.hasChild.length < size) scratch = { hasChild: new Uint8Array(size * 2), unitNumber: new Int32Array(size * 2) };
+  if (scratch.hasChild.length < size)
+    scratch = { hasChild: new Uint8Array(size * 2), unitNumber: new Int32Array(size * 2), path: new Int32Array(size * 2) };
   scratch.hasChild.fill(0, 0, size);
   scratch.unitNumber.fill(-1, 0, size);
   return scratch;
@@ -193,7 +194,7 @@ export function viewTrace(traceId: string, unordered: readonly Operation[]): Tra
 export function viewOrdered(trace: OrderedTrace): TraceView {
   const { operations, parentOf } = trace;
   const size = operations.length;
-  const { hasChild, unitNumber } = scratchFor(size);
+  const { hasChild, unitNumber, path } = scratchFor(size);
   let startUs = Number.POSITIVE_INFINITY;
   let endUs = 0;
   let hasFailures = false;
@@ -211,15 +212,15 @@ export function viewOrdered(trace: OrderedTrace): TraceView {
     if (parent >= 0 && operation.index === 0) hasChild[parent] = 1;
   }
 
-  const units: MutableUnit[] = [];
-  const orphanUnits = new Map<string, number>();
-  const path: number[] = [];
+  let units: MutableUnit[] = [];
+  let orphanUnits: Map<string, number> | undefined;
   for (let i = 0; i < size; i += 1) {
     let at = i;
-    path.length = 0;
+    let climbed = 0;
     // Climb to the unit's entry or to what is known already. Parent links that form a ring (broken input) stop at the trace's size.
-    while ((unitNumber[at] as number) < 0 && !startsUnit(operations, parentOf, at) && path.length < size) {
-      path.push(at);
+    while ((unitNumber[at] as number) < 0 && !startsUnit(operations, parentOf, at) && climbed < size) {
+      path[climbed] = at;
+      climbed += 1;
       at = parentOf[at] as number;
     }
     let number = unitNumber[at] as number;
@@ -227,11 +228,11 @@ export function viewOrdered(trace: OrderedTrace): TraceView {
       const entry = operations[at] as Operation;
       const lost = parentOf[at] === -1 && entry.parentSpanId !== '' && entry.kind !== 'request' && entry.kind !== 'consume';
       const orphanKey = lost ? `${entry.service}\0${entry.parentSpanId}` : '';
-      const shared = lost ? orphanUnits.get(orphanKey) : undefined;
+      const shared = lost ? orphanUnits?.get(orphanKey) : undefined;
       if (shared === undefined) {
         number = units.length;
         const parent = parentOf[at] as number;
-        units.push({
+        units = appended(units, {
           number,
           service: entry.service,
           entry,
@@ -248,21 +249,22 @@ export function viewOrdered(trace: OrderedTrace): TraceView {
           sagaSteps: none,
           outcomes: undefined,
         } as MutableUnit);
-        if (lost) orphanUnits.set(orphanKey, number);
+        if (lost) (orphanUnits ??= new Map()).set(orphanKey, number);
       } else number = shared;
       unitNumber[at] = number;
     }
-    for (const climbed of path) unitNumber[climbed] = number;
+    for (let step = 0; step < climbed; step += 1) unitNumber[path[step] as number] = number;
   }
 
   let hasWrites = false;
   let hasMessages = false;
   let hasCalls = false;
-  const unitOf: Unit[] = [];
+  // oxlint-disable-next-line unicorn/no-new-array -- what is pushed to takes room for seventeen, and Array.from is slow
+  const unitOf = new Array<Unit>(size);
   for (let i = 0; i < size; i += 1) {
     const operation = operations[i] as Operation;
     const unit = units[unitNumber[i] as number] as MutableUnit;
-    unitOf.push(unit);
+    unitOf[i] = unit;
     const parent = parentOf[i] as number;
     if (unit.entry === operation && parent >= 0) unit.parent = units[unitNumber[parent] as number];
     switch (operation.kind) {
@@ -381,10 +383,10 @@ function startsUnit(operations: readonly Operation[], parentOf: readonly number[
 }
 
 /** A list that is pushed to takes room for seventeen; most have one or two. */
-function appended(list: Operation[], operation: Operation): Operation[] {
-  if (list.length === 0) return [operation];
-  if (list.length === 1) return [list[0] as Operation, operation];
-  list.push(operation);
+function appended<T>(list: T[], item: T): T[] {
+  if (list.length === 0) return [item];
+  if (list.length === 1) return [list[0] as T, item];
+  list.push(item);
   return list;
 }
 

@@ -43,7 +43,9 @@ export class TraceReader {
     const count = this.#count;
     this.#count = 0;
     this.#sort(count);
-    const operations: SpanOperation[] = [];
+    // oxlint-disable-next-line unicorn/no-new-array -- what is pushed to takes room for seventeen, and Array.from is slow
+    const operations = new Array<SpanOperation>(count);
+    let size = 0;
     const ids = this.#ids;
     const mask = this.#openPlaces(count);
     let duplicates = 0;
@@ -54,29 +56,32 @@ export class TraceReader {
       const word = row * 8;
       const spanA = held.ids[word + 4] as number;
       const spanB = held.ids[word + 5] as number;
-      if (!this.#note(spanA, spanB, operations.length, mask)) {
+      if (!this.#note(spanA, spanB, size, mask)) {
         duplicates += 1;
         continue;
       }
-      const to = operations.length * 4;
+      const to = size * 4;
       ids[to] = spanA;
       ids[to + 1] = spanB;
       ids[to + 2] = held.ids[word + 6] as number;
       ids[to + 3] = held.ids[word + 7] as number;
-      operations.push(this.#reader.read(held, row));
+      operations[size] = this.#reader.read(held, row);
+      size += 1;
     }
-    const parentOf: number[] = [];
+    operations.length = size;
+    // oxlint-disable-next-line unicorn/no-new-array -- as above
+    const parentOf = new Array<number>(size);
     let missingParents = 0;
-    for (let i = 0; i < operations.length; i += 1) {
+    for (let i = 0; i < size; i += 1) {
       const parentA = ids[i * 4 + 2] as number;
       const parentB = ids[i * 4 + 3] as number;
       if (parentA === 0 && parentB === 0) {
-        parentOf.push(-1);
+        parentOf[i] = -1;
         continue;
       }
-      const parent = this.#find(parentA, parentB, operations.length, mask);
+      const parent = this.#find(parentA, parentB, size, mask);
       if (parent < 0) missingParents += 1;
-      parentOf.push(parent === i ? -1 : parent);
+      parentOf[i] = parent === i ? -1 : parent;
     }
     return new ReadTrace(operations, parentOf, missingParents, duplicates);
   }
