@@ -2,9 +2,9 @@ import { bytesOf, type Counts, type Place, type Regions, regionsOf } from './pac
 import type { AttributeColumns, EventKind, SpanBatch } from './span-batch.ts';
 
 /**
- * The columns of a batch in one buffer, as small as they wait and travel: some 80 bytes a span of ordinary instrumentation, where an
- * operation object takes 600 to 1,000. Spans wait for as long as late ones may still come (ten seconds by default), so this decides how
- * much a receiver holds; and one buffer changes threads without a copy.
+ * The columns of a batch in one buffer, as they travel and lie in the journal: some 80 bytes a span of ordinary instrumentation, where an
+ * operation object takes 600 to 1,000, and one buffer changes threads without a copy. While spans wait for late ones they take less still,
+ * see `CompactBatch`.
  *
  * Regions in order of their alignment: wide values and event times (8 bytes), times (4), numbers of strings and values (2), the rest (1).
  * What a batch does not have (status messages, events, links) takes nothing. An attribute's value takes 2 bytes, or stands in the wide

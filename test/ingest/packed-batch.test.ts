@@ -51,7 +51,7 @@ describe('packBatch', () => {
     }
   });
 
-  test('a span of ordinary instrumentation waits in eighty bytes', () => {
+  test('a span of ordinary instrumentation travels in eighty bytes', () => {
     const batch = new SpanBatch();
     new ProtobufDecoder().decode(createLoad({ seed: 8, spansPerRequest: 960 }).next(), batch);
     expect((packBatch(batch)?.bytes ?? Number.NaN) / 960).toBeLessThan(80);
