@@ -17,6 +17,11 @@ export interface QuorumChoiceOptions {
   readonly current: { readonly r: number; readonly w: number } | null;
   /** A change must lower the mean latency by at least this share, unless the current setting breaks the SLO. */
   readonly switchShare: number;
+  /**
+   * What P(fresh) surely is, where the record cannot tell it to the point: then a setting keeps the promise only by its low end, and the
+   * current one breaks it only by its high end.
+   */
+  readonly sure?: ReadonlyMap<QuorumOdds, { readonly low: number; readonly high: number }>;
 }
 
 export interface QuorumChoice {
@@ -34,10 +39,12 @@ export function chooseQuorum(odds: readonly QuorumOdds[], options: QuorumChoiceO
   const n = Math.max(...odds.map(({ r }) => r));
   const broken = new Map<QuorumOdds, readonly string[]>();
   for (const one of odds) {
+    const isCurrent = one.r === current?.r && one.w === current.w;
+    const bounds = options.sure?.get(one);
+    const fresh = (isCurrent ? bounds?.high : bounds?.low) ?? one.fresh[0] ?? 0;
+    const hedge = bounds === undefined ? '' : isCurrent ? 'at most ' : 'maybe ';
     const breaks = [
-      ...(slo.freshShare !== null && (one.fresh[0] ?? 0) < slo.freshShare
-        ? [`P(fresh) ${percent(one.fresh[0] ?? 0)} < ${percent(slo.freshShare)}`]
-        : []),
+      ...(slo.freshShare !== null && fresh < slo.freshShare ? [`P(fresh) ${hedge}${percent(fresh)} < ${percent(slo.freshShare)}`] : []),
       ...(slo.readP99Ms !== null && one.readP99Ms > slo.readP99Ms ? [`read p99 ${one.readP99Ms.toFixed(1)} ms > ${slo.readP99Ms} ms`] : []),
       ...(slo.writeP99Ms !== null && one.writeP99Ms > slo.writeP99Ms
         ? [`write p99 ${one.writeP99Ms.toFixed(1)} ms > ${slo.writeP99Ms} ms`]

@@ -49,7 +49,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: 'quorum',
-    summary: 'how stale are quorum reads: P(fresh) and p99 for each (R, W) from measured latencies, and the choice under an SLO',
+    summary: 'how stale are quorum reads: P(fresh) and p99 for each (R, W) from measured latencies or traces, and the choice under an SLO',
     load: async () => (await import('./quorum.ts')).registerQuorum,
   },
   {
