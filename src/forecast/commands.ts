@@ -51,6 +51,26 @@ export function quorumCommands(standbys: number, names: readonly string[], repli
   ];
 }
 
+/** How many of a key's `replicas` a read and a write wait for, where clients or a coordinator ask all of them. */
+export function waitCommands(reads: number, writes: number, replicas: number): readonly string[] {
+  const [r, w] = [cassandraLevel(reads, replicas), cassandraLevel(writes, replicas)];
+  return [
+    ...(r === undefined || w === undefined
+      ? []
+      : [`Cassandra: CONSISTENCY ${r} for reads and CONSISTENCY ${w} for writes, in the driver's execution profiles`]),
+    `Riak: riak admin bucket-type update BUCKET_TYPE '{"props":{"r":${reads},"w":${writes}}}'`,
+    `Clients that ask replicas themselves: go on after ${writes} of ${replicas} acknowledgements and ${reads} of ${replicas} answers, the newest version counts; send to all of them as before`,
+  ];
+}
+
+/** The level that waits for so many at a replication factor; there is none for every number. */
+function cassandraLevel(count: number, replicas: number): string | undefined {
+  if (count === 1) return 'ONE';
+  if (count === replicas) return 'ALL';
+  if (count === Math.floor(replicas / 2) + 1) return 'QUORUM';
+  return ['TWO', 'THREE'][count - 2];
+}
+
 function wordsOf(collection: Collection): { readonly table: string; readonly key: string; readonly middle: string } {
   const table = collection.replicas.find((replica) => replica.table !== undefined)?.table ?? collection.name;
   const key = collection.key[0] ?? 'id';

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import * as z from 'zod';
 import { Failure } from '../../base/failure.ts';
 import { createRng } from '../../base/rng.ts';
+import { waitCommands } from '../../forecast/commands.ts';
 import { chooseQuorum } from '../../forecast/quorum-choice.ts';
 import { freshIntervals, type Legs, quorumOdds } from '../../forecast/wars.ts';
 import type { CliContext } from './program.ts';
@@ -129,6 +130,9 @@ function answer({ input, names, replicas, isPaired, traced }: Question, asJson: 
     switchShare: input.switchShare ?? 0.05,
     ...(traced === undefined ? {} : { sure: new Map(odds.map((one, i) => [one, intervals[i] ?? { low: 0, high: 1 }])) }),
   });
+  const { chosen } = choice;
+  const isChange = chosen !== null && (input.current === undefined || choice.steps.length > 0);
+  const commands = isChange ? waitCommands(chosen.r, chosen.w, replicas.length) : [];
   if (asJson) {
     const settings = odds.map((one, i) => ({
       r: one.r,
@@ -143,7 +147,6 @@ function answer({ input, names, replicas, isPaired, traced }: Question, asJson: 
       writeP99Ms: round(one.writeP99Ms),
       broken: choice.broken.get(one) ?? [],
     }));
-    const chosen = choice.chosen === null ? null : { r: choice.chosen.r, w: choice.chosen.w };
     context.out(
       JSON.stringify({
         n: replicas.length,
@@ -153,9 +156,10 @@ function answer({ input, names, replicas, isPaired, traced }: Question, asJson: 
         paired: isPaired,
         afterMs,
         settings,
-        chosen,
+        chosen: chosen === null ? null : { r: chosen.r, w: chosen.w },
         steps: choice.steps,
         because: choice.because,
+        commands,
         enumeratedMs: round(enumeratedMs),
       }),
     );
@@ -164,7 +168,7 @@ function answer({ input, names, replicas, isPaired, traced }: Question, asJson: 
     context.out(`${replicas.length} replicas (${names.join(', ')}), ${options.trials} trials, freshness ${afterMs} ms after the commit`);
     context.out(`   R  W   P(fresh)  ${isPaired ? '95 % interval      ' : ''}99.9 % fresh after  read p99  write p99`);
     odds.forEach((one, i) => {
-      const mark = one === choice.chosen ? '>' : choice.broken.has(one) ? 'x' : ' ';
+      const mark = one === chosen ? '>' : choice.broken.has(one) ? 'x' : ' ';
       const interval = intervals[i] === undefined ? '' : `${intervals[i].low.toFixed(4)} to ${intervals[i].high.toFixed(4)}   `;
       const cells = [
         `${one.fresh999Ms.toFixed(1)} ms`.padStart(18),
@@ -178,10 +182,11 @@ function answer({ input, names, replicas, isPaired, traced }: Question, asJson: 
     context.out(choice.because);
     if (choice.steps.length > 0)
       context.out(`Go there by ${choice.steps.map(({ r, w }) => `R=${r}, W=${w}`).join(', then ')}: raise before lowering.`);
+    for (const command of commands) context.out(`  ${command}`);
   }
   // What could not be read may say otherwise: the answer is not whole.
   if (traced?.isWhole === false) context.exit(2);
-  else if (choice.chosen === null) context.exit(1);
+  else if (chosen === null) context.exit(1);
 }
 
 async function ofSamples(file: string, flags: Flags, context: CliContext): Promise<Question> {

@@ -83,6 +83,7 @@ interface Answer {
   }[];
   readonly chosen: unknown;
   readonly because: string;
+  readonly commands: readonly string[];
 }
 
 describe('homeostat quorum of traces', () => {
@@ -103,6 +104,9 @@ describe('homeostat quorum of traces', () => {
     expect(of(2, 1)).toMatchObject({ fresh: 1, freshLow: 1, readP99Ms: 20 });
     expect(of(1, 2)).toMatchObject({ fresh: 1, freshLow: 1, writeP99Ms: 10 });
     expect(answer.chosen).toEqual({ r: 1, w: 2 });
+    expect(answer.commands[0]).toBe(
+      "Cassandra: CONSISTENCY ONE for reads and CONSISTENCY QUORUM for writes, in the driver's execution profiles",
+    );
     expect(answer.traced).toEqual({
       collection: 'carts',
       writes: 200,
@@ -134,6 +138,10 @@ describe('homeostat quorum of traces', () => {
     expect(first?.freshLow).toBeGreaterThan(0.55);
     expect(first?.freshLow).toBeLessThan(0.7);
     expect(answer.chosen).not.toEqual({ r: 1, w: 1 });
+    // But who has it already is not told to leave it: it may as well be kept.
+    await writeFile(join(cwd, 'halves.json'), JSON.stringify({ slo: { freshShare: 0.99 }, current: { r: 1, w: 1 }, trials: 20_000 }));
+    const kept = JSON.parse((await run('halves.jsonl', '--promises', 'halves.json', '--json')).out) as Answer;
+    expect(kept).toMatchObject({ chosen: { r: 1, w: 1 }, commands: [] });
   });
 
   it('tells what it could not read, goes on, and exits 2', async () => {
