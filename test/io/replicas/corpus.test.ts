@@ -1,5 +1,3 @@
-import mysql from 'mysql2/promise';
-import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Collection, Replica } from '../../../src/domain/collection.ts';
 import { isEqualRangeDigest } from '../../../src/domain/digest.ts';
@@ -12,9 +10,9 @@ import { openReplica } from '../../../src/io/replicas/registry.ts';
 import { isEqualSummary } from '../../../src/detect/localize-sketch.ts';
 import { agreedShape } from '../../../src/runtime/compare.ts';
 import { commonHash, commonSlicing } from '../../../src/runtime/compare-sketch.ts';
-import { mariadbAvailable, startMariadb, type TestMariadb } from '../../servers/mariadb.ts';
-import { startPostgres, type TestPostgres } from '../../servers/postgres.ts';
-import { type CorpusPair, type CorpusRow, differing, equal } from './corpus.ts';
+import { mariadbAvailable } from '../../servers/mariadb.ts';
+import { type CorpusPair, differing, equal } from './corpus.ts';
+import { CorpusStores } from './corpus-stores.ts';
 
 const base: Collection = {
   name: 'corpus',
@@ -28,51 +26,15 @@ const base: Collection = {
 };
 
 const signal = AbortSignal.timeout(240_000);
-let postgres: TestPostgres;
-let mariadb: TestMariadb | undefined;
-let pgClient: pg.Client;
-let myClient: mysql.Connection | undefined;
-let tables = 0;
+let stores: CorpusStores;
 
 beforeAll(async () => {
-  postgres = await startPostgres();
-  pgClient = new pg.Client({ connectionString: postgres.url });
-  await pgClient.connect();
-  if (mariadbAvailable) {
-    mariadb = await startMariadb();
-    myClient = await mysql.createConnection({ uri: mariadb.url, multipleStatements: true, charset: 'utf8mb4' });
-    await myClient.query("SET time_zone = '+00:00'");
-  }
+  stores = await CorpusStores.start();
 }, 60_000);
-afterAll(async () => {
-  await pgClient?.end();
-  await myClient?.end();
-  await postgres?.close();
-  await mariadb?.close();
-});
-
-async function createTable(row: CorpusRow): Promise<Replica> {
-  tables += 1;
-  const table = `t${tables}`;
-  const names = row.columns.map((_column, at) => `c${at}`);
-  const create = `CREATE TABLE ${table} (id int PRIMARY KEY, ${row.columns.map(([type], at) => `c${at} ${type} NULL`).join(', ')})`;
-  const insert = `INSERT INTO ${table} (id, ${names.join(', ')}) VALUES (1, ${row.columns.map(([, literal]) => literal).join(', ')})`;
-  if (row.engine === 'postgres') await pgClient.query(`${create}; ${insert}`);
-  else await myClient?.query(`${create}; ${insert.replaceAll('\\', '\\\\')}`);
-  const url = row.engine === 'postgres' ? postgres.url : (mariadb?.url ?? '');
-  return {
-    id: `r${tables}`,
-    engine: row.engine === 'postgres' ? 'postgres' : 'mysql',
-    url,
-    table,
-    region: 'r',
-    role: 'peer',
-    columnNames: {},
-  };
-}
+afterAll(() => stores?.close());
 
 async function areEqual(pair: CorpusPair): Promise<boolean> {
-  const replicas = [await createTable(pair.left), await createTable(pair.right)];
+  const replicas = [await stores.createTable(pair.left), await stores.createTable(pair.right)];
   const collection: Collection = { ...base, replicas };
   const connections = await Promise.all(replicas.map((replica) => openReplica(collection, replica)));
   try {
@@ -129,10 +91,10 @@ test('doubles are the same text in every engine, also where printers disagree on
   const rows = values.map((value, id) => `(${id}, ${value.toExponential()})`).join(', ');
   const replicas: Replica[] = [];
   const setUp: readonly (readonly [Replica['engine'], string, string, (sql: string) => Promise<unknown>])[] = [
-    ['postgres', postgres.url, 'float8', (sql) => pgClient.query(sql)],
-    ...(mariadb === undefined || myClient === undefined
+    ['postgres', stores.postgres.url, 'float8', (sql) => stores.pg.query(sql)],
+    ...(stores.mariadb === undefined || stores.my === undefined
       ? []
-      : [['mysql', mariadb.url, 'double', (sql: string) => myClient?.query(sql) ?? Promise.resolve()] as const]),
+      : [['mysql', stores.mariadb.url, 'double', (sql: string) => stores.my?.query(sql) ?? Promise.resolve()] as const]),
   ];
   for (const [engine, url, type, query] of setUp) {
     await query(`CREATE TABLE doubles (id int PRIMARY KEY, d ${type})`);

@@ -1,16 +1,14 @@
-import mysql from 'mysql2/promise';
-import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Collection, Replica } from '../../../src/domain/collection.ts';
+import type { Collection } from '../../../src/domain/collection.ts';
 import type { Effect } from '../../../src/domain/effect.ts';
 import { rowDigest } from '../../../src/domain/row-encoding.ts';
 import type { Row, Shape } from '../../../src/domain/row.ts';
 import { openReplica } from '../../../src/io/replicas/registry.ts';
 import type { ReplicaConnection } from '../../../src/io/replicas/replica.ts';
 import { agreedShape } from '../../../src/runtime/compare.ts';
-import { mariadbAvailable, startMariadb, type TestMariadb } from '../../servers/mariadb.ts';
-import { startPostgres, type TestPostgres } from '../../servers/postgres.ts';
+import { mariadbAvailable } from '../../servers/mariadb.ts';
 import { type CorpusPair, type CorpusRow, equal } from './corpus.ts';
+import { CorpusStores } from './corpus-stores.ts';
 
 const base: Collection = {
   name: 'corpus',
@@ -23,42 +21,12 @@ const base: Collection = {
   scanEveryMs: 1000,
 };
 const signal = AbortSignal.timeout(240_000);
-let postgres: TestPostgres;
-let mariadb: TestMariadb | undefined;
-let pgClient: pg.Client;
-let myClient: mysql.Connection | undefined;
-let tables = 0;
+let stores: CorpusStores;
 
 beforeAll(async () => {
-  postgres = await startPostgres();
-  pgClient = new pg.Client({ connectionString: postgres.url });
-  await pgClient.connect();
-  await pgClient.query(`CREATE DOMAIN code AS char(4); CREATE TYPE mood AS enum ('so so', 'a''b')`);
-  if (mariadbAvailable) {
-    mariadb = await startMariadb();
-    myClient = await mysql.createConnection({ uri: mariadb.url, multipleStatements: true, charset: 'utf8mb4' });
-    await myClient.query("SET time_zone = '+00:00'");
-  }
+  stores = await CorpusStores.start(`CREATE DOMAIN code AS char(4); CREATE TYPE mood AS enum ('so so', 'a''b')`);
 }, 60_000);
-afterAll(async () => {
-  await pgClient?.end();
-  await myClient?.end();
-  await postgres?.close();
-  await mariadb?.close();
-});
-
-async function createTable(row: CorpusRow): Promise<Replica> {
-  tables += 1;
-  const table = `w${tables}`;
-  const names = row.columns.map((_column, at) => `c${at}`);
-  const create = `CREATE TABLE ${table} (id int PRIMARY KEY, ${row.columns.map(([type], at) => `c${at} ${type} NULL`).join(', ')})`;
-  const insert = `INSERT INTO ${table} (id, ${names.join(', ')}) VALUES (1, ${row.columns.map(([, literal]) => literal).join(', ')})`;
-  if (row.engine === 'postgres') await pgClient.query(`${create}; ${insert}`);
-  else await myClient?.query(`${create}; ${insert.replaceAll('\\', '\\\\')}`);
-  const url = row.engine === 'postgres' ? postgres.url : (mariadb?.url ?? '');
-  const engine = row.engine === 'postgres' ? 'postgres' : 'mysql';
-  return { id: `r${tables}`, engine, url, table, region: 'r', role: 'peer', columnNames: {} };
-}
+afterAll(() => stores?.close());
 
 /** What a repair does with a row that it read on `from`: brings it where it is missing, and where another one is. */
 async function write(from: ReplicaConnection, to: ReplicaConnection, shape: Shape): Promise<void> {
@@ -81,7 +49,7 @@ async function write(from: ReplicaConnection, to: ReplicaConnection, shape: Shap
 }
 
 async function writeBothWays(pair: CorpusPair): Promise<void> {
-  const replicas = [await createTable(pair.left), await createTable(pair.right)];
+  const replicas = [await stores.createTable(pair.left), await stores.createTable(pair.right)];
   const collection: Collection = { ...base, replicas };
   const connections = await Promise.all(replicas.map((replica) => openReplica(collection, replica)));
   try {
