@@ -39,18 +39,20 @@ function outcomeOf(unit: Unit, write: Operation): WriteOutcome {
   if (write.facts?.transactionOutcome === 'unknown') return { write, is: 'unknown', settledUs: write.endUs, settledBy: undefined };
   if (unit.transactions.length > 0) {
     const store = storeOf(write);
-    let isOpen = false;
+    /** When the transaction began that is open. */
+    let openUs: number | undefined;
     for (const step of unit.transactions) {
       if (storeOf(step) !== store) continue;
       const verb = verbOf(step);
-      // Starts of whole milliseconds are often equal: the one that ended first came first.
-      if (step.startUs < write.startUs || (step.startUs === write.startUs && step.endUs < write.endUs)) {
-        if (verb === 'begin') isOpen = true;
-        else if (verb !== 'other') isOpen = false;
+      const isFirst = isBefore(step, verb, write, openUs, unit);
+      if (isFirst === undefined) return { write, is: 'unknown', settledUs: step.endUs, settledBy: undefined };
+      if (isFirst) {
+        if (verb === 'begin') openUs = step.startUs;
+        else if (verb !== 'other') openUs = undefined;
         continue;
       }
       // An explicit COMMIT or ROLLBACK after the write settles it even where BEGIN was not seen (drivers that pipeline it).
-      if (verb === 'begin' && !isOpen) break;
+      if (verb === 'begin' && openUs === undefined) break;
       if (verb === 'rollback') return { write, is: 'aborted', settledUs: step.endUs, settledBy: step };
       if (verb === 'commit') {
         if (!step.failed) return { write, is: 'committed', settledUs: step.endUs, settledBy: step };
@@ -63,7 +65,7 @@ function outcomeOf(unit: Unit, write: Operation): WriteOutcome {
         };
       }
     }
-    if (isOpen) return { write, is: 'unknown', settledUs: write.endUs, settledBy: undefined };
+    if (openUs !== undefined) return { write, is: 'unknown', settledUs: write.endUs, settledBy: undefined };
   }
   for (const span of unit.commits) {
     if (span.startUs <= write.startUs && write.endUs <= span.endUs) {
@@ -78,6 +80,45 @@ function outcomeOf(unit: Unit, write: Operation): WriteOutcome {
     unit.transactions.length === 0;
   if (isUnclear) return { write, is: 'unknown', settledUs: write.endUs, settledBy: undefined, isHidden: true };
   return { write, is: 'committed', settledUs: write.endUs, settledBy: undefined };
+}
+
+/**
+ * Whether a step came before a write on its store; undefined where nothing tells. OpenTelemetry's SDK for JavaScript begins spans on whole
+ * milliseconds and measures how long they take, so that of two in one millisecond either may seem to end first, whichever came first. What
+ * they are tells it then: a BEGIN is for what follows, a COMMIT for what was before it, unless another transaction begins in that millisecond
+ * too. After a ROLLBACK a program often writes down why, so that could be either.
+ */
+function isBefore(
+  step: Operation,
+  verb: ReturnType<typeof verbOf>,
+  write: Operation,
+  openUs: number | undefined,
+  unit: Unit,
+): boolean | undefined {
+  if (step.startUs !== write.startUs) return step.startUs < write.startUs;
+  if (step.endUs === step.startUs && write.endUs > write.startUs) return true;
+  if (write.endUs === write.startUs && step.endUs > step.startUs) return false;
+  switch (verb) {
+    case 'begin':
+      return openUs === undefined;
+    case 'commit':
+      return openUs !== undefined && step.endUs < write.endUs && hasNext(unit, step, openUs);
+    case 'rollback':
+      return undefined;
+    case 'other':
+      return false;
+  }
+}
+
+/** Whether another transaction than that of `openUs` begins on the store in the millisecond in which `commit` does, and ends in a later one. */
+function hasNext({ transactions }: Unit, commit: Operation, openUs: number): boolean {
+  const store = storeOf(commit);
+  const others = transactions.filter((other) => other.startUs >= commit.startUs && storeOf(other) === store);
+  const begun = others.filter((other) => other.startUs === commit.startUs && verbOf(other) === 'begin').length;
+  return (
+    begun > (openUs === commit.startUs ? 1 : 0) &&
+    others.some((other) => other.startUs > commit.startUs && ['commit', 'rollback'].includes(verbOf(other)))
+  );
 }
 
 export function verbOf(operation: Operation): 'begin' | 'commit' | 'rollback' | 'other' {
