@@ -4,7 +4,7 @@ import type { Sighting } from '../domain/sighting.ts';
 import { type DetectionContext, type Detector, type Finding, spanOf } from './detector.ts';
 import { keyOf, targetOf } from './trace-view.ts';
 
-/** A witness is small enough to read; a longer one only where a cycle is longer. */
+/** A witness is small enough to read; a longer one only where a cycle is longer. Of later cases a span each, the first few and the latest. */
 const exampleSpansMax = 5;
 /** Occurrences remembered per finding, so that a replay or a re-sent batch is not counted again. */
 const occurrencesMax = 4096;
@@ -148,8 +148,11 @@ export function createFindings(
       if (finding.atUs < known.firstSeenUs) known.firstSeenUs = finding.atUs;
       if (finding.atUs > known.lastSeenUs) known.lastSeenUs = finding.atUs;
       const example = finding.spans[0];
-      if (example !== undefined && known.spans.length < exampleSpansMax && !known.spans.some((span) => span.traceId === example.traceId))
-        known.spans.push(example);
+      if (example !== undefined && !known.spans.some((span) => span.traceId === example.traceId)) {
+        if (known.spans.length < exampleSpansMax) known.spans.push(example);
+        // The latest is always among them: what goes on is looked into where it was seen last.
+        else if (known.spans.length > known.first.spans.length) known.spans[known.spans.length - 1] = example;
+      }
       changed.add(known);
     },
     take() {
