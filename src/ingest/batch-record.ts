@@ -175,7 +175,7 @@ export class BatchRecordReader {
       header.subarray(2, 14).every((count) => count >= 0) && bytesOf(counts) === columns && keysAt + word(13) === bytes.length;
     if (!isWhole) throw new Malformed('a record whose parts do not fit');
     unpackBatch(
-      { ...counts, buffer: bytes.buffer, offset: headerBytes, bytes: columns, isLog: (flags & isLog) !== 0 },
+      { ...counts, buffer: bytes.buffer, offset: bytes.byteOffset + headerBytes, bytes: columns, isLog: (flags & isLog) !== 0 },
       this.#strings,
       batch,
     );

@@ -143,6 +143,18 @@ describe('a batch as the journal keeps it', () => {
     expect(spansOf(kept)).toEqual(before);
   });
 
+  test('reads from the middle of other memory, as stores and pools hand it out', () => {
+    const { bytes } = write(load(2));
+    const [alone, inside] = [new SpanBatch(), new SpanBatch()];
+    new BatchRecordReader().read(bytes, alone);
+    for (const offset of [64, 61]) {
+      const around = Buffer.alloc(bytes.length + 128, 7);
+      bytes.copy(around, offset);
+      new BatchRecordReader().read(around.subarray(offset, offset + bytes.length), inside);
+      expect(spansOf(inside)).toEqual(spansOf(alone));
+    }
+  });
+
   test('damaged bytes are refused or read as something, and never more than that', () => {
     const { bytes } = write(load(3, 12));
     const again = new SpanBatch();
