@@ -16,6 +16,6 @@ export interface BatchConsumer {
   /** Spans dropped because they had been seen. */
   readonly duplicateSpans: number;
   readonly operations: number;
-  /** Called where the consumer lost what it had taken: it wants everything again from `settled` on. */
+  /** Called where the consumer lost what it had taken: it wants everything again that there still is, as after a start. */
   onLost(again: () => void): void;
 }

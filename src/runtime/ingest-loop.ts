@@ -195,9 +195,9 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   };
 
   consumer.onLost(() => {
-    // What the consumer held is gone with it, and is not given back; everything that is not settled comes from the journal again.
+    // What the consumer held and remembered is gone with it, and is not given back; all that the journal has comes again, as after a start.
     slabs.abandon();
-    turn = Math.max(journal.first, Math.min(turn, consumer.settled));
+    turn = journal.first;
     wake?.();
   });
 

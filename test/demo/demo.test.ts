@@ -66,15 +66,16 @@ describe('demo', () => {
       }
     }
     const { code, summary } = await run.done;
-    expect(summary).toMatchObject(wanted);
+    expect(summary, run.said()).toMatchObject(wanted);
     expect(summary['restarts']).toBeGreaterThanOrEqual(2);
     expect(summary['verified']).toBe(Number(summary['autoRepaired']) + Number(summary['approved']));
     expect(code).toBe(0);
   });
 
   test('runs again on the same data, and the audit chain of both runs is whole', { timeout: 360_000 }, async () => {
-    const { code, summary } = await demo(42).done;
-    expect(summary).toMatchObject(wanted);
+    const run = demo(42);
+    const { code, summary } = await run.done;
+    expect(summary, run.said()).toMatchObject(wanted);
     expect(code).toBe(0);
     const audit = await homeostat('audit', 'verify', '--data', data, '--json').done;
     expect(audit.code).toBe(0);
