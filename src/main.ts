@@ -28,11 +28,12 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 }
 
 // Who reads has seen enough, as `head` has: nobody is left to tell. A command ends as one that SIGPIPE ends, not with a code that means
-// something; a service whose log nobody reads goes on.
+// something; a service whose log nobody reads goes on; the demo stops what it started first.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
-    if (process.argv[2] !== 'start') process.exit(brokenPipe);
+    if (process.argv[2] === 'demo') stopping.abort();
+    else if (process.argv[2] !== 'start') process.exit(brokenPipe);
   });
 }
 

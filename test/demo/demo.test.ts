@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -79,5 +80,18 @@ describe('demo', () => {
     expect(code).toBe(0);
     const audit = await homeostat('audit', 'verify', '--data', data, '--json').done;
     expect(audit.code).toBe(0);
+  });
+
+  test('stops what it started when nobody reads it any more', { timeout: 120_000 }, async () => {
+    const run = homeostat('demo', '--port-base', '0', '--data', data);
+    run.done.catch(() => undefined);
+    await until(run, /Approval page/);
+    const servers = [join(data, 'postgres'), join(data, 'estate', 'postgres')].map((place) =>
+      Number.parseInt(readFileSync(join(place, 'postmaster.pid'), 'utf8'), 10),
+    );
+    run.child.stdout?.destroy();
+    run.child.stderr?.destroy();
+    await once(run.child, 'exit');
+    for (const pid of servers) expect(existsSync(`/proc/${pid}`)).toBe(false);
   });
 });
