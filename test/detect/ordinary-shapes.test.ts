@@ -266,6 +266,31 @@ const cases: readonly (readonly [string, readonly Step[], readonly string[]])[] 
     ],
     ['read-your-writes/proven'],
   ],
+  [
+    'news of a failure, sent in the millisecond in which the rollback ended',
+    [
+      request(),
+      { kind: 'transaction', parent: 'root', at: 1, sql: 'begin' },
+      { kind: 'append', parent: 'root', at: 5, target: 'orders' },
+      { kind: 'transaction', parent: 'root', at: 15, lasts: 0.4, sql: 'rollback' },
+      { kind: 'publish', parent: 'root', at: 15, target: 'declined' },
+    ],
+    [],
+  ],
+  [
+    'sent in the millisecond in which the commit ended, and looked for where it has not arrived',
+    [
+      request(),
+      { kind: 'transaction', parent: 'root', at: 1, sql: 'begin' },
+      { kind: 'append', parent: 'root', at: 5, target: 'orders', key: '1' },
+      { kind: 'append', parent: 'root', at: 6, target: 'outbox', facts: { outboxId: 'm1' } },
+      { kind: 'transaction', parent: 'root', at: 15, lasts: 0.4, sql: 'commit' },
+      { kind: 'publish', span: 'p', parent: 'root', at: 15, target: 'placed', message: { id: 'm1' } },
+      { kind: 'consume', span: 'c', parent: 'p', at: 20, lasts: 30, service: 'mail', target: 'placed', message: { id: 'm1' } },
+      { kind: 'read', parent: 'c', at: 25, service: 'mail', target: 'orders', key: '1', rows: 0 },
+    ],
+    [],
+  ],
 ];
 
 describe('ordinary shapes', () => {

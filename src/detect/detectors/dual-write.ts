@@ -173,9 +173,10 @@ function inspectPair(
   const attempts = unit.publishes.filter((other) => other.target === publish.target);
   const sent = attempts.find((attempt) => !attempt.failed);
   const lasting = outcomes.find(({ is }) => is !== 'aborted');
-  // What is published after a write failed may be the news of the failure: only a message that left before counts.
+  // What is published after a write failed may be the news of the failure: only a message that surely left before counts.
   const undone = outcomes.find(
-    (outcome) => outcome.is === 'aborted' && sent !== undefined && sent.startUs < outcome.settledUs && !isWrittenAgain(outcome, outcomes),
+    (outcome) =>
+      outcome.is === 'aborted' && sent !== undefined && sent.startUs < outcome.settledUs - grainUs && !isWrittenAgain(outcome, outcomes),
   );
   const shown = lasting ?? undone;
   if (shown === undefined) return;

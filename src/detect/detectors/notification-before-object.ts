@@ -1,6 +1,7 @@
 import { Hash64 } from '../../base/hash64.ts';
 import type { Operation } from '../../domain/operation.ts';
 import { type AnnouncedWrite, AnnouncedWrites } from '../announced-writes.ts';
+import { grainUs } from '../causality.ts';
 import { type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
@@ -144,7 +145,7 @@ export const notificationBeforeObject = traceDetector(
         const outcome = announced.writes.find((write) => isCall || isSameObject(write, look));
         if (outcome === undefined) continue;
         // Sent before the commit, by the producer's own clock, and looked for before it: it cannot have been visible.
-        const isSentEarly = publish.startUs < outcome.settledUs;
+        const isSentEarly = publish.startUs < outcome.settledUs - grainUs;
         const isEarly = isSentEarly && look.startUs < outcome.settledUs && !isFound(look);
         const isElsewhere = isMissing && look.host !== '' && outcome.host !== '' && look.host !== outcome.host;
         if (!isEarly && !(isMissing && (isSentEarly || isElsewhere || isCall || isFoundLater(trace, look)))) continue;

@@ -1,5 +1,6 @@
 import { Hash64 } from '../../base/hash64.ts';
 import type { Operation } from '../../domain/operation.ts';
+import { grainUs } from '../causality.ts';
 import { type Report, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
@@ -314,7 +315,7 @@ export const outboxLag = traceDetector(
     const settleTrace = (low: number, high: number, isOwn: boolean, publish: Operation, report: Report): void => {
       const rows = byTrace.getAt(low, high, publish.endUs);
       if (rows !== undefined) {
-        for (const row of rows) if (publish.startUs >= row.settledUs) noteRelay(row, noteOf(publish), report);
+        for (const row of rows) if (publish.startUs >= row.settledUs - grainUs) noteRelay(row, noteOf(publish), report);
       } else if (!isOwn) earlyByTrace.setAt(low, high, noteOf(publish), publish.endUs);
     };
 
@@ -325,7 +326,7 @@ export const outboxLag = traceDetector(
     const settleAtOnce = (trace: TraceView, write: Operation, settledUs: number): boolean => {
       for (const { publishes } of trace.units)
         for (const publish of publishes) {
-          if (publish.failed || publish.startUs < settledUs) continue;
+          if (publish.failed || publish.startUs < settledUs - grainUs) continue;
           countMatched(publish.startUs);
           const place = tableKey(write);
           const known = relayed.get(place, publish.endUs);
