@@ -16,17 +16,18 @@ export interface Scores {
   readonly coverage95: number;
 }
 
-/** Origins in [from, to) whose next hour lies inside [.., to) and was observed; every `stride`-th. */
+/** Origins in [from, to) whose next hour lies inside [.., to) and can be scored; every `stride`-th. */
 export function originsIn(member: Member, from: number, to: number, stride: number): readonly number[] {
   const origins: number[] = [];
   for (let at = Math.max(0, from - 1); at + horizons < to; at += stride) if (isScorable(member.grid, at)) origins.push(at);
   return origins;
 }
 
-/** `quantiles` is origins x outputs x levels; the maximum (last output) is not scored here. */
+/** `quantiles` is origins x outputs x levels; the maximum (last output) is not scored here, nor is a step that was not observed. */
 export function scoresOf(member: Member, origins: readonly number[], quantiles: Float64Array): Scores {
   const q = levels.length;
-  const { values } = member.grid;
+  const { values, missing } = member.grid;
+  let steps = 0;
   let absolute = 0;
   let pinball = 0;
   let volume = 0;
@@ -38,8 +39,11 @@ export function scoresOf(member: Member, origins: readonly number[], quantiles: 
   ] as const;
   for (let i = 0; i < origins.length; i += 1) {
     for (let h = 0; h < horizons; h += 1) {
+      const step = (origins[i] ?? 0) + h + 1;
+      if (missing[step] === 1) continue;
+      steps += 1;
       const base = (i * outputs + h) * q;
-      const outcome = values[(origins[i] ?? 0) + h + 1] ?? 0;
+      const outcome = values[step] ?? 0;
       volume += Math.abs(outcome);
       absolute += Math.abs(outcome - (quantiles[base + medianIndex] ?? 0));
       for (let k = 0; k < q; k += 1) {
@@ -52,7 +56,7 @@ export function scoresOf(member: Member, origins: readonly number[], quantiles: 
       });
     }
   }
-  const count = Math.max(1, origins.length * horizons);
+  const count = Math.max(1, steps);
   return {
     windows: origins.length,
     mase: absolute / count / member.unit,
@@ -67,12 +71,7 @@ export function scoresOf(member: Member, origins: readonly number[], quantiles: 
 /** Mean absolute error of the median, one number an origin, in units of the series: what the choice of who is served tests. */
 export function errorsOf(member: Member, origins: readonly number[], quantiles: Float64Array): Float64Array {
   const q = levels.length;
-  return Float64Array.from(origins, (at, i) => {
-    let sum = 0;
-    for (let h = 0; h < horizons; h += 1)
-      sum += Math.abs((member.grid.values[at + h + 1] ?? 0) - (quantiles[(i * outputs + h) * q + medianIndex] ?? 0));
-    return sum / horizons / member.unit;
-  });
+  return meanErrors(member, origins, (i, h) => quantiles[(i * outputs + h) * q + medianIndex] ?? 0);
 }
 
 /** The same of one of many who forecast points, whose outputs lie `stride` apart, the first at `from`. */
@@ -83,10 +82,22 @@ export function pointErrorsOf(
   from: number,
   stride: number,
 ): Float64Array {
+  return meanErrors(member, origins, (i, h) => points[from + (i * outputs + h) * stride] ?? 0);
+}
+
+function meanErrors(
+  { grid: { values, missing }, unit }: Member,
+  origins: readonly number[],
+  pointOf: (i: number, h: number) => number,
+): Float64Array {
   return Float64Array.from(origins, (at, i) => {
     let sum = 0;
-    for (let h = 0; h < horizons; h += 1)
-      sum += Math.abs((member.grid.values[at + h + 1] ?? 0) - (points[from + (i * outputs + h) * stride] ?? 0));
-    return sum / horizons / member.unit;
+    let steps = 0;
+    for (let h = 0; h < horizons; h += 1) {
+      if (missing[at + h + 1] === 1) continue;
+      sum += Math.abs((values[at + h + 1] ?? 0) - pointOf(i, h));
+      steps += 1;
+    }
+    return sum / Math.max(1, steps) / unit;
   });
 }

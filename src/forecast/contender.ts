@@ -56,21 +56,22 @@ function reachesOf(member: Member, predict: (at: number, out: Float64Array) => v
   const past: number[] = [];
   for (let at = 0; at + horizons < member.upTo; at += 1) if (isScorable(member.grid, at)) past.push(at);
   const used = Math.min(past.length, residualOrigins);
-  const residuals = Array.from({ length: outputs }, () => new Float64Array(used));
+  const residuals = Array.from({ length: outputs }, (): number[] => []);
+  const { values, missing } = member.grid;
   for (let k = 0; k < used; k += 1) {
     const at = past[Math.floor(((k + 0.5) * past.length) / used)] ?? 0;
     predict(at, point);
     let most = Number.NEGATIVE_INFINITY;
     for (let h = 0; h < horizons; h += 1) {
-      const value = member.grid.values[at + h + 1] ?? 0;
+      const value = values[at + h + 1] ?? 0;
       most = Math.max(most, value);
-      (residuals[h] as Float64Array)[k] = value - (point[h] ?? 0);
+      if (missing[at + h + 1] !== 1) residuals[h]?.push(value - (point[h] ?? 0));
     }
-    (residuals[horizons] as Float64Array)[k] = most - (point[horizons] ?? 0);
+    residuals[horizons]?.push(most - (point[horizons] ?? 0));
   }
   const reaches = new Float64Array(outputs * levels.length);
-  residuals.forEach((sorted, h) => {
-    sorted.sort();
+  residuals.forEach((list, h) => {
+    const sorted = Float64Array.from(list).sort();
     levels.forEach((level, q) => {
       const offset = quantileOfSorted(sorted, level);
       // The median stays the forecaster's own: it is scored as the method that it is named after.

@@ -1,5 +1,5 @@
 import type { Grid } from './time-grid.ts';
-import { fillWindow, horizons, inputs, isScorable, outputs, stepChange } from './window.ts';
+import { countScorable, fillWindow, horizons, inputs, isScorable, outputs, stepChange } from './window.ts';
 
 /** One series as the forecasters take it: its grid, what is known of it (steps before `upTo`), and its unit (typical step change). */
 export interface Member {
@@ -42,7 +42,9 @@ const weightBounds = [0.2, 5] as const;
  * the rest) and spread evenly over each, so that neither the longest nor the newest series owns the model.
  */
 export function examplesOf(members: readonly Member[], limit: number): Examples {
-  const usable = members.map((member) => ({ member, count: scorableFrom(member) })).toSorted((a, b) => a.count - b.count);
+  const usable = members
+    .map((member) => ({ member, count: countScorable(member.grid, leastKnown, member.upTo).count }))
+    .toSorted((a, b) => a.count - b.count);
   const picked: { member: Member; at: number }[] = [];
   let left = limit;
   usable.forEach(({ member, count }, i) => {
@@ -66,18 +68,6 @@ export function examplesOf(members: readonly Member[], limit: number): Examples 
   });
   for (let i = 0; i < weight.length; i += 1) weight[i] = ((weight[i] ?? 0) * weight.length) / total;
   return { count: picked.length, x, y, weight };
-}
-
-/** How many moments can be learned from. */
-function scorableFrom({ grid: { values, missing }, upTo }: Member): number {
-  let count = 0;
-  let observed = 0;
-  const end = Math.min(upTo, values.length);
-  for (let i = leastKnown + 1; i < end; i += 1) {
-    observed = missing[i] === 1 ? 0 : observed + 1;
-    if (observed >= horizons) count += 1;
-  }
-  return count;
 }
 
 /**

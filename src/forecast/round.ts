@@ -9,7 +9,7 @@ import { createRecall, type Recall, type SaidBy } from './recall.ts';
 import type { Ridge } from './ridge.ts';
 import { type Asked, fillRows, panelOfRows, quantilesOfRows } from './rows.ts';
 import { chooseServed, type ServeChoice } from './serve.ts';
-import { horizons, isScorable, outputs } from './window.ts';
+import { countScorable, horizons, isScorable, outputs } from './window.ts';
 
 /**
  * One forecasting round over many series: every contender is scored on the last windows of each series, the choice of who is
@@ -89,16 +89,7 @@ export function comparedFrom(member: Member, unseenFromMs: number | undefined): 
  */
 function calibrationOrigins(member: Member, count: number, unseenFromMs: number | undefined): readonly number[] {
   const from = Math.max(0, comparedFrom(member, unseenFromMs) - 1);
-  const { missing } = member.grid;
-  let all = 0;
-  let newest = -1;
-  let observed = 0;
-  for (let step = from + 1; step < member.upTo; step += 1) {
-    observed = missing[step] === 1 ? 0 : observed + 1;
-    if (observed < horizons) continue;
-    all += 1;
-    newest = step - horizons;
-  }
+  const { count: all, last: newest } = countScorable(member.grid, from, member.upTo);
   if (all === 0) return [];
   const spacing = clockSpacing(Math.ceil(all / count));
   const origins = [newest];

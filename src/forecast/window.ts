@@ -168,9 +168,28 @@ export function stepChange(values: Float64Array, upTo: number): number {
   return mean > 0 ? mean : 1e-9 * Math.max(1, Math.abs(values[0] ?? 0));
 }
 
-/** Whether every step of the hour after `at` is known and was observed, so that a forecast made at `at` can be scored. */
-export function isScorable(grid: Grid, at: number): boolean {
-  if (at + horizons >= grid.values.length) return false;
-  for (let h = 1; h <= horizons; h += 1) if (grid.missing[at + h] === 1) return false;
-  return true;
+/** Steps of the hour that may be missing: what is left says who forecast well, and what lies between neighbours is no bad lesson. */
+const mostMissing = 4;
+
+/**
+ * Whether a forecast made at `at` can be scored and learned from: the steps after it are over and most were observed, and so was `at` itself,
+ * whose value would otherwise lie on a line towards what came after it.
+ */
+export function isScorable({ missing }: Grid, at: number): boolean {
+  if (at + horizons >= missing.length || missing[at] === 1) return false;
+  let count = 0;
+  for (let h = 1; h <= horizons; h += 1) count += missing[at + h] as number;
+  return count <= mostMissing;
+}
+
+/** How many steps from `from` on can be scored by what lies before `upTo`, and the last of them; -1 where there is none. */
+export function countScorable(grid: Grid, from: number, upTo: number): { readonly count: number; readonly last: number } {
+  let count = 0;
+  let last = -1;
+  for (let at = Math.max(0, from); at + horizons < upTo; at += 1) {
+    if (!isScorable(grid, at)) continue;
+    count += 1;
+    last = at;
+  }
+  return { count, last };
 }
