@@ -104,6 +104,8 @@ function figuresOf(runs: readonly Run[], log: (line: string) => void): Figures {
     served_mase_vs_naive: score('served', 'mase') / score('naive', 'mase'),
     served_vs_best_baseline_worst_group: mean(({ results }) => worstGroup(results, nameOfGroup).ratio),
     served_vs_best_baseline_worst_group_standard_error: mean(({ results }) => worstGroup(results, nameOfGroup).standardError),
+    served_vs_best_baseline_worst_series: mean(({ results }) => worstGroup(results, (name) => name).ratio),
+    served_vs_best_baseline_worst_series_standard_error: mean(({ results }) => worstGroup(results, (name) => name).standardError),
     wql: score('model', 'wql'),
     wql_vs_naive: score('model', 'wql') / score('naive', 'wql'),
     coverage_80: score('model', 'coverage80'),
@@ -154,8 +156,10 @@ function baselinesOf(results: readonly SeriesBacktest[]): Figures {
   );
 }
 
-/** Recorded series are named for where they come from, `ec2_cpu_utilization_24ae8d`: the first two words are the group. */
-const nameOfGroup = (name: string): string => name.split(/[_-]/).slice(0, 2).join('_');
+/** What recorded series measure, as their names say it (`ec2_cpu_utilization_24ae8d`, `iio_us-east-1_i-a2eb1cd9_NetworkIn`). */
+const measures = ['cpu', 'network', 'disk', 'request', 'volume'];
+/** Series that measure the same are a group; one whose name says nothing of it is its own. */
+const nameOfGroup = (name: string): string => measures.find((measure) => name.toLowerCase().includes(measure)) ?? name;
 /** Generated ones for the mechanism that made them, `random-walk-6`. */
 const nameOfKind = (name: string): string => name.replace(/-\d+$/, '');
 
