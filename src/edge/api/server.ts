@@ -168,8 +168,8 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     const { code } = z.object({ code: z.string().max(1000).default('') }).parse(request.query);
     const caller = access.takeLink(code, context.clock.nowMs());
     if (caller !== null) openSession(reply, access, caller, context.clock.nowMs());
-    // A used link still leads to the page, which asks for a token where there is no session.
-    return reply.redirect('/', 303);
+    // A used link still leads to the page, which asks for a token where there is no session, and says why.
+    return reply.redirect(caller === null ? '/?link=used' : '/', 303);
   });
   servePage(server, page);
 

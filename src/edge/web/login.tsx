@@ -4,6 +4,9 @@ import { CallError, send } from './api.ts';
 import { Copy } from './empty.tsx';
 import { Problem } from './parts.tsx';
 
+/** The server sends here who comes by a link that opens nothing any more. */
+const isUsedLink = (): boolean => new URLSearchParams(location.search).get('link') === 'used';
+
 export function LoginPage({ onDone }: { readonly onDone: () => void }): JSX.Element {
   const [token, setToken] = useState('');
   const [error, setError] = useState<CallError | null>(null);
@@ -22,6 +25,12 @@ export function LoginPage({ onDone }: { readonly onDone: () => void }): JSX.Elem
         Open the link that <code>homeostat start</code> printed, or paste your token. The local administrator's lies in the data directory:
       </p>
       <Copy text="cat .homeostat/token" />
+      {isUsedLink() ? (
+        <p role="status">
+          The link that you opened has been used or is too old: each opens one session, soon after it was printed. The next start prints a
+          new one.
+        </p>
+      ) : null}
       <form
         onSubmit={(event) => {
           event.preventDefault();

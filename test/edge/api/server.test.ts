@@ -253,6 +253,7 @@ describe('the API before a strict ledger', () => {
     expect(first.headers.get('set-cookie')).toMatch(/HttpOnly; SameSite=Strict/);
     const again = await fetch(ledger.api.loginUrl, { redirect: 'manual' });
     expect(again.headers.get('set-cookie')).toBeNull();
+    expect([first, again].map(({ headers }) => headers.get('location'))).toEqual(['/', '/?link=used']);
     const page = await fetch(`${ledger.api.url}/queue`);
     expect(page.headers.get('content-security-policy')).toContain("default-src 'none'");
   });

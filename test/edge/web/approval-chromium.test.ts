@@ -38,7 +38,11 @@ describe.skipIf(!chromiumAvailable)('the approval page (chromium)', () => {
   });
 
   it('asks for a token and then shows what is wrong and what waits', async () => {
+    // A link that opens nothing any more says so.
+    await page.goto(`${ledger.api.url}/login?code=used`);
+    expect(await page.getByRole('status').innerText()).toContain('has been used');
     await page.goto(ledger.api.url);
+    expect(await page.getByRole('status').count()).toBe(0);
     await page.getByLabel('Token').fill('not-a-token-of-anyone');
     await page.getByRole('button', { name: 'Sign in' }).click();
     expect(await page.getByRole('alert').innerText()).toContain('nobody has this token');
