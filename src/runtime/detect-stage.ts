@@ -32,7 +32,8 @@ export interface DetectStageOptions {
   /**
    * After a start time stands still for this long from the first payload on that is fresh, and for half of the time that we were away: what
    * other exporters hold back comes in beside what is fresh, and would be late if the fresh moved time on. Exporters wait half as long again
-   * before each further try, so that the next one comes within half the time for which they have tried. 0: not at all.
+   * before each further try, so that the next one comes within half the time for which they have tried. The same where a stream of spans
+   * that never paused stops and comes back: then what brings it was away, a Collector that restarts or our own disk. 0: not at all.
    */
   readonly graceMs: number;
   /** Bytes of spans that wait for the watermark. */
@@ -80,7 +81,8 @@ export interface DetectCounts {
  * From decoded payloads to findings, write evidence and load series, in one thread and without one of its own: `take` when a payload
  * comes, `work` until it says that nothing is left, `report` to carry away what came of it.
  *
- * Time is event time: the watermark follows the newest span less the lateness bound and, when none comes, the clock.
+ * Time is event time: the watermark follows the newest span less the lateness bound and, when none comes, the clock; not at once where a
+ * stream stops that never paused, for what did not come in then is not what did not happen.
  */
 export class DetectStage {
   readonly #clock: Clock;
@@ -111,6 +113,9 @@ export class DetectStage {
   #shortenedWaits = 0;
   #newestUs = 0;
   #newestAtMs = 0;
+  /** When something came last, and since when it has come without a pause. */
+  #arrivedMs = 0;
+  #steadySinceMs = 0;
   #watermarkUs = Number.NEGATIVE_INFINITY;
   #learnedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -141,6 +146,7 @@ export class DetectStage {
   /** Drops what was seen before, keeps what the store and the forecasts want of it, and lets the rest wait for its time. */
   take(sent: SentBatch): void {
     const { packed } = sent;
+    this.#noteArrival(this.#clock.monotonicMs());
     const { isLog } = packed;
     const dedupe = this.#dedupe;
     const strings = this.#tables.take(sent.strings);
@@ -166,6 +172,24 @@ export class DetectStage {
     this.#room.add(sent.sequence, packed, strings, kept);
     giveBack(packed);
     this.#taken = sent.sequence + 1;
+  }
+
+  #noteArrival(nowMs: number): void {
+    const quietMs = nowMs - this.#arrivedMs;
+    if (quietMs > pauseMs) {
+      if (this.#steadyForMs() > 0) {
+        this.#heldUs = this.#newestUs;
+        this.#holdUntilMs = Math.max(this.#holdUntilMs, nowMs + Math.min(longestHoldMs, this.#graceMs + quietMs / 2));
+      }
+      this.#steadySinceMs = nowMs;
+    }
+    this.#arrivedMs = nowMs;
+  }
+
+  /** For how long spans came without a pause; 0 where that is too short to mean anything. */
+  #steadyForMs(): number {
+    const ms = this.#arrivedMs - this.#steadySinceMs;
+    return this.#graceMs > 0 && ms >= steadyMs ? ms : 0;
   }
 
   /** Holds time while what comes after a start leads up to the present, and a little longer. `behindMs`: how far it still is from it. */
@@ -226,7 +250,8 @@ export class DetectStage {
     if (this.#newestUs === 0) return Number.NEGATIVE_INFINITY;
     if (nowMs < this.#holdUntilMs) return this.#heldUs === 0 ? Number.NEGATIVE_INFINITY : this.#heldUs - this.#latenessMs * 1000;
     const idleMs = nowMs - this.#newestAtMs;
-    return this.#newestUs + ((idleMs > idleAfterMs ? idleMs : 0) - this.#latenessMs) * 1000;
+    const isCutOff = nowMs - this.#arrivedMs < Math.min(longestCutOffMs, this.#steadyForMs() * cutOffShare);
+    return this.#newestUs + ((idleMs > idleAfterMs && !isCutOff ? idleMs : 0) - this.#latenessMs) * 1000;
   }
 
   /** What has come of it since the last report. */
@@ -288,6 +313,12 @@ const besideMs = 1_000;
 const longestHoldMs = 30_000;
 /** Without a span for this long, time follows the clock. */
 const idleAfterMs = 500;
+/** A stream without a pause of this length for so long is that of a busy fleet, which does not fall silent by itself. */
+const pauseMs = 5_000;
+const steadyMs = 60_000;
+/** Its silence is taken for one of whatever brings it for this share of that time, at most so long; then for its own. */
+const cutOffShare = 1 / 3;
+const longestCutOffMs = 300_000;
 /** Moving time has a cost of its own, and findings are not wanted to the millisecond. */
 const smallestStepUs = 50_000;
 /** What is made into operations before detectors let go of it again: bounds what is held at once when time jumps. */
