@@ -14,14 +14,11 @@ export interface ConfigChecks {
 export type Say = (path: readonly PropertyKey[], says: string, key?: string) => void;
 
 export function sayIssue(issue: z.core.$ZodIssue, raw: unknown, say: Say): void {
-  const value = issue.path.reduce<unknown>(
-    (node, key) => (typeof node === 'object' && node !== null ? (node as Record<PropertyKey, unknown>)[key] : undefined),
-    raw,
-  );
+  const value = issue.path.reduce<unknown>(fieldOf, raw);
   const last = String(issue.path.at(-1) ?? '');
   switch (issue.code) {
     case 'unrecognized_keys': {
-      const known = knownKeys(issue.path);
+      const known = knownKeys(issue.path, raw);
       for (const key of issue.keys) {
         const near = nearestWord(key, known);
         say(
@@ -33,7 +30,7 @@ export function sayIssue(issue: z.core.$ZodIssue, raw: unknown, say: Say): void 
       return;
     }
     case 'invalid_type':
-      if (value === undefined) return say(issue.path.slice(0, -1), `${last} is missing; add it (${describe(issue.path)}).`);
+      if (value === undefined) return say(issue.path.slice(0, -1), `${last} is missing; add it (${describe(issue.path, raw)}).`);
       if (issue.expected === 'number' || issue.expected === 'int') return say(issue.path, wrongNumber(last, value));
       return say(
         issue.path,
@@ -61,13 +58,25 @@ export function sayIssue(issue: z.core.$ZodIssue, raw: unknown, say: Say): void 
     case 'invalid_format':
     case 'invalid_union':
     case 'not_multiple_of':
+      if (last === 'kind') return sayKind(issue.path, value, raw, say);
       if (issue.path.at(-1) === 'region' || last === 'residency')
         return say(issue.path, `${show(value)} is not a region's name; use letters, digits, _ . -`);
       return say(
         issue.path,
-        `${show(value)} is not right here; ${issue.message.replace(/^Invalid[^:]*: /, '')} (${describe(issue.path)}).`,
+        `${show(value)} is not right here; ${issue.message.replace(/^Invalid[^:]*: /, '')} (${describe(issue.path, raw)}).`,
       );
   }
+}
+
+function sayKind(path: readonly PropertyKey[], value: unknown, raw: unknown, say: Say): void {
+  const whole = schemaAt(path.slice(0, -1), raw);
+  const known = whole === undefined ? [] : kindsOf(whole).map(({ kind }) => kind);
+  if (value === undefined) return say(path.slice(0, -1), `kind is missing; add one of ${known.join(', ')}.`);
+  const near = nearestWord(typeof value === 'string' ? value : '', known);
+  say(
+    path,
+    `${show(value)} is not known; ${near === undefined ? `use one of ${known.join(', ')}.` : `did you mean ${near}? (${known.join(', ')})`}`,
+  );
 }
 
 const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, sec: 1000, m: 60_000, min: 60_000, h: 3_600_000, d: dayMs };
@@ -85,23 +94,42 @@ function wrongNumber(key: string, value: unknown): string {
 }
 
 /** The keys that the schema knows at a path; record keys match anything. */
-function knownKeys(path: readonly PropertyKey[]): readonly string[] {
-  const schema = schemaAt(path);
+function knownKeys(path: readonly PropertyKey[], raw: unknown): readonly string[] {
+  const schema = schemaAt(path, raw);
   return typeof schema?.['properties'] === 'object' && schema['properties'] !== null ? Object.keys(schema['properties']) : [];
 }
 
-function describe(path: readonly PropertyKey[]): string {
-  const text = schemaAt(path)?.['description'];
+function describe(path: readonly PropertyKey[], raw: unknown): string {
+  const text = schemaAt(path, raw)?.['description'];
   return typeof text === 'string' ? text.replace(/\.$/, '') : 'see schema/homeostat.schema.json';
 }
 
-function schemaAt(path: readonly PropertyKey[]): Readonly<Record<string, unknown>> | undefined {
-  let schema = configJsonSchema() as Readonly<Record<string, unknown>> | undefined;
+type Schema = Readonly<Record<string, unknown>>;
+
+/** The schema at a path; of several kinds the one that the file names there. */
+function schemaAt(path: readonly PropertyKey[], raw: unknown): Schema | undefined {
+  let schema = configJsonSchema() as Schema | undefined;
+  let value: unknown = raw;
   for (const key of path) {
-    const properties = schema?.['properties'] as Readonly<Record<string, unknown>> | undefined;
+    const properties = schema?.['properties'] as Schema | undefined;
     schema = (properties?.[String(key)] ?? schema?.['additionalProperties'] ?? schema?.['items']) as typeof schema;
+    value = fieldOf(value, key);
+    const kinds = schema === undefined ? [] : kindsOf(schema);
+    if (kinds.length > 0) schema = kinds.find(({ kind }) => kind === fieldOf(value, 'kind'))?.schema ?? schema;
   }
   return schema;
+}
+
+const fieldOf = (value: unknown, key: PropertyKey): unknown =>
+  typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined;
+
+/** What `kind` may be, where the keys beside it depend on that. */
+function kindsOf(schema: Schema): readonly { readonly kind: string; readonly schema: Schema }[] {
+  const branches = (schema['oneOf'] ?? schema['anyOf'] ?? []) as readonly Schema[];
+  return branches.flatMap((branch) => {
+    const kind = fieldOf(fieldOf(branch['properties'], 'kind'), 'const');
+    return typeof kind === 'string' ? [{ kind, schema: branch }] : [];
+  });
 }
 
 export function checkMeaning(file: ConfigFile, checks: ConfigChecks, say: Say): void {
@@ -118,19 +146,26 @@ export function checkMeaning(file: ConfigFile, checks: ConfigChecks, say: Say): 
     const wrong = checks.logPattern?.(pattern) ?? null;
     if (wrong !== null) say(['ingest', 'logKeys', i, 'pattern'], wrong);
   }
+  const watched = new Map<string, string>();
   for (const [name, target] of Object.entries(file.targets)) {
+    const here = ['targets', name];
+    for (const collection of target.collections)
+      sayUnknown([...here, 'collections'], 'collection', collection, Object.keys(file.collections), say);
+    if (target.kind === 'client-quorum') {
+      checkClientQuorum(target, here, say);
+      for (const collection of target.collections) {
+        const twin = watched.get(collection);
+        if (twin !== undefined) say([...here, 'collections'], `${collection} is also in targets.${twin}; name it in one of them.`);
+        watched.set(collection, name);
+      }
+      continue;
+    }
     const wanted = target.kind === 'redis-cluster' ? 'redis' : 'postgres';
     if (engineOf(target.url) !== wanted)
-      say(['targets', name, 'url'], `${show(target.url)} is not a ${wanted}:// URL; write that of the ${target.kind}.`);
-    for (const collection of target.collections)
-      if (file.collections[collection] === undefined)
-        say(
-          ['targets', name, 'collections'],
-          `there is no collection ${collection}; known are ${Object.keys(file.collections).join(', ') || 'none'}.`,
-        );
+      say([...here, 'url'], `${show(target.url)} is not a ${wanted}:// URL; write that of the ${target.kind}.`);
     if (target.kind === 'postgres-quorum' && target.faults >= target.standbys.length)
       say(
-        ['targets', name, 'faults'],
+        [...here, 'faults'],
         `${target.faults} of ${target.standbys.length} standbys cannot be lost without losing a commit; write less.`,
       );
   }
@@ -163,6 +198,22 @@ export function checkMeaning(file: ConfigFile, checks: ConfigChecks, say: Say): 
     }
     for (const [id, replica] of Object.entries(entry.replicas)) checkReplica(replica, entry.key, [...here, 'replicas', id], say);
   }
+}
+
+function checkClientQuorum(
+  target: Extract<ConfigFile['targets'][string], { kind: 'client-quorum' }>,
+  path: readonly PropertyKey[],
+  say: Say,
+): void {
+  const { replicas, read, write, faults } = target;
+  const n = replicas.length;
+  if (new Set(replicas).size < n) say([...path, 'replicas'], 'a replica stands twice; name each once.');
+  for (const [key, count] of [
+    ['read', read],
+    ['write', write],
+  ] as const)
+    if (count > n) say([...path, key], `a ${key} cannot wait for ${count} of ${n} replicas; write ${n} or less.`);
+  if (faults >= n) say([...path, 'faults'], `nothing goes on once ${faults} of ${n} replicas are lost; write ${n - 1} or less.`);
 }
 
 function checkReplica(replica: z.infer<typeof replicaSchema>, key: readonly string[], path: readonly string[], say: Say): void {

@@ -183,6 +183,28 @@ const targetSchema = z.discriminatedUnion('kind', [
     freshShare: z.number().min(0).max(1).optional().describe('Least share of reads from standbys that must be fresh.'),
     faults: z.int().min(0).max(19).default(0).describe('Standbys that may be lost without losing a commit.'),
   }),
+  z.strictObject({
+    kind: z.literal('client-quorum'),
+    collections: targetCollections,
+    replicas: z
+      .array(z.string().min(1).max(300))
+      .min(2)
+      .max(16)
+      .describe('Replicas that clients send each read and write to, as spans name them: consistency.replica.id, or host, or host:port.'),
+    read: z.int().min(1).max(16).describe('Answers that a read waits for now (R).'),
+    write: z.int().min(1).max(16).describe('Acknowledgements that a write waits for now (W).'),
+    system: z.enum(['cassandra', 'riak', 'own']).default('own').describe('Whose commands are shown to copy; own: a client of your own.'),
+    freshShare: z
+      .number()
+      .min(0)
+      .max(1)
+      .optional()
+      .describe('Least share of reads that must be fresh. Default: reads may not become staler than they are.'),
+    afterMs: z.number().min(0).max(600_000).default(0).describe('How long after a commit that read begins, milliseconds.'),
+    readP99Ms: z.number().positive().max(600_000).optional().describe('What a read may wait (99 %), milliseconds.'),
+    writeP99Ms: z.number().positive().max(600_000).optional().describe('What a write may wait (99 %), milliseconds.'),
+    faults: z.int().min(0).max(15).default(0).describe('Replicas that may be lost while reads and writes go on.'),
+  }),
 ]);
 
 const options = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.array(z.string())]));
@@ -210,7 +232,9 @@ export const configSchema = z.strictObject({
   targets: z
     .record(name, targetSchema)
     .default({})
-    .describe('What approved suggestions can be carried out on; for other stores the commands are shown to copy.'),
+    .describe(
+      'What approved suggestions can be carried out on, and client-quorum, whose commands are shown to copy as they are for other stores.',
+    ),
   people: z
     .record(name, personSchema)
     .default({})

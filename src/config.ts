@@ -193,9 +193,20 @@ function toConfig(file: ConfigFile, path: string, warnings: readonly string[]): 
 }
 
 function toTarget(it: ConfigFile['targets'][string], name: string): PlacementTarget {
-  return it.kind === 'redis-cluster'
-    ? { ...it, name, nodeOperationsPerSecond: it.nodeOperationsPerSecond ?? null }
-    : { ...it, name, commitP99Ms: it.commitP99Ms ?? null, freshShare: it.freshShare ?? null };
+  switch (it.kind) {
+    case 'redis-cluster':
+      return { ...it, name, nodeOperationsPerSecond: it.nodeOperationsPerSecond ?? null };
+    case 'postgres-quorum':
+      return { ...it, name, commitP99Ms: it.commitP99Ms ?? null, freshShare: it.freshShare ?? null };
+    case 'client-quorum':
+      return {
+        ...it,
+        name,
+        freshShare: it.freshShare ?? null,
+        readP99Ms: it.readP99Ms ?? null,
+        writeP99Ms: it.writeP99Ms ?? null,
+      };
+  }
 }
 
 function toReplica(id: string, it: z.infer<typeof replicaSchema>, collection: string): Replica {

@@ -111,6 +111,7 @@ async function startIntake(
         },
         drain: (nowMs) => detect.drainFeatures(nowMs),
         drainLooks: () => detect.drainLooks(),
+        drainLegs: () => detect.drainLegs(),
         clock,
         collections,
         domains: context.domains,

@@ -195,6 +195,34 @@ describe('config', () => {
     expect(wrong('  tls: { cert: a.pem }\n').join()).toMatch(/key is missing/);
   });
 
+  it('says of a quorum of clients what cannot be, and of a target what kind it may be of', () => {
+    const wrong = (ring: string, more = ''): string[] => problemsOf(`${contract}targets:\n  ring: { ${ring} }\n${more}`);
+    const fine = 'kind: client-quorum, collections: [accounts], replicas: [a, b, c], read: 1, write: 1';
+    expect(wrong(fine)).toEqual([]);
+    expect(wrong(fine.replace('[accounts]', '[acounts]'))).toEqual([
+      '20 targets.ring.collections: there is no collection acounts; did you mean accounts?',
+    ]);
+    expect(wrong(fine.replace('read: 1, write: 1', 'read: 4, write: 5, faults: 3'))).toEqual([
+      '20 targets.ring.read: a read cannot wait for 4 of 3 replicas; write 3 or less.',
+      '20 targets.ring.write: a write cannot wait for 5 of 3 replicas; write 3 or less.',
+      '20 targets.ring.faults: nothing goes on once 3 of 3 replicas are lost; write 2 or less.',
+    ]);
+    expect(wrong(fine.replace('a, b, c', 'a, b, a'))).toEqual(['20 targets.ring.replicas: a replica stands twice; name each once.']);
+    expect(wrong(fine, `  again: { ${fine} }\n`)).toEqual([
+      '21 targets.again.collections: accounts is also in targets.ring; name it in one of them.',
+    ]);
+    expect(wrong(fine.replace('read: 1', 'reads: 1'))).toEqual([
+      '20 targets.ring: read is missing; add it (Answers that a read waits for now (R)).',
+      '20 targets.ring.reads: there is no such key; did you mean read?',
+    ]);
+    expect(wrong(fine.replace('client-quorum', 'client-quorom'))).toEqual([
+      '20 targets.ring.kind: "client-quorom" is not known; did you mean client-quorum? (redis-cluster, postgres-quorum, client-quorum)',
+    ]);
+    expect(wrong(fine.replace('kind: client-quorum, ', ''))).toEqual([
+      '20 targets.ring: kind is missing; add one of redis-cluster, postgres-quorum, client-quorum.',
+    ]);
+  });
+
   it('has a JSON Schema in the package that is current', () => {
     const file = new URL('../schema/homeostat.schema.json', import.meta.url);
     const text = `${JSON.stringify(configJsonSchema(), null, 2)}\n`;

@@ -23,4 +23,24 @@ export type PlacementTarget =
       readonly freshShare: number | null;
       /** Standbys that may be lost without losing a commit. */
       readonly faults: number;
+    }
+  | {
+      /** Clients that send reads and writes to every replica themselves. How many answers they wait for is theirs to change. */
+      readonly kind: 'client-quorum';
+      readonly name: string;
+      readonly collections: readonly string[];
+      /** As spans name them. */
+      readonly replicas: readonly string[];
+      /** How many answers a read, and how many acknowledgements a write, waits for now. */
+      readonly read: number;
+      readonly write: number;
+      /** Whose words say it. */
+      readonly system: 'cassandra' | 'riak' | 'own';
+      /** Least share of reads that must be fresh `afterMs` after a commit; null: no read may become staler than it is. */
+      readonly freshShare: number | null;
+      readonly afterMs: number;
+      readonly readP99Ms: number | null;
+      readonly writeP99Ms: number | null;
+      /** Replicas that may be lost while reads and writes go on. */
+      readonly faults: number;
     };

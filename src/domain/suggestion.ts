@@ -26,7 +26,7 @@ export type SuggestionDigest = string & { readonly is: 'suggestion-digest' };
 
 /** What carries it out: typed parameters, and commands to copy for targets that we do not drive. */
 export interface SuggestionAction {
-  /** `move-slots`, `standbys`; or the suggestion's kind where nothing here can do it. */
+  /** `move-slots`, `standbys`; or what nothing here can do: `read-write` of clients, else the suggestion's kind. */
   readonly kind: string;
   /** Name of the configured target; absent: the commands are for people. */
   readonly target?: string;
@@ -53,8 +53,10 @@ export interface Suggestion {
     readonly high: readonly number[];
     readonly limit: number;
   };
-  /** Stale reads right after a commit, shares of all reads: as predicted now and with it, and as detectors proved them in the last day. */
+  /** Stale reads after a commit, shares of all reads: as predicted now and with it, and as they were observed, whenever they came. */
   readonly stale?: {
+    /** How long after the commit a predicted read begins, milliseconds; absent: right after it. */
+    readonly afterMs?: number;
     readonly predicted: number;
     readonly predictedLow: number;
     readonly predictedHigh: number;
@@ -62,6 +64,8 @@ export interface Suggestion {
     /** Null where no read was traced. */
     readonly observed: number | null;
     readonly reads: number;
+    /** How they were observed; absent: proven by detectors in traces of the last day. */
+    readonly observedBy?: string;
   };
   /** Cost over the replayed window, same unit as the objective, with and without it. */
   readonly replay: {

@@ -53,14 +53,23 @@ export function quorumCommands(standbys: number, names: readonly string[], repli
 
 /** How many of a key's `replicas` a read and a write wait for, where clients or a coordinator ask all of them. */
 export function waitCommands(reads: number, writes: number, replicas: number): readonly string[] {
-  const [r, w] = [cassandraLevel(reads, replicas), cassandraLevel(writes, replicas)];
-  return [
-    ...(r === undefined || w === undefined
-      ? []
-      : [`Cassandra: CONSISTENCY ${r} for reads and CONSISTENCY ${w} for writes, in the driver's execution profiles`]),
-    `Riak: riak admin bucket-type update BUCKET_TYPE '{"props":{"r":${reads},"w":${writes}}}'`,
-    `Clients that ask replicas themselves: go on after ${writes} of ${replicas} acknowledgements and ${reads} of ${replicas} answers, the newest version counts; send to all of them as before`,
-  ];
+  return (['cassandra', 'riak', 'own'] as const).flatMap((system) => waitCommand(system, reads, writes, replicas) ?? []);
+}
+
+/** The same in the words of one system; undefined where it has none for so many. */
+export function waitCommand(system: 'cassandra' | 'riak' | 'own', reads: number, writes: number, replicas: number): string | undefined {
+  switch (system) {
+    case 'cassandra': {
+      const [r, w] = [cassandraLevel(reads, replicas), cassandraLevel(writes, replicas)];
+      return r === undefined || w === undefined
+        ? undefined
+        : `Cassandra: CONSISTENCY ${r} for reads and CONSISTENCY ${w} for writes, in the driver's execution profiles`;
+    }
+    case 'riak':
+      return `Riak: riak admin bucket-type update BUCKET_TYPE '{"props":{"r":${reads},"w":${writes}}}'`;
+    case 'own':
+      return `Clients that ask replicas themselves: go on after ${writes} of ${replicas} acknowledgements and ${reads} of ${replicas} answers, the newest version counts; send to all of them as before`;
+  }
 }
 
 /** The level that waits for so many at a replication factor; there is none for every number. */

@@ -1,4 +1,13 @@
-import type { QuorumOdds } from './wars.ts';
+/** What a choice goes by: a setting, the share of fresh reads at the time that is promised, and what is waited for. */
+export interface SettingOdds {
+  readonly r: number;
+  readonly w: number;
+  readonly fresh: readonly number[];
+  readonly readMeanMs: number;
+  readonly readP99Ms: number;
+  readonly writeMeanMs: number;
+  readonly writeP99Ms: number;
+}
 
 /** What a domain asks of its quorum; null: not asked. */
 export interface QuorumSlo {
@@ -10,7 +19,7 @@ export interface QuorumSlo {
   readonly faults: number;
 }
 
-export interface QuorumChoiceOptions {
+export interface QuorumChoiceOptions<Odds extends SettingOdds> {
   readonly slo: QuorumSlo;
   /** Share of operations that read. */
   readonly readShare: number;
@@ -21,23 +30,23 @@ export interface QuorumChoiceOptions {
    * What P(fresh) surely is, where the record cannot tell it to the point: then a setting keeps the promise only by its low end, and the
    * current one breaks it only by its high end.
    */
-  readonly sure?: ReadonlyMap<QuorumOdds, { readonly low: number; readonly high: number }>;
+  readonly sure?: ReadonlyMap<Odds, { readonly low: number; readonly high: number }>;
 }
 
-export interface QuorumChoice {
-  readonly chosen: QuorumOdds | null;
+export interface QuorumChoice<Odds extends SettingOdds> {
+  readonly chosen: Odds | null;
   /** Settings in the order in which to go there: what is raised first, then what is lowered, so that no read is staler on the way. */
   readonly steps: readonly { readonly r: number; readonly w: number }[];
   readonly because: string;
   /** For each setting that is out, the promises that it breaks. */
-  readonly broken: ReadonlyMap<QuorumOdds, readonly string[]>;
+  readonly broken: ReadonlyMap<Odds, readonly string[]>;
 }
 
 /** The setting with the least mean latency among those that keep every promise; the current one unless the gain pays for the change. */
-export function chooseQuorum(odds: readonly QuorumOdds[], options: QuorumChoiceOptions): QuorumChoice {
+export function chooseQuorum<Odds extends SettingOdds>(odds: readonly Odds[], options: QuorumChoiceOptions<Odds>): QuorumChoice<Odds> {
   const { slo, readShare, current } = options;
   const n = Math.max(...odds.map(({ r }) => r));
-  const broken = new Map<QuorumOdds, readonly string[]>();
+  const broken = new Map<Odds, readonly string[]>();
   for (const one of odds) {
     const isCurrent = one.r === current?.r && one.w === current.w;
     const bounds = options.sure?.get(one);
@@ -55,7 +64,7 @@ export function chooseQuorum(odds: readonly QuorumOdds[], options: QuorumChoiceO
     ];
     if (breaks.length > 0) broken.set(one, breaks);
   }
-  const cost = (one: QuorumOdds): number => readShare * one.readMeanMs + (1 - readShare) * one.writeMeanMs;
+  const cost = (one: Odds): number => readShare * one.readMeanMs + (1 - readShare) * one.writeMeanMs;
   const kept = odds.filter((one) => !broken.has(one)).toSorted((a, b) => cost(a) - cost(b) || (b.fresh[0] ?? 0) - (a.fresh[0] ?? 0));
   const best = kept[0];
   if (best === undefined)

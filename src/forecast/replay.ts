@@ -10,6 +10,9 @@ export interface GainInterval {
   readonly high: number;
 }
 
+/** What an operation that breaks a promise is taken to cost, in milliseconds of waiting: a promise is worth more than a little speed. */
+export const brokenMs = 1_000;
+
 const draws = 500;
 
 /**

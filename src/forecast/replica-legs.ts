@@ -16,6 +16,8 @@ import type { Legs } from './wars.ts';
 export interface CoordinatedOperation {
   readonly collection: string;
   readonly kind: 'read' | 'write';
+  /** Trace, service and object: the times of such operations are told by one clock. */
+  readonly within: string;
   readonly startUs: number;
   /** One a replica, by name. */
   readonly trips: readonly ReplicaTrip[];
@@ -40,9 +42,18 @@ export interface LeftOut {
 }
 
 export interface ReplicaLegs {
-  fold(operations: readonly Operation[]): void;
-  /** Everything so far, the oldest first; what is folded afterwards begins anew. */
-  drain(): { readonly operations: readonly CoordinatedOperation[]; readonly leftOut: ReadonlyMap<string, LeftOut> };
+  /** Times are of one clock that does not go back, milliseconds; `openMs` is told by it. */
+  fold(operations: readonly Operation[], nowMs?: number): void;
+  /** What is over by then, the oldest first; without a time everything. What is folded afterwards begins anew. */
+  drain(nowMs?: number): DrainedLegs;
+}
+
+export interface DrainedLegs {
+  readonly operations: readonly CoordinatedOperation[];
+  /** By collection. */
+  readonly leftOut: ReadonlyMap<string, LeftOut>;
+  /** Operations that made way for later ones. */
+  readonly madeWay: number;
 }
 
 export interface ReplicaLegsOptions {
@@ -52,6 +63,8 @@ export interface ReplicaLegsOptions {
   readonly replicaOf: (operation: Operation) => string;
   readonly maxSpans?: number;
   readonly maxOperations?: number;
+  /** For so long after a span of an operation came another may: until then a drain leaves it open. */
+  readonly openMs?: number;
 }
 
 interface Call {
@@ -65,8 +78,11 @@ interface Call {
 
 interface Siblings {
   readonly collection: string;
+  readonly within: string;
   readonly kind: 'read' | 'write';
-  readonly calls: Call[];
+  calls: Call[];
+  /** When the last of them came. */
+  lastMs: number;
 }
 
 const kinds: Readonly<Partial<Record<Operation['kind'], 'read' | 'write'>>> = {
@@ -83,30 +99,45 @@ export function createReplicaLegs({
   replicaOf,
   maxSpans = 100_000,
   maxOperations = 100_000,
+  openMs = 0,
 }: ReplicaLegsOptions): ReplicaLegs {
   const open = new Map<string, Siblings>();
   let spans = 0;
   let operations: CoordinatedOperation[] = [];
   let leftOut = new Map<string, LeftOut>();
+  let madeWay = 0;
 
   const leaveOut = (collection: string, why: keyof LeftOut): void => {
     const before = leftOut.get(collection) ?? { alone: 0, failed: 0, repeated: 0 };
     leftOut.set(collection, { ...before, [why]: before[why] + 1 });
   };
-  const close = (siblings: Siblings): void => {
-    spans -= siblings.calls.length;
-    for (const calls of sentTogether(siblings.calls)) {
+  const latest = (): CoordinatedOperation[] => {
+    madeWay += Math.max(0, operations.length - maxOperations);
+    return operations.sort(byTime).slice(-maxOperations);
+  };
+  const close = (siblings: Siblings, groups = sentTogether(siblings.calls)): void => {
+    for (const calls of groups) {
+      spans -= calls.length;
       const replicas = new Set(calls.map(({ replica }) => replica));
       if (replicas.size < calls.length) leaveOut(siblings.collection, 'repeated');
       else if (calls.some(({ failed }) => failed)) leaveOut(siblings.collection, 'failed');
       else if (calls.length < 2) leaveOut(siblings.collection, 'alone');
       else operations.push(coordinated(siblings, calls));
     }
-    if (operations.length > 2 * maxOperations) operations = operations.sort(byTime).slice(-maxOperations);
+    if (operations.length > 2 * maxOperations) operations = latest();
+  };
+  /** A parent that lives on, such as a worker's, has operations that are long over. */
+  const closeOver = (siblings: Siblings): void => {
+    const groups = sentTogether(siblings.calls);
+    const endUs = (calls: readonly Call[]): number => calls.reduce((end, call) => Math.max(end, call.endUs), 0);
+    const untilUs = endUs(siblings.calls) - openMs * 1_000;
+    const firstOpen = groups.findIndex((calls) => endUs(calls) >= untilUs);
+    siblings.calls = groups.slice(firstOpen).flat();
+    close(siblings, groups.slice(0, firstOpen));
   };
 
   return {
-    fold: (folded) => {
+    fold: (folded, nowMs = 0) => {
       for (const operation of folded) {
         const { facts, traceId, parentSpanId, service, startUs, endUs, failed, spanId } = operation;
         const kind = kinds[operation.kind];
@@ -118,13 +149,15 @@ export function createReplicaLegs({
         if (replica === '') continue;
         const version = facts?.version === '' ? undefined : facts?.version;
         const written = kind === 'write' ? String(version ?? '') : '';
-        const name = [traceId, parentSpanId, service, kind, collection, key, written].join('\u0000');
+        const within = [traceId, service, key].join('\u0000');
+        const name = [within, parentSpanId, kind, collection, written].join('\u0000');
         let siblings = open.get(name);
         if (siblings === undefined) {
-          siblings = { collection, kind, calls: [] };
+          siblings = { collection, within, kind, calls: [], lastMs: nowMs };
           open.set(name, siblings);
         }
         siblings.calls.push({ replica, startUs, endUs, failed, version, spanId });
+        siblings.lastMs = nowMs;
         spans += 1;
         if (spans <= maxSpans) continue;
         const [oldest] = open;
@@ -133,19 +166,30 @@ export function createReplicaLegs({
         close(oldest[1]);
       }
     },
-    drain: () => {
-      for (const siblings of open.values()) close(siblings);
-      open.clear();
-      const drained = { operations: operations.sort(byTime).slice(-maxOperations), leftOut };
+    drain: (nowMs = Number.POSITIVE_INFINITY) => {
+      for (const [name, siblings] of open) {
+        if (siblings.lastMs + openMs > nowMs) {
+          closeOver(siblings);
+          continue;
+        }
+        open.delete(name);
+        close(siblings);
+      }
+      const drained = { operations: latest(), leftOut, madeWay };
       operations = [];
       leftOut = new Map();
+      madeWay = 0;
       return drained;
     },
   };
 }
 
 const byTime = (a: CoordinatedOperation, b: CoordinatedOperation): number =>
-  a.startUs - b.startUs || compare(a.collection, b.collection) || compare(a.kind, b.kind) || compare(placesOf(a), placesOf(b));
+  a.startUs - b.startUs ||
+  compare(a.collection, b.collection) ||
+  compare(a.kind, b.kind) ||
+  compare(a.within, b.within) ||
+  compare(placesOf(a), placesOf(b));
 /** Of operations that begin in the same microsecond any order would do that does not hang on the order of spans. */
 const placesOf = ({ trips }: CoordinatedOperation): string =>
   JSON.stringify(trips.map(({ replica, sentMs, tripMs, version }) => [replica, sentMs, tripMs, String(version)]));
@@ -171,7 +215,7 @@ function sentTogether(calls: readonly Call[]): readonly (readonly Call[])[] {
   return groups;
 }
 
-function coordinated({ collection, kind }: Siblings, calls: readonly Call[]): CoordinatedOperation {
+function coordinated({ collection, within, kind }: Siblings, calls: readonly Call[]): CoordinatedOperation {
   const startUs = calls[0]?.startUs ?? 0;
   const trips = calls.map((call) => ({
     replica: call.replica,
@@ -179,7 +223,7 @@ function coordinated({ collection, kind }: Siblings, calls: readonly Call[]): Co
     tripMs: (call.endUs - call.startUs) / 1_000,
     version: call.version,
   }));
-  return { collection, kind, startUs, trips: trips.toSorted((a, b) => compare(a.replica, b.replica)) };
+  return { collection, kind, within, startUs, trips: trips.toSorted((a, b) => compare(a.replica, b.replica)) };
 }
 
 /**

@@ -4,6 +4,7 @@ import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
 import type { Forecast } from '../domain/forecast.ts';
 import type { PlacementTarget } from '../domain/placement-target.ts';
 import type { Suggestion } from '../domain/suggestion.ts';
+import type { CoordinatedOperation, LeftOut } from './replica-legs.ts';
 
 /** What is recorded of one bucket, one number a step, oldest first; all buckets of a subject cover the same steps. */
 export interface BucketHistory {
@@ -66,6 +67,14 @@ export interface Subject {
     /** Stale reads of the collection that the detectors proved in the last day; absent: nobody looked. */
     readonly staleReads?: number;
   };
+  readonly clients?: {
+    readonly target: Extract<PlacementTarget, { kind: 'client-quorum' }>;
+    /** What clients sent to the replicas of the target in the last hour, the oldest first. */
+    readonly operations: readonly CoordinatedOperation[];
+    readonly leftOut: LeftOut;
+    /** Operations that were seen and are not among these. */
+    readonly madeWay: number;
+  };
   /** When the placement of this collection was last changed; absent: not that we know. */
   readonly movedAtMs?: number;
   /** For the bootstrap; the same seed gives the same suggestion. */
@@ -82,4 +91,6 @@ export interface Suggester {
   readonly example: Subject;
   /** As near to the example as can be, and nothing to suggest. */
   readonly twin: Subject;
+  /** The same for whatever else it is asked about. */
+  readonly also?: { readonly example: Subject; readonly twin: Subject };
 }

@@ -72,7 +72,7 @@ export const suggestionRules: readonly SuggestionRule[] = [
     id: 'strict-domain',
     sentence: 'A strict domain is not served from a weaker tier or a quorum whose reads may be stale.',
     matches: ({ suggestion, domain }) =>
-      domain.consistency === 'strict' && suggestion.kind === 'tier'
+      domain.consistency === 'strict' && (suggestion.kind === 'tier' || canMiss(suggestion.action))
         ? { reason: `Domain ${domain.name} is strict: it has no staleness to spend.`, nearestChange: null }
         : null,
   },
@@ -94,6 +94,11 @@ export const suggestionRules: readonly SuggestionRule[] = [
       inWork === null ? null : { reason: `${inWork} is being carried out there.`, nearestChange: `wait until ${inWork} has ended` },
   },
 ];
+
+/** Reads and writes that wait for so few replicas need not have one in common. */
+function canMiss({ kind, parameters: { replicas, read, write } }: Suggestion['action']): boolean {
+  return kind === 'read-write' && Number(read) + Number(write) <= String(replicas).split(',').length;
+}
 
 /** Never `auto`: a change of where state lives is made by people. Any error while deciding denies. */
 export function decideOnSuggestion(facts: SuggestionFacts, policies: Policies | undefined): Verdict {

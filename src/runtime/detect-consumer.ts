@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts';
+import type { ClientLegs } from '../forecast/client-legs.ts';
 import type { FeaturePoint } from '../forecast/features.ts';
 import type { TracedLook } from '../forecast/read-looks.ts';
 import type { BatchConsumer } from './batch-consumer.ts';
@@ -8,6 +9,7 @@ import { type DetectThread, openDetectThread } from './detect-thread.ts';
 export interface DetectConsumer extends BatchConsumer {
   drainFeatures(nowMs: number): Promise<readonly FeaturePoint[]>;
   drainLooks(): Promise<readonly TracedLook[]>;
+  drainLegs(): Promise<readonly ClientLegs[]>;
   readonly counts: DetectCounts | undefined;
   /** Lets the thread do what is due, takes its last report, ends it. */
   close(): Promise<void>;
@@ -96,6 +98,7 @@ export function openDetectConsumer(options: DetectConsumerOptions): DetectConsum
     },
     drainFeatures: (nowMs) => thread?.drainFeatures(nowMs) ?? Promise.resolve([]),
     drainLooks: () => thread?.drainLooks() ?? Promise.resolve([]),
+    drainLegs: () => thread?.drainLegs() ?? Promise.resolve([]),
     get counts() {
       return thread?.counts;
     },

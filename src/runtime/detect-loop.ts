@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Anomaly } from '../domain/anomaly.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
 import type { Sighting } from '../domain/sighting.ts';
+import type { ClientLegs } from '../forecast/client-legs.ts';
 import type { FeaturePoint } from '../forecast/features.ts';
 import type { TracedLook } from '../forecast/read-looks.ts';
 import { saveAnomalies } from '../io/store/anomalies.ts';
@@ -35,6 +36,8 @@ export interface DetectLoop {
   drainFeatures(nowMs: number): Promise<readonly FeaturePoint[]>;
   /** What reads saw of what had just been written, since the last time. */
   drainLooks(): Promise<readonly TracedLook[]>;
+  /** Operations of clients that ask every replica themselves, since the last time. */
+  drainLegs(): Promise<readonly ClientLegs[]>;
   readonly counts: () => DetectCounts | undefined;
   close(): Promise<void>;
 }
@@ -153,6 +156,7 @@ export function startDetectLoop(
     consumer,
     drainFeatures: (nowMs) => consumer.drainFeatures(nowMs),
     drainLooks: () => consumer.drainLooks(),
+    drainLegs: () => consumer.drainLegs(),
     counts: () => consumer.counts,
     close: async () => {
       stopping.abort();

@@ -11,6 +11,9 @@ export function detectStageOptions(
 ): DetectStageOptions {
   const collections = Object.values(config.collections);
   const { latenessMs } = config.ingest;
+  const clientReplicas = Object.values(config.targets).flatMap((target) =>
+    target.kind === 'client-quorum' ? target.collections.map((collection) => ({ collection, replicas: target.replicas })) : [],
+  );
   return {
     detection: {
       ...earlier,
@@ -24,6 +27,7 @@ export function detectStageOptions(
     domains: Object.values(config.domains),
     collections,
     ...(config.forecast.enabled ? { features: featureOptions(collections, config.forecast.stepMs) } : {}),
+    clientReplicas,
     latenessMs,
     graceMs: latenessMs,
   };

@@ -6,6 +6,7 @@ import type { LearnedFact } from '../domain/learned-fact.ts';
 import type { Sighting } from '../domain/sighting.ts';
 import { createPlaces } from '../detect/object-place.ts';
 import { createDetection, type DetectionOptions, type DetectionStats } from '../detect/run.ts';
+import { type ClientLegs, type ClientReplicas, createClientLegs } from '../forecast/client-legs.ts';
 import { createFeatures, type FeatureOptions, type FeaturePoint } from '../forecast/features.ts';
 import { createReadLooks, type TracedLook } from '../forecast/read-looks.ts';
 import { ConcernedRows } from '../ingest/concerned-rows.ts';
@@ -28,6 +29,8 @@ export interface DetectStageOptions {
   readonly collections: readonly Collection[];
   /** Absent: no load series are kept. */
   readonly features?: Omit<FeatureOptions, 'collectionOf' | 'regionOf' | 'originOf'>;
+  /** Whose clients ask every replica themselves; looked at where load series are kept. */
+  readonly clientReplicas?: readonly ClientReplicas[];
   readonly latenessMs: number;
   /**
    * After a start time stands still for this long from the first payload on that is fresh, and for half of the time that we were away: what
@@ -97,6 +100,7 @@ export class DetectStage {
   readonly #places: ReturnType<typeof createPlaces>;
   readonly #features: ReturnType<typeof createFeatures> | undefined;
   readonly #looks: ReturnType<typeof createReadLooks> | undefined;
+  readonly #legs: ReturnType<typeof createClientLegs> | undefined;
   readonly #latenessMs: number;
   readonly #graceMs: number;
   readonly #startedMs: number;
@@ -132,6 +136,11 @@ export class DetectStage {
     this.#features =
       options.features === undefined ? undefined : createFeatures({ ...options.features, ...forecastSources(options.collections) });
     this.#looks = options.features === undefined ? undefined : createReadLooks(forecastSources(options.collections).collectionOf);
+    const { clientReplicas = [] } = options;
+    this.#legs =
+      options.features === undefined || clientReplicas.length === 0
+        ? undefined
+        : createClientLegs(clientReplicas, forecastSources(options.collections).collectionOf, options.latenessMs);
     this.#latenessMs = options.latenessMs;
     this.#graceMs = options.graceMs;
     this.#startedMs = clock.monotonicMs();
@@ -218,6 +227,7 @@ export class DetectStage {
         const operations = this.#concernedReader.readRows(batch, rows, count);
         this.#features?.fold(operations);
         this.#looks?.fold(operations);
+        this.#legs?.fold(operations, this.#clock.monotonicMs());
         for (const operation of operations) {
           const write = writeOf(operation, this.#places);
           if (write !== undefined) this.#writes.push(write);
@@ -294,6 +304,11 @@ export class DetectStage {
   /** What reads saw of what had just been written, since the last time. */
   drainLooks(): readonly TracedLook[] {
     return this.#looks?.drain() ?? [];
+  }
+
+  /** Operations of clients that ask every replica themselves, since the last time; those whose spans may still come stay. */
+  drainLegs(): readonly ClientLegs[] {
+    return this.#legs?.drain(this.#clock.monotonicMs()) ?? [];
   }
 }
 

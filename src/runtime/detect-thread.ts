@@ -1,6 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { Failure } from '../base/failure.ts';
+import type { ClientLegs } from '../forecast/client-legs.ts';
 import type { FeaturePoint } from '../forecast/features.ts';
 import type { TracedLook } from '../forecast/read-looks.ts';
 import type { PackedBatch } from '../ingest/packed-batch.ts';
@@ -20,6 +21,7 @@ export interface DetectThread {
   sync(): Promise<void>;
   drainFeatures(nowMs: number): Promise<readonly FeaturePoint[]>;
   drainLooks(): Promise<readonly TracedLook[]>;
+  drainLegs(): Promise<readonly ClientLegs[]>;
   readonly counts: DetectCounts | undefined;
   close(): Promise<void>;
 }
@@ -83,6 +85,7 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
       case 'synced':
       case 'features':
       case 'looks':
+      case 'legs':
         waiting.get(answer.id)?.resolve(answer);
         waiting.delete(answer.id);
         return;
@@ -131,6 +134,10 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
     drainLooks: async () => {
       const answer = await ask((id) => ({ is: 'looks', id }));
       return answer.is === 'looks' ? answer.looks : [];
+    },
+    drainLegs: async () => {
+      const answer = await ask((id) => ({ is: 'legs', id }));
+      return answer.is === 'legs' ? answer.legs : [];
     },
     get counts() {
       return counts;

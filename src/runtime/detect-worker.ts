@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../base/clock.ts';
 import { type DetectReport, DetectStage, type DetectStageOptions, type SentBatch } from './detect-stage.ts';
+import type { ClientLegs } from '../forecast/client-legs.ts';
 import type { FeaturePoint } from '../forecast/features.ts';
 import type { TracedLook } from '../forecast/read-looks.ts';
 
@@ -10,14 +11,16 @@ export type DetectRequest =
   /** Answered once all batches before it are taken and no more work is due. */
   | { readonly is: 'sync'; readonly id: number }
   | { readonly is: 'features'; readonly id: number; readonly nowMs: number }
-  | { readonly is: 'looks'; readonly id: number };
+  | { readonly is: 'looks'; readonly id: number }
+  | { readonly is: 'legs'; readonly id: number };
 
 /** From the thread. */
 export type DetectAnswer =
   | { readonly is: 'report'; readonly report: DetectReport }
   | { readonly is: 'synced'; readonly id: number }
   | { readonly is: 'features'; readonly id: number; readonly points: readonly FeaturePoint[] }
-  | { readonly is: 'looks'; readonly id: number; readonly looks: readonly TracedLook[] };
+  | { readonly is: 'looks'; readonly id: number; readonly looks: readonly TracedLook[] }
+  | { readonly is: 'legs'; readonly id: number; readonly legs: readonly ClientLegs[] };
 
 /** How long work goes on before messages are looked at. */
 const turnMs = 20;
@@ -78,6 +81,9 @@ port.on('message', (request: DetectRequest) => {
       return;
     case 'looks':
       say({ is: 'looks', id: request.id, looks: stage.drainLooks() });
+      return;
+    case 'legs':
+      say({ is: 'legs', id: request.id, legs: stage.drainLegs() });
       return;
   }
   schedule();

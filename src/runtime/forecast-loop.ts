@@ -5,6 +5,7 @@ import type { ConsistencyDomain } from '../domain/consistency-domain.ts';
 import type { Forecast, SeriesId } from '../domain/forecast.ts';
 import type { Measurement } from '../domain/measurement.ts';
 import type { Suggestion } from '../domain/suggestion.ts';
+import type { ClientLegs } from '../forecast/client-legs.ts';
 import { levels } from '../forecast/contender.ts';
 import type { Member } from '../forecast/examples.ts';
 import { type FeatureOptions, type FeaturePoint, fittingBuckets, seriesName } from '../forecast/features.ts';
@@ -61,6 +62,8 @@ export interface ForecastLoopOptions {
   readonly drain: (nowMs: number) => Promise<readonly FeaturePoint[]>;
   /** What reads saw of what had just been written, since the last time; absent: nobody looked. */
   readonly drainLooks?: () => Promise<readonly TracedLook[]>;
+  /** Operations of clients that ask every replica themselves, since the last time; absent: nobody looked. */
+  readonly drainLegs?: () => Promise<readonly ClientLegs[]>;
   readonly clock: Clock;
   readonly collections: readonly Collection[];
   readonly domains: Readonly<Record<string, ConsistencyDomain>>;
@@ -148,6 +151,7 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
     }
     const lastStep = Math.floor(nowMs / stepMs) - 1 - lateSteps;
     options.places?.see((await options.drainLooks?.()) ?? []);
+    options.places?.learn((await options.drainLegs?.()) ?? []);
     const points = joinMeasured(await options.drain(nowMs), measured.drain(nowMs));
     history.put(points);
     if (watchedUpTo < lastStep) history.watched(watchedUpTo + 1, lastStep);

@@ -1,15 +1,17 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { PlacementTarget } from '../domain/placement-target.ts';
+import type { ClientLegs } from '../forecast/client-legs.ts';
 import type { TracedLook } from '../forecast/read-looks.ts';
 import type { StandbyLags, Subject } from '../forecast/suggester.ts';
 import type { Database } from '../io/store/database.ts';
 import { countStaleReads } from '../io/store/anomalies.ts';
 import { listMoves } from '../io/store/suggestions.ts';
 import type { Target } from '../io/targets/target.ts';
+import { createClientRecord } from './client-record.ts';
 
 /** What suggesters may know of a collection beyond its load. */
 export interface PlaceFacts {
-  readonly of: Pick<Subject, 'cluster' | 'standbys' | 'movedAtMs'>;
+  readonly of: Pick<Subject, 'cluster' | 'standbys' | 'clients' | 'movedAtMs'>;
   /** A suggestion for it is approved or being carried out. */
   readonly isPending: boolean;
 }
@@ -17,6 +19,8 @@ export interface PlaceFacts {
 export interface SuggestionPlaces {
   /** What reads saw of what had just been written; kept for as long as the lags of their moments. */
   see(looks: readonly TracedLook[]): void;
+  /** Operations of clients that ask every replica themselves; kept for an hour. */
+  learn(legs: readonly ClientLegs[]): void;
   look(nowMs: number, signal: AbortSignal): Promise<ReadonlyMap<string, PlaceFacts>>;
   close(): Promise<void>;
 }
@@ -48,6 +52,7 @@ export function openSuggestionPlaces(
 ): SuggestionPlaces {
   const kept = new Map<string, Kept>();
   let seen: TracedLook[] = [];
+  const clients = createClientRecord();
   const failing = new Set<string>();
   const stop = new AbortController();
   let sampling: Promise<void> = Promise.resolve();
@@ -118,6 +123,7 @@ export function openSuggestionPlaces(
       seen.push(...looks);
       if (seen.length > keptLooks) seen = seen.slice(-keptLooks);
     },
+    learn: (legs) => clients.see(legs, clock.nowMs()),
     look: async (nowMs, signal) => {
       const stale = declared.some(({ kind }) => kind === 'postgres-quorum')
         ? await countStaleReads(database, (nowMs - 86_400_000) * 1_000)
@@ -132,6 +138,11 @@ export function openSuggestionPlaces(
         if (target.kind === 'redis-cluster') {
           const placement = await asked(target.name, (one, limited) => one.placement(limited));
           if (placement !== null) for (const name of target.collections) add(name, { cluster: { target, nodes: placement.nodes } });
+        } else if (target.kind === 'client-quorum') {
+          for (const name of target.collections) {
+            const own = clients.of(name, nowMs);
+            if (own !== null) add(name, { clients: { target, ...own } });
+          }
         } else {
           const moments = kept.get(target.name);
           if (moments === undefined) continue;

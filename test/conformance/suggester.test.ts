@@ -8,7 +8,13 @@ import { decideOnSuggestion } from '../../src/guard/suggestion-verdict.ts';
 const fresh = (subject: Subject): Subject => ({ ...subject, rng: createRng('conformance') });
 const ask = (suggester: Suggester, subject: Subject) => suggester.suggest(fresh(subject));
 
-describe.each(suggesters)('the suggester $id', (suggester) => {
+/** What a suggester is asked about besides is held to the same. */
+const asked = suggesters.flatMap((suggester): readonly (Suggester & { readonly about: string })[] => {
+  const { id, also } = suggester;
+  return [{ ...suggester, about: id }, ...(also === undefined ? [] : [{ ...suggester, ...also, about: `${id} of clients` }])];
+});
+
+describe.each(asked)('the suggester $about', (suggester) => {
   test('suggests on its example, with a gain that surely is one and a way back', () => {
     const [suggestion] = ask(suggester, suggester.example);
     if (suggestion === undefined) expect.fail('nothing was suggested');
@@ -59,6 +65,7 @@ describe.each(suggesters)('the suggester $id', (suggester) => {
               })),
             },
           }),
+      ...(example.clients === undefined ? {} : { clients: { ...example.clients, operations: example.clients.operations.slice(-20) } }),
     };
     expect(ask(suggester, young)).toEqual([]);
     expect(ask(suggester, { ...example, movedAtMs: example.nowMs - 60_000 })).toEqual([]);

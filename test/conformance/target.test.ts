@@ -17,7 +17,8 @@ interface Place {
 }
 
 /** Real servers for each kind of target. */
-const places: Readonly<Record<PlacementTarget['kind'], () => Promise<Place>>> = {
+type Driven = Exclude<PlacementTarget['kind'], 'client-quorum'>;
+const places: Readonly<Record<Driven, () => Promise<Place>>> = {
   'redis-cluster': async () => {
     const cluster: TestRedisCluster = await startRedisCluster(2);
     const [from, to] = cluster.nodes;
@@ -56,7 +57,32 @@ const places: Readonly<Record<PlacementTarget['kind'], () => Promise<Place>>> = 
   },
 };
 
-describe.each(targetKinds)('the target $kind', ({ kind, takes }) => {
+/** Where nothing is there. */
+const gone: Readonly<Record<Driven, PlacementTarget>> = {
+  'redis-cluster': {
+    kind: 'redis-cluster',
+    name: 'gone',
+    url: 'redis://u:secret@127.0.0.1:1',
+    collections: [],
+    keysPerSecond: 1,
+    nodeOperationsPerSecond: null,
+  },
+  'postgres-quorum': {
+    kind: 'postgres-quorum',
+    name: 'gone',
+    url: 'postgres://u:secret@127.0.0.1:1/x',
+    collections: [],
+    standbys: ['a'],
+    commitP99Ms: null,
+    observeMs: 100,
+    freshShare: null,
+    faults: 0,
+  },
+};
+
+const driven = targetKinds.flatMap(({ kind, takes }) => (kind === 'client-quorum' ? [] : [{ kind, takes }]));
+
+describe.each(driven)('the target $kind', ({ kind, takes }) => {
   describe.skipIf(kind === 'redis-cluster' && !redisAvailable)('on real servers', () => {
     let place: Place;
     let target: Target;
@@ -122,24 +148,37 @@ describe.each(targetKinds)('the target $kind', ({ kind, takes }) => {
   });
 
   test('says in a failure that nothing is there', async () => {
-    const declared: PlacementTarget =
-      kind === 'redis-cluster'
-        ? { kind, name: 'gone', url: 'redis://127.0.0.1:1', collections: [], keysPerSecond: 1, nodeOperationsPerSecond: null }
-        : {
-            kind,
-            name: 'gone',
-            url: 'postgres://u:secret@127.0.0.1:1/x',
-            collections: [],
-            standbys: ['a'],
-            commitP99Ms: null,
-            observeMs: 100,
-            freshShare: null,
-            faults: 0,
-          };
-    const target = openTarget(declared);
+    const target = openTarget(gone[kind]);
     const failure: unknown = await target.describe(new AbortController().signal).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(Failure);
     expect(String(failure)).not.toContain('secret');
     await target.close();
   });
+});
+
+test('a target that takes nothing is told as declared, and refuses every change', async () => {
+  const target = openTarget({
+    kind: 'client-quorum',
+    name: 'ring',
+    collections: ['carts'],
+    replicas: ['a', 'b', 'c'],
+    read: 1,
+    write: 2,
+    system: 'cassandra',
+    freshShare: null,
+    afterMs: 0,
+    readP99Ms: null,
+    writeP99Ms: null,
+    faults: 0,
+  });
+  const { signal } = new AbortController();
+  expect(await target.describe(signal)).toContain('reads wait for 1 and writes for 2 of 3 replicas (a, b, c)');
+  expect([await target.placement(signal), await target.standbyLags(signal)]).toEqual([null, null]);
+  const run: TargetRun = { saved: null, save: () => Promise.reject(new Error('nothing is kept')), signal, pause: signal };
+  for (const kind of ['read-write', ...targetKinds.flatMap(({ takes }) => takes)]) {
+    expect(await target.apply({ kind, parameters: { read: 2, write: 2 } }, run)).toMatchObject({ is: 'refused' });
+    expect(await target.undo({ kind, parameters: { read: 2, write: 2 } }, run)).toMatchObject({ is: 'refused' });
+  }
+  await target.close();
+  expect(targetKinds.filter(({ takes }) => takes.length === 0).map(({ kind }) => kind)).toEqual(['client-quorum']);
 });

@@ -56,6 +56,7 @@ describe('calls to replicas', () => {
       {
         collection: 'orders',
         kind: 'write',
+        within: `${'0'.repeat(32)}\u0000shop\u00007`,
         startUs: 100_000,
         trips: [
           { replica: 'ap', sentMs: 1, tripMs: 30, version: 4n },
@@ -127,6 +128,33 @@ describe('calls to replicas', () => {
     );
   });
 
+  describe('of which spans may still come', () => {
+    const keep = (): ReturnType<typeof createReplicaLegs> =>
+      createReplicaLegs({ collectionOf: () => 'orders', replicaOf: ({ facts }) => facts?.replicaId ?? '', openMs: 1_000 });
+
+    it('stay open at a drain for as long as one may, and are one operation then', () => {
+      const legs = keep();
+      legs.fold([call({ replica: 'eu', atMs: 100, tookMs: 5 })], 0);
+      expect(legs.drain(999)).toEqual({ operations: [], leftOut: new Map(), madeWay: 0 });
+      legs.fold([call({ replica: 'us', atMs: 100, tookMs: 900 })], 999);
+      expect(legs.drain(1_998).operations).toEqual([]);
+      expect(legs.drain(1_999).operations).toHaveLength(1);
+      expect(legs.drain()).toEqual({ operations: [], leftOut: new Map(), madeWay: 0 });
+    });
+
+    it('are told once they are over, though their parent lives on and makes others all the time', () => {
+      const legs = keep();
+      const both = (atMs: number): Operation[] => [call({ replica: 'eu', atMs, tookMs: 2 }), call({ replica: 'us', atMs, tookMs: 20 })];
+      const told: number[] = [];
+      for (let nowMs = 100; nowMs <= 4_000; nowMs += 100) {
+        legs.fold(both(nowMs), nowMs);
+        told.push(...legs.drain(nowMs).operations.map(({ startUs }) => startUs / 1_000));
+      }
+      expect(told).toEqual(Array.from({ length: 29 }, (_, i) => 100 * (i + 1)));
+      expect(legs.drain().operations).toHaveLength(11);
+    });
+  });
+
   it('are held within bounds: the oldest make way, and of operations the latest stay', () => {
     const pair = (parent: number): readonly [Operation, Operation] => [
       call({ replica: 'eu', atMs: parent, tookMs: 5, parent }),
@@ -138,6 +166,7 @@ describe('calls to replicas', () => {
     expect(drained(apart, { maxSpans: 9 }).operations).toEqual([]);
     const latest = drained(pairs.flat(), { maxSpans: 2, maxOperations: 3 }).operations;
     expect(latest.map(({ startUs }) => startUs)).toEqual([8_000, 9_000, 10_000]);
+    expect(drained(pairs.flat(), { maxSpans: 2, maxOperations: 3 }).madeWay).toBe(7);
   });
 });
 
@@ -146,6 +175,7 @@ function operation(kind: 'read' | 'write', k: number, trips: readonly number[], 
   return {
     collection: 'orders',
     kind,
+    within: '',
     startUs: k * 1_000,
     trips: trips.map((tripMs, i) => ({ replica: 'abcd'[i] ?? '', sentMs: 0, tripMs, version: versions[i] })),
   };

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { createRng } from '../../src/base/rng.ts';
 import { suggestionDigest } from '../../src/domain/suggestion.ts';
 import { move } from '../../src/forecast/suggesters/move.ts';
+import { quorum } from '../../src/forecast/suggesters/quorum.ts';
 import { tier } from '../../src/forecast/suggesters/tier.ts';
 import type { Suggester } from '../../src/forecast/suggester.ts';
 import { parsePolicies, type Policies } from '../../src/guard/cedar.ts';
@@ -53,6 +54,13 @@ describe('the verdict on a suggestion', () => {
     expect(deniedBy({ ...facts, inWork: 'split-1' })).toEqual(['one-at-a-time']);
     const served = factsOf(tier);
     expect(deniedBy({ ...served, domain: { ...served.domain, consistency: 'strict' } })).toEqual(['strict-domain']);
+    // Clients whose reads and writes need not meet may read what is old.
+    const asked = factsOf({ ...quorum, ...quorum.also });
+    expect(asked.suggestion.action.parameters).toMatchObject({ read: 2, write: 1 });
+    expect(deniedBy({ ...asked, domain: { ...asked.domain, consistency: 'strict' } })).toEqual(['strict-domain']);
+    const meeting = { ...asked.suggestion, action: { ...asked.suggestion.action, parameters: { replicas: 'a,b,c', read: 2, write: 2 } } };
+    const strict = { ...asked.domain, consistency: 'strict' as const };
+    expect(deniedBy({ ...asked, suggestion: meeting, digest: suggestionDigest(meeting), domain: strict })).toEqual([]);
     expect(deniedBy({ ...facts, suggestion: { ...facts.suggestion, kind: 'merge' } })).toEqual(['digest-identity']);
     expect(suggestionRules.map(({ id }) => id)).toHaveLength(7);
   });

@@ -51,8 +51,9 @@ export function SuggestionCard({ item, me }: { readonly item: StoredSuggestion; 
           <p>{item.because}</p>
           {item.stale !== undefined && (
             <p>
-              Stale reads: {share(item.stale.predicted)} predicted right after a commit ({share(item.stale.predictedLow)} to{' '}
-              {share(item.stale.predictedHigh)}), {share(item.stale.predictedWith)} with it; observed in traces of the last day:{' '}
+              Stale reads: {share(item.stale.predicted)} predicted {(item.stale.afterMs ?? 0) === 0 ? 'right' : `${item.stale.afterMs} ms`}{' '}
+              after a commit ({share(item.stale.predictedLow)} to {share(item.stale.predictedHigh)}), {share(item.stale.predictedWith)} with
+              it; {item.stale.observedBy ?? 'observed in traces of the last day'}:{' '}
               {item.stale.observed === null
                 ? 'no read was traced'
                 : `${share(item.stale.observed)} of ${number(item.stale.reads)} reads, whenever they came`}

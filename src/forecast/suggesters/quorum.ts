@@ -1,11 +1,13 @@
 import { sha256Hex } from '../../base/hash.ts';
 import { createRng, type Rng } from '../../base/rng.ts';
 import type { Collection } from '../../domain/collection.ts';
+import type { Suggestion } from '../../domain/suggestion.ts';
+import { askingAll, clientQuorum } from '../client-quorum.ts';
 import { quorumCommands } from '../commands.ts';
 import { exampleSubject } from '../example-subject.ts';
 import { freshAsSeen, type Look } from '../fresh-as-seen.ts';
 import { isYoung } from '../range-load.ts';
-import { curveOf, gainInterval } from '../replay.ts';
+import { brokenMs, curveOf, gainInterval } from '../replay.ts';
 import { leastWay, type StandbyOdds, standbyOdds, waysOf } from '../standby-odds.ts';
 import type { StandbyLags, Subject, Suggester } from '../suggester.ts';
 
@@ -16,104 +18,114 @@ const spell = 32;
 const soonestShare = 0.1;
 /** A change that is not needed must make commits this much faster. */
 const leastGainShare = 0.1;
-/** What a commit that breaks a promise is taken to cost, in milliseconds of waiting: a promise is worth more than a little speed. */
-const brokenMs = 1_000;
 
-/**
- * How many standbys a commit should wait for: the fewest that keep every promise (fresh reads, commit time, standbys that may be lost),
- * from lags measured on the standbys themselves. One step at a time, and up before down: no read gets staler on the way.
- */
+/** How many replicas must have a write, or are asked, before anybody goes on: standbys of a primary, and replicas that clients ask. */
 export const quorum: Suggester = {
   id: 'quorum',
-  title: 'Write quorum',
-  sentence: 'Sets how many standbys a commit waits for: the fewest that keep the promised freshness, commit time and fault tolerance.',
-  suggest: (subject) => {
-    const { standbys, domain } = subject;
-    if (standbys === undefined || standbys.lags.length === 0 || isYoung(subject)) return [];
-    const { target, waitsFor, lags } = standbys;
-    if (Math.min(...lags.map(({ replayMs }) => replayMs.length)) < leastMoments) return [];
-    const legs = lags.map(({ standby, writeMs }) => waysOf(writeMs, readTripsOf(standby, subject)));
-    const looks = looksOf(subject);
-    const odds = standbyOdds(lags, { afterMs: [0], legs, waitsForReplay: true, spell }, subject.rng.fork('odds')).map((one) =>
-      asSeen(one, lags, looks, waitsFor, subject.rng.fork('looks')),
-    );
-    const breaks = (one: StandbyOdds, fresh: number): readonly string[] => [
-      ...(target.freshShare !== null && fresh < target.freshShare
-        ? [`at most ${percent(one.freshHigh)} of reads are fresh, ${percent(target.freshShare)} are promised`]
-        : []),
-      ...(target.commitP99Ms !== null && one.commitP99Ms > target.commitP99Ms
-        ? [`a commit waits ${one.commitP99Ms.toFixed(1)} ms (99 %), ${target.commitP99Ms} ms are promised`]
-        : []),
-      ...(one.waitsFor < target.faults
-        ? [`${target.faults} lost ${target.faults === 1 ? 'standby' : 'standbys'} could take a commit with it`]
-        : []),
-    ];
-    const now = odds[waitsFor];
-    const kept = odds.filter((one) => breaks(one, one.freshLow).length === 0 && one.waitsFor <= lags.length);
-    const best = kept[0];
-    if (now === undefined || best === undefined || best === now) return [];
-    // What keeps a promise keeps it surely, and what breaks it breaks it surely: between the two nothing is suggested for its sake.
-    const broken = breaks(now, now.freshHigh);
-    if (broken.length === 0 && best.commitMeanMs > (1 - leastGainShare) * now.commitMeanMs) return [];
-    const penalty = broken.length > 0 ? brokenMs : 0;
-    const costNow = Array.from(now.commitMs, (ms) => ms + penalty);
-    const costBest = Array.from(best.commitMs);
-    const interval = gainInterval(
-      costNow.map((cost, i) => cost - (costBest[i] ?? 0)),
-      0,
-      spell,
-      subject.rng.fork('gain'),
-    );
-    if (!(interval.low > 0)) return [];
-    const names = lags.map((lag) => lag.standby);
-    const seen = observedOf(standbys.staleReads, subject);
-    const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
-    const moments = costNow.length;
-    return [
-      {
-        id: `quorum-${sha256Hex(`${target.name}\n${best.waitsFor}`).slice(0, 12)}`,
-        kind: 'quorum',
-        domain: domain.name,
-        collection: subject.collection.name,
-        says: `Let commits on ${target.name} wait for ${best.waitsFor} of ${lags.length} standbys instead of ${waitsFor}: ${broken.length > 0 ? `now ${broken.join(', and ')}` : `they would wait ${best.commitMeanMs.toFixed(1)} ms instead of ${now.commitMeanMs.toFixed(1)} ms, and every promise is kept`}.`,
-        because: `Replayed over ${moments} measured moments, ${percent(best.fresh[0] ?? 0)} of reads sent right after a commit are fresh with it (${percent(best.freshLow)} to ${percent(best.freshHigh)}), ${percent(now.fresh[0] ?? 0)} as it is${sayLooks(now, looks)}${sayObserved(now, seen)}. A commit would wait ${best.commitMeanMs.toFixed(1)} ms on average and ${best.commitP99Ms.toFixed(1)} ms in the slowest of a hundred.`,
-        stale: {
-          predicted: 1 - (now.fresh[0] ?? 0),
-          predictedLow: 1 - now.freshHigh,
-          predictedHigh: 1 - now.freshLow,
-          predictedWith: 1 - (best.fresh[0] ?? 0),
-          observed: seen?.share ?? null,
-          reads: seen?.reads ?? 0,
-        },
-        replay: {
-          unit: broken.length > 0 ? `ms a commit, and ${brokenMs} ms where a promise is broken` : 'ms a commit',
-          costWithout: mean(costNow),
-          costWith: mean(costBest),
-          gainLow: interval.low / moments,
-          gainHigh: interval.high / moments,
-          moves: 1,
-          curveWithout: curveOf(costNow),
-          curveWith: curveOf(costBest),
-        },
-        action: {
-          kind: 'standbys',
-          target: target.name,
-          parameters: { standbys: best.waitsFor, of: names.join(',') },
-          commands: quorumCommands(best.waitsFor, names, lags.length + 1),
-        },
-        rollback: 'The value that was in force before is kept and set again, by itself where commits become slower than promised.',
-        state: 'open',
-        createdAtMs: subject.nowMs,
-      },
-    ];
-  },
+  title: 'Quorum',
+  sentence:
+    'Sets how many standbys a commit waits for, or how many of the replicas that clients ask reads and writes wait for: the fewest that keep the promised freshness, time and fault tolerance.',
+  suggest: (subject) => [...standbyQuorum(subject), ...clientQuorum(subject)],
   get example() {
     return lagging(0.99);
   },
   get twin() {
     return lagging(null);
   },
+  also: {
+    get example() {
+      return askingAll(0.99);
+    },
+    get twin() {
+      return askingAll(null);
+    },
+  },
 };
+
+/**
+ * How many standbys a commit should wait for: the fewest that keep every promise (fresh reads, commit time, standbys that may be lost),
+ * from lags measured on the standbys themselves. One step at a time, and up before down: no read gets staler on the way.
+ */
+function standbyQuorum(subject: Subject): readonly Suggestion[] {
+  const { standbys, domain } = subject;
+  if (standbys === undefined || standbys.lags.length === 0 || isYoung(subject)) return [];
+  const { target, waitsFor, lags } = standbys;
+  if (Math.min(...lags.map(({ replayMs }) => replayMs.length)) < leastMoments) return [];
+  const legs = lags.map(({ standby, writeMs }) => waysOf(writeMs, readTripsOf(standby, subject)));
+  const looks = looksOf(subject);
+  const odds = standbyOdds(lags, { afterMs: [0], legs, waitsForReplay: true, spell }, subject.rng.fork('odds')).map((one) =>
+    asSeen(one, lags, looks, waitsFor, subject.rng.fork('looks')),
+  );
+  const breaks = (one: StandbyOdds, fresh: number): readonly string[] => [
+    ...(target.freshShare !== null && fresh < target.freshShare
+      ? [`at most ${percent(one.freshHigh)} of reads are fresh, ${percent(target.freshShare)} are promised`]
+      : []),
+    ...(target.commitP99Ms !== null && one.commitP99Ms > target.commitP99Ms
+      ? [`a commit waits ${one.commitP99Ms.toFixed(1)} ms (99 %), ${target.commitP99Ms} ms are promised`]
+      : []),
+    ...(one.waitsFor < target.faults
+      ? [`${target.faults} lost ${target.faults === 1 ? 'standby' : 'standbys'} could take a commit with it`]
+      : []),
+  ];
+  const now = odds[waitsFor];
+  const kept = odds.filter((one) => breaks(one, one.freshLow).length === 0 && one.waitsFor <= lags.length);
+  const best = kept[0];
+  if (now === undefined || best === undefined || best === now) return [];
+  // What keeps a promise keeps it surely, and what breaks it breaks it surely: between the two nothing is suggested for its sake.
+  const broken = breaks(now, now.freshHigh);
+  if (broken.length === 0 && best.commitMeanMs > (1 - leastGainShare) * now.commitMeanMs) return [];
+  const penalty = broken.length > 0 ? brokenMs : 0;
+  const costNow = Array.from(now.commitMs, (ms) => ms + penalty);
+  const costBest = Array.from(best.commitMs);
+  const interval = gainInterval(
+    costNow.map((cost, i) => cost - (costBest[i] ?? 0)),
+    0,
+    spell,
+    subject.rng.fork('gain'),
+  );
+  if (!(interval.low > 0)) return [];
+  const names = lags.map((lag) => lag.standby);
+  const seen = observedOf(standbys.staleReads, subject);
+  const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+  const moments = costNow.length;
+  return [
+    {
+      id: `quorum-${sha256Hex(`${target.name}\n${best.waitsFor}`).slice(0, 12)}`,
+      kind: 'quorum',
+      domain: domain.name,
+      collection: subject.collection.name,
+      says: `Let commits on ${target.name} wait for ${best.waitsFor} of ${lags.length} standbys instead of ${waitsFor}: ${broken.length > 0 ? `now ${broken.join(', and ')}` : `they would wait ${best.commitMeanMs.toFixed(1)} ms instead of ${now.commitMeanMs.toFixed(1)} ms, and every promise is kept`}.`,
+      because: `Replayed over ${moments} measured moments, ${percent(best.fresh[0] ?? 0)} of reads sent right after a commit are fresh with it (${percent(best.freshLow)} to ${percent(best.freshHigh)}), ${percent(now.fresh[0] ?? 0)} as it is${sayLooks(now, looks)}${sayObserved(now, seen)}. A commit would wait ${best.commitMeanMs.toFixed(1)} ms on average and ${best.commitP99Ms.toFixed(1)} ms in the slowest of a hundred.`,
+      stale: {
+        predicted: 1 - (now.fresh[0] ?? 0),
+        predictedLow: 1 - now.freshHigh,
+        predictedHigh: 1 - now.freshLow,
+        predictedWith: 1 - (best.fresh[0] ?? 0),
+        observed: seen?.share ?? null,
+        reads: seen?.reads ?? 0,
+      },
+      replay: {
+        unit: broken.length > 0 ? `ms a commit, and ${brokenMs} ms where a promise is broken` : 'ms a commit',
+        costWithout: mean(costNow),
+        costWith: mean(costBest),
+        gainLow: interval.low / moments,
+        gainHigh: interval.high / moments,
+        moves: 1,
+        curveWithout: curveOf(costNow),
+        curveWith: curveOf(costBest),
+      },
+      action: {
+        kind: 'standbys',
+        target: target.name,
+        parameters: { standbys: best.waitsFor, of: names.join(',') },
+        commands: quorumCommands(best.waitsFor, names, lags.length + 1),
+      },
+      rollback: 'The value that was in force before is kept and set again, by itself where commits become slower than promised.',
+      state: 'open',
+      createdAtMs: subject.nowMs,
+    },
+  ];
+}
 
 /**
  * A read is on its way to a standby for half a round trip, as traced: it finds what has arrived by then. Of the standby's own region,
