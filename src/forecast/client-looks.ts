@@ -44,51 +44,49 @@ export function clientLooks(operations: readonly CoordinatedOperation[], replica
 
 const answeredMs = ({ sentMs, tripMs }: ReplicaTrip): number => sentMs + tripMs;
 
-/** What looks say of one (R, W) at a time after the commit; 0 and 1 where they are too few. */
+/** What looks say of one (R, W) at a time after the commit. */
 export interface SeenShare {
-  /** Of reads that came no later than asked: the share of fresh ones surely is not below this. */
-  readonly atLeast: number;
-  /** Of the soonest of the reads that came later: it surely is not above this. */
-  readonly atMost: number;
-  /** Of these last reads: the share of fresh ones, its interval, and how much later than asked they came on average, milliseconds. */
-  readonly after: { readonly fresh: number; readonly low: number; readonly high: number; readonly lateMs: number } | null;
+  /** The share of fresh reads surely is not below, and not above; 0 and 1 where looks are too few. */
+  readonly low: number;
+  readonly high: number;
+  /** Null where looks are too few. */
+  readonly fresh: number | null;
 }
 
 /** Looks under which nothing is told. */
 const leastLooks = 100;
-/** Of the looks that came late enough, the share that came soonest. */
-const soonestShare = 0.5;
+/** Reads that came so late that they are this much fresher say more of the trips than of what is asked. */
+const mostGain = 0.05;
 
 /**
- * Every (R, W) by R then W. A replica that shows a write goes on to: so reads that came sooner than asked were at most as fresh, and those
- * that came later at least. A look says something of settings that were not in force, too: with a larger W the commit would have come later,
- * and the read was early by it.
+ * A replica that shows a write goes on to: so reads that came sooner than asked were at most as fresh, and those that came later at least. A
+ * look says something of settings that were not in force, too: with a larger W the commit would have come later, and the read was early by
+ * it. `gains`: how much fresher a read is that comes so much later, as trips say, the likeliest first; by these the looks are corrected, as a
+ * control variate. Looks are taken by how late they are only as far as that matters: how late a busy client is with a read goes with how
+ * late its writes arrive.
  */
-export function seenShares(
+export function seenShare(
   looks: readonly ClientLook[],
-  n: number,
-  { afterMs, spell }: { readonly afterMs: number; readonly spell: number },
+  { r, w, afterMs, spell }: { readonly r: number; readonly w: number; readonly afterMs: number; readonly spell: number },
+  gains: readonly ((lateMs: number) => number)[],
   rng: Rng,
-): readonly SeenShare[] {
-  const byW = Array.from({ length: n }, (_, i) => {
-    const timed = looks.map((look) => ({ look, lateMs: look.sinceMs - (look.acksMs[i] ?? 0) - afterMs }));
-    const late = timed.filter(({ lateMs }) => lateMs >= 0);
-    const sorted = Float64Array.from(late, ({ lateMs }) => lateMs).sort();
-    const untilMs = sorted[Math.max(leastLooks, Math.ceil(soonestShare * late.length)) - 1] ?? Number.POSITIVE_INFINITY;
-    return { before: timed.filter(({ lateMs }) => lateMs <= 0), soonest: late.filter(({ lateMs }) => lateMs <= untilMs) };
-  });
-  const boundsOf = (some: (typeof byW)[number]['before'], r: number) => {
-    if (some.length < leastLooks) return null;
-    const values = Float64Array.from(some, ({ look }) => (look.freshBy[r] === true ? 1 : 0));
+): SeenShare {
+  const timed = looks.map((look) => ({
+    lateMs: look.sinceMs - (look.acksMs[w - 1] ?? 0) - afterMs,
+    fresh: look.freshBy[r - 1] === true ? 1 : 0,
+  }));
+  const sharesOf = (some: typeof timed) => {
+    const values = Float64Array.from(some, ({ fresh }) => fresh);
     const fresh = meanOf(values);
     const [spells, throws] = [spellInterval(values, spell, rng), wilson(fresh, values.length)];
     return { fresh, low: Math.min(spells.low, throws.low), high: Math.max(spells.high, throws.high) };
   };
-  return Array.from({ length: n * n }, (_, i) => {
-    const { before = [], soonest = [] } = byW[i % n] ?? {};
-    const r = Math.floor(i / n);
-    const after = boundsOf(soonest, r);
-    const lateMs = meanOf(Float64Array.from(soonest, (one) => one.lateMs));
-    return { atLeast: boundsOf(before, r)?.low ?? 0, atMost: after?.high ?? 1, after: after === null ? null : { ...after, lateMs } };
-  });
+  const early = timed.filter(({ lateMs }) => lateMs <= 0);
+  const atLeast = early.length < leastLooks ? 0 : sharesOf(early).low;
+  const late = timed.filter(({ lateMs }) => lateMs >= 0);
+  const soon = late.filter(({ lateMs }) => (gains[0]?.(lateMs) ?? 0) <= mostGain);
+  if (soon.length < leastLooks) return { low: atLeast, high: late.length < leastLooks ? 1 : sharesOf(late).high, fresh: null };
+  const seen = sharesOf(soon);
+  const [gain = 0, ...others] = gains.map((gainOf) => meanOf(Float64Array.from(soon, ({ lateMs }) => gainOf(lateMs))));
+  return { low: Math.max(atLeast, seen.low - Math.max(gain, ...others)), high: seen.high, fresh: seen.fresh - gain };
 }

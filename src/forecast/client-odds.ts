@@ -1,5 +1,5 @@
 import type { Rng } from '../base/rng.ts';
-import { type ClientLook, type SeenShare, seenShares } from './client-looks.ts';
+import { type ClientLook, type SeenShare, seenShare } from './client-looks.ts';
 import type { CoordinatedOperation, TracedLegs } from './replica-legs.ts';
 import { meanOf, spellInterval, wilson } from './share-interval.ts';
 import type { Legs } from './wars.ts';
@@ -9,7 +9,7 @@ import type { Legs } from './wars.ts';
  * reads of its own time, as many for each write, rather than drawn. So each write has a share of fresh reads, and the interval comes from
  * drawing whole spells of these again. Trips alone leave it wide: its low end is told with ways that make reads as stale as the trips
  * allow, its high end the other way round. Where reads say which version each replica had, what they saw narrows it (`client-looks.ts`).
- * Cost: six times `pairs` times N^2.
+ * Cost: three times `pairs` times N^2.
  */
 export interface ClientOdds {
   readonly r: number;
@@ -37,28 +37,27 @@ export interface ClientOddsOptions {
   readonly afterMs: number;
   /** Neighbouring operations that go together. */
   readonly spell: number;
-  readonly pairs?: number;
   /** What reads saw, of the same operations. */
   readonly looks: readonly ClientLook[];
 }
 
-const defaultPairs = 50_000;
+/** Pairs that are played, times settings: a fraction of a second and some 25 MB for three replicas as for sixteen. */
+const mostPlayed = 500_000;
 const z95 = 1.96;
+
+/** As many operations as are worth knowing of `n` replicas. */
+export const mostOperations = (n: number): number => Math.floor((2 * mostPlayed) / (n * n));
 
 /** Every (R, W), by R then W. `waits`: of the same operations, see {@link waitsOf}. */
 export function clientOdds(
   legs: TracedLegs,
   waits: readonly ClientWait[],
-  { afterMs, spell, looks, pairs = defaultPairs }: ClientOddsOptions,
+  { afterMs, spell, looks }: ClientOddsOptions,
   rng: Rng,
 ): readonly ClientOdds[] {
   const n = legs.middle.length;
-  const readsOf = pairReads(waits, legs, spell, pairs, rng);
-  const seen = seenShares(looks, n, { afterMs, spell }, rng);
-  const told = (['middle', 'late', 'early'] as const).map((ways) => ({
-    asked: freshShares(legs[ways], readsOf, () => afterMs),
-    seen: looks.length === 0 ? [] : freshShares(legs[ways], readsOf, (i) => afterMs + (seen[i]?.after?.lateMs ?? 0)),
-  }));
+  const readsOf = pairReads(waits, legs, spell, Math.floor(mostPlayed / (n * n)), rng);
+  const played = [legs.middle, legs.late, legs.early].map((ways) => playedOf(ways, readsOf));
   const sorted = (kind: 'read' | 'write', count: number): Float64Array =>
     Float64Array.from(waits.filter((wait) => wait.kind === kind).map(({ answersMs }) => answersMs[count - 1] ?? 0)).sort();
   const counts = Array.from({ length: n }, (_, i) => i + 1);
@@ -67,7 +66,16 @@ export function clientOdds(
   return Array.from({ length: n * n }, (_, i) => {
     const [r, w] = [Math.floor(i / n) + 1, (i % n) + 1];
     // Whoever waits for more than they can have missed misses nothing.
-    const share = r + w > n ? sure : joined(toldShare(told, i, spell, rng), seen[i]);
+    const share =
+      r + w > n
+        ? sure
+        : shareOf(
+            played.map((ways) => ways[i] ?? nothing),
+            afterMs,
+            spell,
+            rng,
+            (gains) => seenShare(looks, { r, w, afterMs, spell }, gains, rng),
+          );
     const [read, write] = [reads[r - 1] ?? none, writes[w - 1] ?? none];
     return {
       r,
@@ -106,38 +114,57 @@ interface Share {
 }
 const sure: Share = { low: 1, high: 1, fresh: 1 };
 
-/** Shares of each write's reads, as trips say: at the time that is asked about, and at that of the reads that were seen. */
-interface Told {
-  readonly asked: readonly Float64Array[];
-  readonly seen: readonly Float64Array[];
+/** Of each write's pairs in turn: how long after the commit the read has to be sent to see it, milliseconds; and the same in order. */
+interface Played {
+  readonly each: number;
+  readonly needsMs: Float32Array;
+  readonly sortedMs: Float32Array;
 }
+const nothing: Played = { each: 1, needsMs: new Float32Array(0), sortedMs: new Float32Array(0) };
 
-/** What trips say; `laterBy`: how much fresher reads are at the time of those that were seen, in the middle and at most. */
-function toldShare(
-  [middle, late, early]: readonly Told[],
-  i: number,
+/** What trips say, and what was seen; where they contradict each other, what was seen. `ways`: the middle, the latest, the earliest. */
+function shareOf(
+  ways: readonly Played[],
+  afterMs: number,
   spell: number,
   rng: Rng,
-): Share & { readonly laterBy: readonly [number, number] } {
-  const [lows, highs] = [late?.asked[i] ?? none, early?.asked[i] ?? none];
-  const fresh = meanOf(middle?.asked[i] ?? none);
+  see: (gains: readonly ((lateMs: number) => number)[]) => SeenShare,
+): Share {
+  const [middle = nothing, late = nothing, early = nothing] = ways;
+  const [fresh, lows, highs] = [shareUpTo(middle, afterMs), sharesUpTo(late, afterMs), sharesUpTo(early, afterMs)];
   // What was seen of so many writes is no surer than so many throws.
   const low = Math.min(spellInterval(lows, spell, rng).low, wilson(meanOf(lows), lows.length).low, fresh);
   const high = Math.max(spellInterval(highs, spell, rng).high, wilson(meanOf(highs), highs.length).high, fresh);
-  const gains = [middle, late, early].map((one) => meanOf(one?.seen[i] ?? none) - meanOf(one?.asked[i] ?? none));
-  return { low, high: Math.min(1, high), fresh, laterBy: [gains[0] ?? 0, Math.max(...gains)] };
+  const seen = see(
+    ways.map((one) => {
+      const asked = shareUpTo(one, afterMs);
+      return (lateMs) => shareUpTo(one, afterMs + lateMs) - asked;
+    }),
+  );
+  const isTold = Math.max(low, seen.low) <= Math.min(high, seen.high);
+  const joined = isTold
+    ? { low: Math.max(low, seen.low), high: Math.min(1, high, seen.high) }
+    : { low: Math.min(seen.low, seen.high), high: seen.high };
+  return { ...joined, fresh: Math.min(joined.high, Math.max(joined.low, seen.fresh ?? fresh)) };
 }
 
-/** Both hold; where they contradict each other, what was seen does. */
-function joined(told: ReturnType<typeof toldShare>, seen: SeenShare | undefined): Share {
-  if (seen === undefined) return told;
-  const { after, atLeast, atMost } = seen;
-  const [gain, most] = told.laterBy;
-  const sawLow = Math.max(atLeast, after === null ? 0 : after.low - most);
-  const isTold = Math.max(told.low, sawLow) <= Math.min(told.high, atMost);
-  const low = isTold ? Math.max(told.low, sawLow) : Math.min(sawLow, atMost);
-  const high = isTold ? Math.min(told.high, atMost) : atMost;
-  return { low, high, fresh: Math.min(high, Math.max(low, after === null ? told.fresh : after.fresh - gain)) };
+/** For each write. */
+function sharesUpTo({ each, needsMs }: Played, ms: number): Float64Array {
+  const shares = new Float64Array(needsMs.length / each);
+  needsMs.forEach((need, i) => {
+    if (need <= ms) shares[Math.floor(i / each)] = (shares[Math.floor(i / each)] ?? 0) + 1 / each;
+  });
+  return shares;
+}
+
+function shareUpTo({ sortedMs }: Played, ms: number): number {
+  let [low, high] = [0, sortedMs.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sortedMs[middle] ?? 0) <= ms) low = middle + 1;
+    else high = middle;
+  }
+  return sortedMs.length === 0 ? 0 : low / sortedMs.length;
 }
 
 /** For each write the numbers of some of the reads that came about when it did. */
@@ -162,34 +189,29 @@ function pairReads(
   return readsOf;
 }
 
-/** For each (R, W) by R then W: of each write, the share of its reads that are fresh. */
-function freshShares(
-  legs: readonly Legs[],
-  readsOf: readonly Uint32Array[],
-  afterMsOf: (setting: number) => number,
-): readonly Float64Array[] {
+/** Every (R, W), by R then W. */
+function playedOf(legs: readonly Legs[], readsOf: readonly Uint32Array[]): readonly Played[] {
   const n = legs.length;
-  const shares = Array.from({ length: n * n }, () => new Float64Array(readsOf.length));
-  const afterMs = shares.map((_, i) => afterMsOf(i));
+  const each = readsOf[0]?.length ?? 1;
+  const needs = Array.from({ length: n * n }, () => new Float32Array(readsOf.length * each));
   const order = Array.from({ length: n }, (_, i) => i);
   readsOf.forEach((reads, write) => {
     const arrives = legs.map(({ w }) => w[write] ?? 0);
     const commits = legs.map(({ w, a }) => (w[write] ?? 0) + (a[write] ?? 0)).toSorted((a, b) => a - b);
-    for (const read of reads) {
-      const answered = (i: number): number => (legs[i]?.r[read] ?? 0) + (legs[i]?.s[read] ?? 0);
-      order.sort((a, b) => answered(a) - answered(b) || a - b);
-      let need = Number.POSITIVE_INFINITY;
+    reads.forEach((read, k) => {
+      const answered = legs.map(({ r, s }) => (r[read] ?? 0) + (s[read] ?? 0));
+      order.sort((a, b) => (answered[a] ?? 0) - (answered[b] ?? 0) || a - b);
+      // When the read would have had to be sent for one of the replicas to show the write, from the start of the write.
+      let sentMs = Number.POSITIVE_INFINITY;
       order.forEach((replica, r) => {
-        // When the read would have had to be sent for this replica to show the write.
-        need = Math.min(need, (arrives[replica] ?? 0) - (legs[replica]?.r[read] ?? 0));
+        sentMs = Math.min(sentMs, (arrives[replica] ?? 0) - (legs[replica]?.r[read] ?? 0));
         commits.forEach((commit, w) => {
-          const share = shares[r * n + w];
-          if (share !== undefined && commit + (afterMs[r * n + w] ?? 0) >= need) share[write] = (share[write] ?? 0) + 1 / reads.length;
+          (needs[r * n + w] as Float32Array)[write * each + k] = sentMs - commit;
         });
       });
-    }
+    });
   });
-  return shares;
+  return needs.map((needsMs) => ({ each, needsMs, sortedMs: needsMs.toSorted() }));
 }
 
 /** Of values in ascending order; its interval by how many of so many may lie above it (binomial). */

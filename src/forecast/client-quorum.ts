@@ -1,7 +1,7 @@
 import { sha256Hex } from '../base/hash.ts';
 import { createRng } from '../base/rng.ts';
 import type { Suggestion } from '../domain/suggestion.ts';
-import { type ClientOdds, type ClientWait, clientOdds, type Quantile, waitsOf } from './client-odds.ts';
+import { type ClientOdds, type ClientWait, clientOdds, mostOperations, type Quantile, waitsOf } from './client-odds.ts';
 import { clientLooks } from './client-looks.ts';
 import { waitCommand } from './commands.ts';
 import { exampleSubject } from './example-subject.ts';
@@ -30,10 +30,12 @@ type Clients = NonNullable<Subject['clients']>;
 export function clientQuorum(subject: Subject): readonly Suggestion[] {
   const { clients, domain } = subject;
   if (clients === undefined || isYoung(subject)) return [];
-  const { target, operations } = clients;
+  const { target } = clients;
   const { replicas: names, read, write, system } = target;
+  const operations = clients.operations.slice(-mostOperations(names.length));
   const legs = tracedLegs(operations, names);
-  if (Math.min(legs.writes, legs.reads) < leastRows || leftOutShare(clients, legs.writes + legs.reads) > mostLeftOutShare) return [];
+  if (Math.min(legs.writes, legs.reads) < leastRows || leftOutShare(clients, operations, legs.writes + legs.reads) > mostLeftOutShare)
+    return [];
   const n = names.length;
   const waits = waitsOf(operations, names);
   const looks = clientLooks(operations, names);
@@ -125,8 +127,8 @@ export function clientQuorum(subject: Subject): readonly Suggestion[] {
   ];
 }
 
-function leftOutShare({ operations, leftOut, madeWay }: Clients, used: number): number {
-  const seen = operations.length + madeWay;
+function leftOutShare({ operations: all, leftOut, madeWay }: Clients, operations: Clients['operations'], used: number): number {
+  const seen = all.length + madeWay;
   const notToAll = ((operations.length - used) / Math.max(1, operations.length)) * seen;
   const left = leftOut.failed + leftOut.repeated;
   return (notToAll + left) / Math.max(1, seen + left);

@@ -27,7 +27,11 @@ describe.skipIf(!chromiumAvailable)('suggestion cards (chromium)', () => {
     ledger = await startLedgerEstate([]);
     made = suggesters
       .filter(({ id }) => id === 'split' || id === 'quorum')
-      .flatMap((suggester) => suggester.suggest({ ...suggester.example, rng: createRng('page') }))
+      .flatMap((suggester) =>
+        [suggester, ...(suggester.also === undefined ? [] : [suggester.also])].flatMap(({ example }) =>
+          suggester.suggest({ ...example, rng: createRng('page') }),
+        ),
+      )
       .map((one) => ({ ...one, domain: 'ledger', collection: 'accounts', createdAtMs: Date.now() }));
     await ledger.estate.database.transaction((tx) => saveSuggestions(tx, made, ['accounts'], Date.now()));
     chromium = await startChromium();
@@ -48,6 +52,11 @@ describe.skipIf(!chromiumAvailable)('suggestion cards (chromium)', () => {
     }
     expect(await page.getByRole('img', { name: /^Cost with and without it/ }).count()).toBe(made.length);
     await page.getByText('synchronous_standby_names').waitFor();
+    // What clients wait for is theirs to change.
+    const clients = page.locator('section', { hasText: 'Let clients of' });
+    await clients.getByText(/^Cassandra: CONSISTENCY \w+ for reads/).waitFor();
+    await clients.getByText(/To be done by hand\. Back out: Let clients wait for R=1, W=1 again/).waitFor();
+    await clients.getByText(/counted by the answers of all replicas in the last hour: [\d.]+ % of 800 reads, whenever they came/).waitFor();
     if (process.env['SCREENSHOT'] !== undefined) await page.screenshot({ path: process.env['SCREENSHOT'], fullPage: true });
   });
 
