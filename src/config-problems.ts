@@ -181,7 +181,7 @@ export function checkMeaning(file: ConfigFile, checks: ConfigChecks, say: Say): 
     const replicas = Object.keys(entry.replicas);
     sayUnknown([...here, 'domain'], 'domain', entry.domain, domains, say);
     if (new Set(entry.key).size < entry.key.length) say([...here, 'key'], 'a key column stands twice; name each once.');
-    if (replicas.length < 2)
+    if (replicas.length < 2 && (replicas.length > 0 || !watched.has(collection)))
       say(
         [...here, 'replicas'],
         `${replicas.length === 0 ? 'there is no replica' : `${replicas[0]} is the only replica`}: nothing can be compared; add a second one.`,

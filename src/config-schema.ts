@@ -130,7 +130,10 @@ const collectionSchema = z.strictObject({
     .describe(
       'How writes are learned from the stores: auto: from their logs where they allow it, and what a store keeps for us goes with our connection unless the store limits it; durable: keep it across restarts anyway; off: scans and traces only.',
     ),
-  replicas: z.record(name, replicaSchema).describe('The stores that hold a copy; two or more.'),
+  replicas: z
+    .record(name, replicaSchema)
+    .default({})
+    .describe('The stores that hold a copy; two or more, or none where a client-quorum is all that is asked of the collection.'),
 });
 
 const personSchema = z.strictObject({

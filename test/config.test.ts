@@ -215,6 +215,10 @@ describe('config', () => {
       '20 targets.ring: read is missing; add it (Answers that a read waits for now (R)).',
       '20 targets.ring.reads: there is no such key; did you mean read?',
     ]);
+    // A ring that nothing here connects to is looked at in traces alone; whatever else has no replicas was forgotten.
+    const ring = `${contract.replace('policies:', '  carts: { domain: profiles, key: [id] }\npolicies:')}targets:\n  ring: { ${fine} }\n`;
+    expect(problemsOf(ring)).toEqual(['18 collections.carts.replicas: there is no replica: nothing can be compared; add a second one.']);
+    expect(problemsOf(ring.replace('[accounts]', '[carts]'))).toEqual([]);
     expect(wrong(fine.replace('client-quorum', 'client-quorom'))).toEqual([
       '20 targets.ring.kind: "client-quorom" is not known; did you mean client-quorum? (redis-cluster, postgres-quorum, client-quorum)',
     ]);

@@ -65,3 +65,6 @@ export interface Collection {
   /** Time between scheduled comparisons. */
   readonly scanEveryMs: number;
 }
+
+/** A collection without replicas here is only looked at in traces: clients ask stores that nothing here connects to. */
+export const isCompared = ({ replicas }: Collection): boolean => replicas.length > 0;

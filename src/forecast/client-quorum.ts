@@ -91,7 +91,7 @@ export function clientQuorum(subject: Subject): readonly Suggestion[] {
           ? `now ${breaksOf(now, target).join(', and ')}`
           : `operations would wait ${mean(costWith).toFixed(1)} ms instead of ${mean(costNow).toFixed(1)} ms, and every promise is kept`
       }.`,
-      because: `Replayed over ${legs.writes} writes and ${legs.reads} reads of the last hour that went to all of ${names.join(', ')}, ${sayFresh(chosen)} of reads sent ${when} after a commit are fresh with it, ${sayFresh(now)} as it is${looks.length === 0 ? '' : `, by ${looks.length} reads of what their own trace had just written`}${sayCounted}. A read would wait ${chosen.readMeanMs.toFixed(1)} ms instead of ${now.readMeanMs.toFixed(1)} ms on average, ${chosen.readP99.ms.toFixed(1)} ms in the slowest of a hundred, and a write ${chosen.writeMeanMs.toFixed(1)} ms instead of ${now.writeMeanMs.toFixed(1)} ms, ${chosen.writeP99.ms.toFixed(1)} ms in the slowest.`,
+      because: `Replayed over ${legs.writes} writes and ${legs.reads} reads of the last hour that went to all of ${names.join(', ')}, ${sayFresh(chosen)} of reads sent ${when} after a commit are fresh with it, ${sayFresh(now)} as it is${looks.length === 0 ? '' : `, by ${looks.length} reads of what their own trace had just written`}${sayCounted}. On average ${waitWords(chosen, now)}.`,
       stale: {
         afterMs: target.afterMs,
         predicted: 1 - now.fresh[0],
@@ -132,6 +132,20 @@ function leftOutShare({ operations: all, leftOut, madeWay }: Clients, operations
   const notToAll = ((operations.length - used) / Math.max(1, operations.length)) * seen;
   const left = leftOut.failed + leftOut.repeated;
   return (notToAll + left) / Math.max(1, seen + left);
+}
+
+/** Of reads and writes, what changes for them. */
+function waitWords(chosen: ClientOdds, now: ClientOdds): string {
+  const words = (what: string, after: number, before: number, slowest: Quantile): readonly string[] =>
+    after === before
+      ? []
+      : [
+          `a ${what} would wait ${after.toFixed(1)} ms instead of ${before.toFixed(1)} ms, ${slowest.ms.toFixed(1)} ms in the slowest of a hundred`,
+        ];
+  return [
+    ...words('read', chosen.readMeanMs, now.readMeanMs, chosen.readP99),
+    ...words('write', chosen.writeMeanMs, now.writeMeanMs, chosen.writeP99),
+  ].join(', and ');
 }
 
 /** What each operation of the record would have waited. */

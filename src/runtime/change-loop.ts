@@ -1,7 +1,7 @@
 /** Starts the feeds of all stores that can tell their writes, and the rounds that compare what was written. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Collection } from '../domain/collection.ts';
+import { type Collection, isCompared } from '../domain/collection.ts';
 import type { Key } from '../domain/row.ts';
 import { changeFeedOf } from '../io/replicas/changes/registry.ts';
 import { forgetFeed, getInstallation, listFeeds } from '../io/store/change-feeds.ts';
@@ -29,8 +29,9 @@ export interface ChangeLoop {
 export function startChangeLoop(context: RuntimeContext): ChangeLoop {
   const stopping = new AbortController();
   const { signal } = stopping;
-  const checks = new Map(Object.values(context.collections).map((one) => [one.name, new ChangeCheck(context, one)]));
-  const rounds = Object.values(context.collections).map((collection) => {
+  const compared = Object.values(context.collections).filter(isCompared);
+  const checks = new Map(compared.map((one) => [one.name, new ChangeCheck(context, one)]));
+  const rounds = compared.map((collection) => {
     const check = checks.get(collection.name);
     return check === undefined ? undefined : runRounds(context, collection, check, signal);
   });

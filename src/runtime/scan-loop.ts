@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Failure } from '../base/failure.ts';
-import type { Collection } from '../domain/collection.ts';
+import { type Collection, isCompared } from '../domain/collection.ts';
 import type { Divergence } from '../domain/divergence.ts';
 import { keyText } from '../domain/row.ts';
 import type { ReplicaConnection } from '../io/replicas/replica.ts';
@@ -46,7 +46,8 @@ export interface ScanLoop {
 export function startScanLoop(context: RuntimeContext): ScanLoop {
   const stopping = new AbortController();
   const owner = `${process.pid}-${randomBytes(6).toString('hex')}`;
-  const loops = Object.values(context.collections).map(async (collection) => {
+  const compared = Object.values(context.collections).filter(isCompared);
+  const loops = compared.map(async (collection) => {
     while (!stopping.signal.aborted) {
       try {
         if (await takeScan(context.database, collection.name, collection.scanEveryMs, owner, context.clock.nowMs())) {

@@ -54,14 +54,8 @@ describe.skipIf(!redisAvailable)('clients that ask three Redis servers themselve
       forecast: { stepMs, retrain: false },
       ingest: { latenessMs: 1_000 },
       domains: { shop: { consistency: 'eventual' } },
-      collections: {
-        registers: {
-          domain: 'shop',
-          key: ['id'],
-          scanEveryMs: 86_400_000,
-          replicas: Object.fromEntries(register.urls.map((url, i) => [names[i], { url, key: 'registers:{id}' }])),
-        },
-      },
+      // Nothing here connects to its stores.
+      collections: { registers: { domain: 'shop', key: ['id'] } },
       targets: {
         ring: {
           kind: 'client-quorum',
@@ -200,7 +194,7 @@ async function keepHistory(storeUrl: string): Promise<void> {
     database,
     Array.from({ length: 60 }, (_, i) =>
       (['operations', 'writes', 'latency-p95-ms'] as const).map((metric) => ({
-        series: { collection: 'registers', bucket: -1, region: 'near', metric },
+        series: { collection: 'registers', bucket: -1, region: '', metric },
         stepMs,
         atMs: lastMs - (i + 1) * stepMs,
         value: 1 + (i % 5),

@@ -11,8 +11,6 @@ import { startRedis, type TestRedis } from './redis.ts';
 export interface AskedRedis {
   /** By replica, as clients know them. */
   readonly hosts: readonly string[];
-  /** Of the servers themselves. */
-  readonly urls: readonly string[];
   /** Counts what the clients saw. `trace` is told of every turn, and of each call to a replica in it. */
   run(options: {
     readonly turns: number;
@@ -72,7 +70,6 @@ export async function startAskedRedis(ways: (replica: number, kind: AskedCall['k
 
   return {
     hosts: proxies.map(({ host }) => host),
-    urls: servers.map(({ url }) => url),
     run: async ({ turns, read, write, trace }) => {
       let [reads, stale] = [0, 0];
       await Promise.all(

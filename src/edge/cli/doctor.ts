@@ -7,7 +7,7 @@ import { Failure } from '../../base/failure.ts';
 import type { Config } from '../../config.ts';
 import { defaultConfig } from '../../config.ts';
 import { agreeShape } from '../../domain/agree-shape.ts';
-import type { Collection, Replica } from '../../domain/collection.ts';
+import { type Collection, isCompared, type Replica } from '../../domain/collection.ts';
 import type { Shape } from '../../domain/row.ts';
 import { parsePolicies } from '../../guard/cedar.ts';
 import { changeFeedOf } from '../../io/replicas/changes/registry.ts';
@@ -204,6 +204,8 @@ async function checkDatabase(config: Config, say: Say): Promise<void> {
 }
 
 async function checkCollection(collection: Collection, signal: AbortSignal, say: Say): Promise<void> {
+  if (!isCompared(collection))
+    return say({ what: collection.name, is: 'fine', says: 'no replicas: nothing is compared, its traces are looked at' });
   const answers = await Promise.all(collection.replicas.map((replica) => checkReplica(collection, replica, signal)));
   for (const answer of answers) say(answer.check);
   await checkChanges(collection, answers, signal, say);

@@ -68,7 +68,7 @@ FILE may also hold traces: OTLP as check reads it, of clients that send each wri
 parent on one object (consistency.object.key, or the key in the statement) to different replicas (consistency.replica.id, else server.address),
 on their way at the same time, are one operation. Spans show trips there and back: a way is taken as half of one, and the interval holds that
 what a trip takes longer than the quickest 5 % may be lost on either way; what is promised must hold at its low end. Replicas that copy from
-each other afterwards are not described by this.
+each other afterwards are not described by this. A service that receives such spans suggests it of itself: a target of kind client-quorum.
 
 Method: Monte Carlo of the WARS model (Bailis et al., Probabilistically Bounded Staleness, VLDB 2012).`;
 

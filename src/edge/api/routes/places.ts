@@ -1,6 +1,6 @@
 /** Where state lives: domains, collections, replicas, and the overview that puts them into one matrix. */
 import { z } from 'zod';
-import type { Collection } from '../../../domain/collection.ts';
+import { type Collection, isCompared } from '../../../domain/collection.ts';
 import { listAgents } from '../../../io/store/agent-calls.ts';
 import { listCounters } from '../../../io/store/counters.ts';
 import { countOpenDivergences, listOpenDivergences } from '../../../io/store/divergences.ts';
@@ -127,7 +127,7 @@ async function overview(
   counted: (collection: Collection) => Promise<DivergedRows>,
 ): Promise<object> {
   const db = context.database;
-  const collections = Object.values(context.collections).filter((collection) => maySee(caller, collection));
+  const collections = Object.values(context.collections).filter((collection) => maySee(caller, collection) && isCompared(collection));
   const [states, replicaStates, collectionStates, proposals, repairCounts, recentRepairs, counters, waiting] = await Promise.all([
     listDomainStates(db),
     listReplicaStates(db),
