@@ -73,6 +73,19 @@ describe('odds of clients that ask every replica', () => {
     expect(told?.freshHigh).toBeGreaterThan(truth);
     expect(Math.abs((told?.fresh[0] ?? 0) - truth)).toBeLessThan(Math.abs(freshOf(late, 1, 1) - truth) / 2);
   });
+
+  it('take from what was seen how much fresher it was for coming later', () => {
+    const rng = createRng('corrected');
+    const ways = (i: number) => ({ there: 1 + exponential(4 + 4 * i, rng), back: 1 + exponential(4 + 4 * i, rng) });
+    const [prompt, late] = [0, 1.5].map((afterMs) => askAll(20_000, afterMs, ways, rng));
+    if (prompt === undefined || late === undefined) expect.fail('two registers');
+    const [truth, seen] = [freshOf(prompt, 1, 1), freshOf(late, 1, 1)];
+    const told = oddsOf(late, 0, rng)[0]?.fresh[0] ?? 0;
+    // Both counts are of 20,000 reads.
+    const error = Math.sqrt((2 * truth * (1 - truth)) / 20_000);
+    expect(seen - truth).toBeGreaterThan(4 * error);
+    expect(Math.abs(told - truth)).toBeLessThan(4 * error);
+  });
 });
 
 it('looks are of reads after a write of their own trace, by numbered versions of all replicas', () => {
