@@ -63,24 +63,27 @@ export function clientOdds(
   const counts = Array.from({ length: n }, (_, i) => i + 1);
   const reads = counts.map((count) => sorted('read', count));
   const writes = counts.map((count) => sorted('write', count));
-  return Array.from({ length: n * n }, (_, i) => {
-    const [r, w] = [Math.floor(i / n) + 1, (i % n) + 1];
+  const settings = Array.from({ length: n * n }, (_, i) => ({ r: Math.floor(i / n) + 1, w: (i % n) + 1 }));
+  const shares = settings.map(({ r, w }, i) =>
     // Whoever waits for more than they can have missed misses nothing.
-    const share =
-      r + w > n
-        ? sure
-        : shareOf(
-            played.map((ways) => ways[i] ?? nothing),
-            afterMs,
-            spell,
-            rng,
-            (gains) => seenShare(looks, { r, w, afterMs, spell }, gains, rng),
-          );
+    r + w > n
+      ? sure
+      : shareOf(
+          played.map((ways) => ways[i] ?? nothing),
+          afterMs,
+          spell,
+          rng,
+          (gains) => seenShare(looks, { r, w, afterMs, spell }, gains, rng),
+        ),
+  );
+  const leaning = leaningOf(shares);
+  return settings.map(({ r, w }, i) => {
+    const share = shares[i] ?? sure;
     const [read, write] = [reads[r - 1] ?? none, writes[w - 1] ?? none];
     return {
       r,
       w,
-      fresh: [share.fresh],
+      fresh: [Math.min(share.high, Math.max(share.low, share.seen ?? along(share.told, leaning)))],
       freshLow: share.low,
       freshHigh: share.high,
       readMeanMs: meanOf(read),
@@ -108,11 +111,34 @@ export function waitsOf(operations: readonly CoordinatedOperation[], replicas: r
 const none = new Float64Array(0);
 
 interface Share {
-  readonly fresh: number;
   readonly low: number;
   readonly high: number;
+  /** By trips, with ways that make reads as fresh as may be, with halves of trips, and with ways that make them as stale. */
+  readonly told: readonly [number, number, number];
+  /** By what reads saw; null where too few did. */
+  readonly seen: number | null;
 }
-const sure: Share = { low: 1, high: 1, fresh: 1 };
+const sure: Share = { low: 1, high: 1, told: [1, 1, 1], seen: null };
+
+/**
+ * Where between the freshest (-1) and the stalest (1) that trips allow the reads that were seen are. What is lost on one way in one setting is
+ * in the others: so no reads of a setting that is not in force need be seen to know about where it will be.
+ */
+function leaningOf(shares: readonly Share[]): number {
+  let [sum, weight] = [0, 0];
+  for (const { told, seen } of shares) {
+    const [freshest, half, stalest] = told;
+    if (seen === null || freshest === stalest) continue;
+    const side = seen > half ? freshest - half : half - stalest;
+    const at = side === 0 ? 0 : Math.min(1, Math.abs(seen - half) / side) * (seen > half ? -1 : 1);
+    sum += at * (freshest - stalest);
+    weight += freshest - stalest;
+  }
+  return weight === 0 ? 0 : sum / weight;
+}
+
+const along = ([freshest, half, stalest]: Share['told'], at: number): number =>
+  half + Math.abs(at) * ((at < 0 ? freshest : stalest) - half);
 
 /** Of each write's pairs in turn: how long after the commit the read has to be sent to see it, milliseconds; and the same in order. */
 interface Played {
@@ -131,7 +157,8 @@ function shareOf(
   see: (gains: readonly ((lateMs: number) => number)[]) => SeenShare,
 ): Share {
   const [middle = nothing, late = nothing, early = nothing] = ways;
-  const [fresh, lows, highs] = [shareUpTo(middle, afterMs), sharesUpTo(late, afterMs), sharesUpTo(early, afterMs)];
+  const fresh = shareUpTo(middle, afterMs);
+  const [lows, highs] = [sharesUpTo(late, afterMs), sharesUpTo(early, afterMs)];
   // What was seen of so many writes is no surer than so many throws.
   const low = Math.min(spellInterval(lows, spell, rng).low, wilson(meanOf(lows), lows.length).low, fresh);
   const high = Math.max(spellInterval(highs, spell, rng).high, wilson(meanOf(highs), highs.length).high, fresh);
@@ -145,7 +172,7 @@ function shareOf(
   const joined = isTold
     ? { low: Math.max(low, seen.low), high: Math.min(1, high, seen.high) }
     : { low: Math.min(seen.low, seen.high), high: seen.high };
-  return { ...joined, fresh: Math.min(joined.high, Math.max(joined.low, seen.fresh ?? fresh)) };
+  return { ...joined, told: [meanOf(highs), fresh, meanOf(lows)], seen: seen.fresh };
 }
 
 /** For each write. */

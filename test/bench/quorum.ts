@@ -1,7 +1,9 @@
 import { createRng, type Rng } from '../../src/base/rng.ts';
 import { type Legs, quorumOdds } from '../../src/forecast/wars.ts';
 import type { Bench } from './bench.ts';
+import { redisAvailable } from '../servers/redis.ts';
 import type { Judged, RealSetting, Told } from './quorum/judge.ts';
+import { countOnRedis, type JudgedClients } from './quorum/clients.ts';
 import { countOnStandbys } from './quorum/standbys.ts';
 
 /**
@@ -76,7 +78,7 @@ const knifeEdges: readonly RealSetting[] = [
 
 export const bench: Bench = {
   name: 'quorum',
-  says: 'predicted against counted stale reads, simulated and on a real PostgreSQL with two standbys, and the time to enumerate nine (R, W)',
+  says: 'predicted against counted stale reads, simulated, on a real PostgreSQL with two standbys and on three real Redis that clients ask themselves, and the time to enumerate nine (R, W)',
   run: async ({ quick, log }) => {
     const operations = quick ? 30_000 : 200_000;
     let worst = 0;
@@ -110,6 +112,14 @@ export const bench: Bench = {
       log(`  from lags alone: ${say(one.lagsAlone, one.counted)}`);
       log(`  raw lags: ${say(one.rawLag, one.counted)}`);
     }
+    const asked = redisAvailable ? await countOnRedis(quick ? { turns: 100, isShort: true } : { turns: 2_000, isShort: false }) : [];
+    for (const one of asked) {
+      log(
+        `Redis asked by clients, ${one.ways}, R=${one.r} W=${one.w}: counted ${percent(one.counted)} stale of ${one.reads} (standard error ${one.errorPoints.toFixed(2)})`,
+      );
+      log(`  from R=1, W=1: ${say(one.told, one.counted)}`);
+      log(`  from trips alone: ${say(one.tripsAlone, one.counted)}`);
+    }
     const pointsOf = (told: (one: Judged) => Told): number => Math.max(...real.map((one) => 100 * Math.abs(told(one).stale - one.counted)));
     const intervals = real.flatMap(({ asItIs, asItWouldBe, lagsAlone, counted, errorPoints }) =>
       [asItIs, lagsAlone, ...asItWouldBe].map(
@@ -135,6 +145,7 @@ export const bench: Bench = {
         // Of all that is told of real settings, from the same number of standbys, from another and from lags alone.
         told_intervals: intervals.length,
         told_intervals_missed: intervals.filter((isMissed) => isMissed).length,
+        ...askedFigures(asked),
         enumerate_s: enumerateS,
       },
       // Of the same records: legs drawn apart, and lags as the primary tells them.
@@ -142,6 +153,21 @@ export const bench: Bench = {
     };
   },
 };
+
+/** Absent where there is no Redis. */
+function askedFigures(asked: readonly JudgedClients[]): Readonly<Record<string, number>> {
+  if (asked.length === 0) return {};
+  const worst = (told: (one: JudgedClients) => Told): number =>
+    Math.max(...asked.map((one) => 100 * Math.abs(told(one).stale - one.counted)));
+  const missed = ({ counted, errorPoints, told }: JudgedClients): boolean =>
+    counted + (2 * errorPoints) / 100 < told.low || counted - (2 * errorPoints) / 100 > told.high;
+  return {
+    asked_settings: asked.length,
+    stale_error_points_max_asked: worst(({ told }) => told),
+    stale_error_points_max_asked_trips_alone: worst(({ tripsAlone }) => tripsAlone),
+    asked_intervals_missed: asked.filter(missed).length,
+  };
+}
 
 const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
 const say = ({ stale, low, high }: Told, counted: number): string =>

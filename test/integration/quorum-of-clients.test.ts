@@ -9,7 +9,7 @@ import { openDatabase } from '../../src/io/store/database.ts';
 import { migrate } from '../../src/io/store/migrate.ts';
 import { saveSeriesPoints } from '../../src/io/store/series.ts';
 import type { StoredSuggestion } from '../../src/io/store/suggestions.ts';
-import { type AskedRedis, startAskedRedis, type TraceTurn } from '../servers/asked-redis.ts';
+import { type AskedRedis, type Counted, startAskedRedis, type TraceTurn } from '../servers/asked-redis.ts';
 import { startPostgres, type TestPostgres } from '../servers/postgres.ts';
 import { redisAvailable } from '../servers/redis.ts';
 import { until } from './estate.ts';
@@ -123,6 +123,10 @@ describe.skipIf(!redisAvailable)('clients that ask three Redis servers themselve
     root.end();
   };
 
+  const count = async (read: number, write: number): Promise<Counted> => {
+    const chosen = { read, write, trace: traced };
+    return (await register.run(turns, () => chosen)).get(chosen) ?? expect.fail('all turns are so');
+  };
   const call = async (path: string, body?: object): Promise<{ readonly status: number; readonly body: unknown }> => {
     const response = await fetch(`${ready.api}/api/v1/${path}`, {
       method: body === undefined ? 'GET' : 'POST',
@@ -141,7 +145,7 @@ describe.skipIf(!redisAvailable)('clients that ask three Redis servers themselve
   const errorOf = (share: number, reads: number): number => Math.sqrt((share * (1 - share)) / reads);
 
   test('are told how stale their reads are, and which (R, W) keeps the promise, as is counted once they do as they are told', async () => {
-    const record = await register.run({ turns, read: 1, write: 1, trace: traced });
+    const record = await count(1, 1);
     await provider.forceFlush();
     const suggestion = await suggestedOf(record.reads);
     const { stale, action } = suggestion;
@@ -151,7 +155,7 @@ describe.skipIf(!redisAvailable)('clients that ask three Redis servers themselve
     expect(Math.abs((stale.observed ?? 0) - seen)).toBeLessThan(2 * errorOf(seen, record.reads));
 
     // What comes now is counted as it was made: whoever makes no spans asks sooner.
-    const before = await register.run({ turns, read: 1, write: 1, trace: traced });
+    const before = await count(1, 1);
     const share = before.stale / before.reads;
     // Told from the sooner half of one record, counted in another of the same size.
     const error = Math.hypot(errorOf(share, record.reads / 2), errorOf(share, before.reads));
@@ -163,7 +167,7 @@ describe.skipIf(!redisAvailable)('clients that ask three Redis servers themselve
     const read = Number(action.parameters['read']);
     const write = Number(action.parameters['write']);
     expect(read + write).toBeGreaterThan(2);
-    const after = await register.run({ turns, read, write, trace: traced });
+    const after = await count(read, write);
     const left = after.stale / after.reads;
     expect(left).toBeLessThan(1 - promised + 4 * errorOf(1 - promised, after.reads));
     expect(Math.abs(left - stale.predictedWith)).toBeLessThan(4 * errorOf(1 - promised, after.reads));

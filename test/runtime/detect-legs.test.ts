@@ -13,7 +13,7 @@ const startMs = Date.UTC(2026, 0, 1);
 const latenessMs = 10_000;
 
 /** The stage as a file configures it, on a clock that is held. */
-function openStage(targets: string): { readonly stage: DetectStage; at(ms: number, ...spans: object[]): void } {
+function openStage(targets: string): { readonly stage: DetectStage; readonly at: (ms: number, ...spans: object[]) => void } {
   let nowMs = 0;
   const clock: Clock = { nowMs: () => startMs + nowMs, monotonicMs: () => nowMs };
   const text = `domains: { shop: { consistency: eventual } }

@@ -11,14 +11,21 @@ import { startRedis, type TestRedis } from './redis.ts';
 export interface AskedRedis {
   /** By replica, as clients know them. */
   readonly hosts: readonly string[];
-  /** Counts what the clients saw. `trace` is told of every turn, and of each call to a replica in it. */
-  run(options: {
-    readonly turns: number;
-    readonly read: number;
-    readonly write: number;
-    readonly trace: TraceTurn;
-  }): Promise<{ readonly reads: number; readonly stale: number }>;
+  /** So many turns of each lane, as `choose` says anew for each. Counts what the clients saw, by what was chosen. */
+  run(turns: number, choose: () => Chosen): Promise<ReadonlyMap<Chosen, Counted>>;
   close(): Promise<void>;
+}
+
+/** `trace` is told of the turn, and of each call to a replica in it. */
+export interface Chosen {
+  readonly read: number;
+  readonly write: number;
+  readonly trace: TraceTurn;
+}
+
+export interface Counted {
+  readonly reads: number;
+  readonly stale: number;
 }
 
 /** One call to one replica. */
@@ -34,9 +41,12 @@ export interface AskedCall {
 export type TraceCall = (call: AskedCall, send: () => Promise<number>) => Promise<number>;
 export type TraceTurn = (work: (call: TraceCall) => Promise<void>) => Promise<void>;
 
-const laneCount = 6;
+const usualLanes = 6;
 
-export async function startAskedRedis(ways: (replica: number, kind: AskedCall['kind']) => Ways): Promise<AskedRedis> {
+export async function startAskedRedis(
+  ways: (replica: number, kind: AskedCall['kind']) => Ways,
+  laneCount = usualLanes,
+): Promise<AskedRedis> {
   const servers: TestRedis[] = await Promise.all([startRedis(), startRedis(), startRedis()]);
   const proxies: DelayProxy[] = await Promise.all(
     servers.map(({ url }, i) =>
@@ -70,19 +80,21 @@ export async function startAskedRedis(ways: (replica: number, kind: AskedCall['k
 
   return {
     hosts: proxies.map(({ host }) => host),
-    run: async ({ turns, read, write, trace }) => {
-      let [reads, stale] = [0, 0];
+    run: async (turns, choose) => {
+      const counts = new Map<Chosen, Counted>();
       await Promise.all(
         lanes.map(async (lane) => {
-          for (let i = 0; i < turns; i += 1)
-            await trace(async (ask) => {
-              const isStale = await turn(lane, read, write, ask);
-              reads += 1;
-              if (isStale) stale += 1;
+          for (let i = 0; i < turns; i += 1) {
+            const chosen = choose();
+            await chosen.trace(async (ask) => {
+              const isStale = await turn(lane, chosen.read, chosen.write, ask);
+              const { reads, stale } = counts.get(chosen) ?? { reads: 0, stale: 0 };
+              counts.set(chosen, { reads: reads + 1, stale: stale + (isStale ? 1 : 0) });
             });
+          }
         }),
       );
-      return { reads, stale };
+      return counts;
     },
     close: async () => {
       for (const client of clients) client.disconnect();

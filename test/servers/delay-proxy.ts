@@ -27,10 +27,13 @@ export function startDelayProxy(targetPort: number, ways: (request: string) => W
       let dueMs = 0;
       return (chunk, ms) => {
         dueMs = Math.max(dueMs, performance.now() + ms);
-        const timer = setTimeout(() => {
-          timers.delete(timer);
-          to.write(chunk);
-        }, dueMs - performance.now());
+        const timer = setTimeout(
+          () => {
+            timers.delete(timer);
+            to.write(chunk);
+          },
+          Math.max(0, dueMs - performance.now()),
+        );
         timers.add(timer);
       };
     };
