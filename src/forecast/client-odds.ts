@@ -41,8 +41,8 @@ export interface ClientOddsOptions {
   readonly looks: readonly ClientLook[];
 }
 
-/** Pairs that are played, times settings: a fraction of a second and some 25 MB for three replicas as for sixteen. */
-const mostPlayed = 500_000;
+/** Pairs that are played, times settings: a fifth of a second and some 10 MB for three replicas as for sixteen. */
+const mostPlayed = 200_000;
 const z95 = 1.96;
 
 /** As many operations as are worth knowing of `n` replicas. */

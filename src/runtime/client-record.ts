@@ -24,8 +24,8 @@ interface Piece {
 }
 
 const keptMs = 3_600_000;
-/** Of one collection: the slowest of a hundred is known from fewer, and what is made of them takes a fraction of a second. */
-const mostOperations = 30_000;
+/** Of one collection: the slowest of a hundred is known from fewer, and what is made of them takes a fifth of a second. */
+const mostOperations = 12_000;
 
 export function createClientRecord(mostKept = mostOperations): ClientRecord {
   const pieces = new Map<string, Piece[]>();

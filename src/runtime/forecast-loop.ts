@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import { createRng } from '../base/rng.ts';
 import type { Collection } from '../domain/collection.ts';
@@ -175,13 +176,16 @@ export function startForecastLoop(options: ForecastLoopOptions): ForecastLoop {
       .filter((forecast) => forecast !== null);
     await store.saveForecasts(forecasts);
     const places = (await options.places?.look(nowMs, signal)) ?? new Map<string, PlaceFacts>();
-    const suggestions = collections.flatMap((collection) => {
+    const suggestions: Suggestion[] = [];
+    for (const collection of collections) {
+      // Each takes a fraction of a second: whoever receives spans on this thread has a turn in between.
+      await nextTurn();
       const subject = subjectOf(collection, options.domains, history, lastStep, stepMs, nowMs, buckets, forecasts);
       const facts = places.get(collection.name);
       // What was approved has not shown itself in the record yet: until it has, nothing else is decided there (pending influence).
-      if (subject === null || facts?.isPending === true) return [];
-      return suggesters.flatMap((suggester) => suggester.suggest({ ...subject, ...facts?.of }));
-    });
+      if (subject === null || facts?.isPending === true) continue;
+      suggestions.push(...suggesters.flatMap((suggester) => suggester.suggest({ ...subject, ...facts?.of })));
+    }
     await store.saveSuggestions(
       suggestions,
       collections.map(({ name }) => name),
