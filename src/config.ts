@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { isAlias, isCollection, isMap, isScalar, LineCounter, type Node, type Pair, parseDocument, visit } from 'yaml';
+import { isAlias, isCollection, isMap, isScalar, LineCounter, type Node, type Pair, parseDocument, visit, type YAMLParseError } from 'yaml';
 import type { z } from 'zod';
 import { Failure } from './base/failure.ts';
 import { checkMeaning, type ConfigChecks, engineOf, meansOtherwise, sayIssue } from './config-problems.ts';
@@ -106,10 +106,7 @@ export function parseConfig(
   const problems: ConfigProblem[] = document.errors.map((error) => ({
     line: lineAt(error.pos[0]),
     key: '',
-    says:
-      error.code === 'DUPLICATE_KEY'
-        ? `the key ${wordAt(text, error.pos[0])} stands twice; keep one.`
-        : `not YAML here: ${error.message.replace(/\.$/, '')}; correct the line.`,
+    says: sayYamlError(error, text),
   }));
   if (problems.length > 0) return { is: 'problems', problems };
 
@@ -119,6 +116,14 @@ export function parseConfig(
   };
 
   visit(document, {
+    Alias(_key, node) {
+      if (node.resolve(document) !== undefined) return;
+      problems.push({
+        line: lineAt(node.range?.[0] ?? 0),
+        key: '',
+        says: `there is no &${node.source} before *${node.source}; write one, or put the alias in quotes if it is a text.`,
+      });
+    },
     Scalar(_key, node, ancestors) {
       if (typeof node.value !== 'string') return;
       node.value = node.value.replace(hiddenVariable, (whole, variable: string, fallback: string | undefined) => {
@@ -135,7 +140,16 @@ export function parseConfig(
     },
   });
 
-  const raw: unknown = document.toJS() ?? {};
+  let raw: unknown;
+  try {
+    raw = document.toJS() ?? {};
+  } catch (error) {
+    // An alias of nothing, or aliases of aliases that would not fit into memory.
+    if (!(error instanceof ReferenceError)) throw error;
+    if (problems.length === 0)
+      problems.push({ line: 1, key: '', says: 'aliases repeat too much of the file; write out what they stand for.' });
+    return { is: 'problems', problems };
+  }
   const checked = configSchema.safeParse(raw);
   if (!checked.success) for (const issue of checked.error.issues) sayIssue(issue, raw, say);
   else checkMeaning(checked.data, checks, say);
@@ -272,6 +286,12 @@ const hiddenVariable = /\uE000([A-Za-z0-9_]+)(?:\uE001([^\uE002]*))?\uE002/g;
 
 function isPair(node: unknown): node is Pair {
   return typeof node === 'object' && node !== null && 'key' in node && 'value' in node && !isScalar(node);
+}
+
+function sayYamlError({ code, message, pos }: YAMLParseError, text: string): string {
+  if (code === 'DUPLICATE_KEY') return `the key ${wordAt(text, pos[0])} stands twice; keep one.`;
+  if (code === 'MULTIPLE_DOCS') return 'a second document begins here; keep one, without ---.';
+  return `not YAML here: ${message.replace(/\.$/, '')}; correct the line.`;
 }
 
 function wordAt(text: string, offset: number): string {

@@ -123,6 +123,13 @@ describe('config', () => {
       '"account:{ID}"',
       '17 collections.accounts.replicas.cache.key: the template does not name the key column id; add {id}.',
     ],
+    [
+      'an alias of what is not there',
+      'consistency: strict,',
+      'consistency: *strict,',
+      '5 : there is no &strict before *strict; write one, or put the alias in quotes if it is a text.',
+    ],
+    ['a second document', 'policies: ./policies', '---\nqueue: database', '18 : a second document begins here; keep one, without ---.'],
     ['a duplicate key', 'policies: ./policies', 'queue: database', '18 : the key queue stands twice; keep one.'],
     [
       'an unknown strategy',
@@ -144,6 +151,12 @@ describe('config', () => {
     ],
   ])('says line, key and fix for %s', (_what, from, to, says) => {
     expect(broken(from, to)).toContain(says);
+  });
+
+  it('refuses aliases of aliases that would not fit into memory', () => {
+    const ten = (name: string, of: string): string => `${name}: &${name} [${Array.from({ length: 10 }, () => of).join(', ')}]\n`;
+    const text = ['b', 'c', 'd', 'e', 'f', 'g'].map((name, n) => ten(name, n === 0 ? '1' : `*${'abcdef'[n]}`)).join('');
+    expect(problemsOf(text)).toEqual(['1 : aliases repeat too much of the file; write out what they stand for.']);
   });
 
   it('asks for a second replica', () => {
