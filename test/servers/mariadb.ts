@@ -23,12 +23,21 @@ export interface TestMariadb {
   /** mysql://homeostat:secret@127.0.0.1:port/test */
   readonly url: string;
   createDatabase(name: string): Promise<string>;
+  /** Where it keeps its tables and its log. */
+  readonly data: string;
+  /** SIGKILL; the data stay. */
+  kill(): Promise<void>;
+  /** On the same port and data, after `kill`. */
+  startAgain(): Promise<void>;
   close(): Promise<void>;
 }
 
+/** Every commit is on disk before it is answered. */
+export const durable = ['--innodb-flush-log-at-trx-commit=1', '--sync-binlog=1'];
+
 const NOBODY = 65_534;
 
-/** A private MariaDB on a free port, without durability, binary log on; its data goes with it. */
+/** A private MariaDB on a free port, without durability unless the settings say so, binary log on; its data goes with it. */
 export async function startMariadb(settings: readonly string[] = []): Promise<TestMariadb> {
   const dir = await mkdtemp(join(tmpdir(), 'homeostat-mariadb-'));
   // As root the server would refuse: it gets another user, and the folder.
@@ -43,27 +52,36 @@ export async function startMariadb(settings: readonly string[] = []): Promise<Te
     ['--no-defaults', `--datadir=${data}`, '--skip-test-db', '--auth-root-authentication-method=normal', '--skip-name-resolve'],
     { stdio: 'ignore', ...identity, cwd: dir, env: environment },
   );
-  const child = spawn(
-    'mariadbd',
-    [
-      '--no-defaults',
-      `--datadir=${data}`,
-      `--socket=${socket}`,
-      `--pid-file=${join(dir, 'pid')}`,
-      `--port=${port}`,
-      '--bind-address=127.0.0.1',
-      '--skip-name-resolve',
-      '--innodb-flush-log-at-trx-commit=0',
-      '--innodb-buffer-pool-size=256M',
-      '--log-bin=binlog',
-      '--binlog-format=ROW',
-      '--server-id=1',
-      ...settings,
-    ],
-    { stdio: 'ignore', cwd: dir, env: environment, ...identity },
-  );
-  const exited = new Promise((resolve) => child.once('exit', resolve));
-  const admin = await connect(socket);
+  const start = (): { readonly kill: () => Promise<unknown> } => {
+    const child = spawn(
+      'mariadbd',
+      [
+        '--no-defaults',
+        `--datadir=${data}`,
+        `--socket=${socket}`,
+        `--pid-file=${join(dir, 'pid')}`,
+        `--port=${port}`,
+        '--bind-address=127.0.0.1',
+        '--skip-name-resolve',
+        '--innodb-flush-log-at-trx-commit=0',
+        '--innodb-buffer-pool-size=256M',
+        '--log-bin=binlog',
+        '--binlog-format=ROW',
+        '--server-id=1',
+        ...settings,
+      ],
+      { stdio: 'ignore', cwd: dir, env: environment, ...identity },
+    );
+    const exited = new Promise((resolve) => child.once('exit', resolve));
+    return {
+      kill: () => {
+        child.kill('SIGKILL');
+        return exited;
+      },
+    };
+  };
+  let server = start();
+  let admin = await connect(socket);
   await admin.query(
     "CREATE DATABASE test CHARACTER SET utf8mb4; CREATE USER homeostat@'%' IDENTIFIED BY 'secret'; GRANT ALL ON *.* TO homeostat@'%'",
   );
@@ -74,10 +92,18 @@ export async function startMariadb(settings: readonly string[] = []): Promise<Te
       await admin.query(`CREATE DATABASE ${mysql.escapeId(name)} CHARACTER SET utf8mb4`);
       return urlOf(name);
     },
+    data,
+    kill: async () => {
+      admin.destroy();
+      await server.kill();
+    },
+    startAgain: async () => {
+      server = start();
+      admin = await connect(socket);
+    },
     close: async () => {
       admin.destroy();
-      child.kill('SIGKILL');
-      await exited;
+      await server.kill();
       await rm(dir, { recursive: true, force: true });
     },
   };

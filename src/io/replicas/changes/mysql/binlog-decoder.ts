@@ -6,6 +6,7 @@ import { inflateSync } from 'node:zlib';
 import { canonicalText } from '../../../../domain/row-encoding.ts';
 import type { Key } from '../../../../domain/row.ts';
 import type { ChangeSink, WatchedReplica } from '../changes.ts';
+import { formatLogPosition, type LogPosition } from './log-position.ts';
 import { afterValue, type KeyType, loggedColumn, type LoggedColumn, metaBytes, readValue } from './row-values.ts';
 
 /** A watched table with what the catalogue says about it. */
@@ -27,6 +28,7 @@ interface Mapped {
 type Sink = Pick<ChangeSink, 'key' | 'everything' | 'reached'>;
 
 const HEADER_BYTES = 19;
+export const FORMAT_DESCRIPTION = 15;
 /** Of a statement that names a table, this much is looked at. */
 const statementBytes = 64 * 1024;
 
@@ -34,10 +36,12 @@ export class BinlogDecoder {
   #tables: readonly LoggedTable[];
   readonly #sink: Sink;
   readonly #mapped = new Map<number, Mapped>();
-  readonly #gtids = new Map<number, string>();
-  #file = '';
-  #offset = 0;
-  readonly #isMariadb: boolean;
+  /** By their domain; undefined on MySQL. */
+  readonly #gtids: Map<number, string> | undefined;
+  #file: string;
+  #offset: number;
+  /** When the file was begun. A file's first event says so, and is sent again to whoever begins in its middle. */
+  #begunS: number;
   /** Of the checksum that ends each event; each file of the log says so anew. */
   #checksumBytes: number;
 
@@ -46,9 +50,8 @@ export class BinlogDecoder {
     this.#checksumBytes = hasChecksums ? 4 : 0;
     this.#tables = tables;
     this.#sink = sink;
-    this.#isMariadb = from.is === 'gtid';
-    if (from.is === 'gtid') for (const gtid of from.gtids) this.#gtids.set(Number(gtid.split('-')[0]), gtid);
-    else [this.#file, this.#offset] = [from.file, from.offset];
+    this.#gtids = from.gtids === undefined ? undefined : new Map(from.gtids.map((gtid) => [domainOf(gtid), gtid]));
+    ({ file: this.#file, offset: this.#offset, begunS: this.#begunS } = from);
   }
 
   /** The tables as the catalogue has them now. */
@@ -60,8 +63,14 @@ export class BinlogDecoder {
   /** One event with its header. Returns true where the catalogue has to be read again before the next one. */
   decode(event: Buffer): boolean {
     const type = event.readUInt8(4);
-    // FORMAT_DESCRIPTION: at its end the algorithm, 1 for CRC32, and a checksum of its own.
-    if (type === 15) this.#checksumBytes = event[event.length - 5] === 1 ? 4 : 0;
+    if (type === FORMAT_DESCRIPTION) {
+      // At its end the algorithm, 1 for CRC32, and a checksum of its own.
+      this.#checksumBytes = event[event.length - 5] === 1 ? 4 : 0;
+      this.#begunS = event.readUInt32LE(0);
+      // From here on it can be said where we are: before the first event of a file, or where we began.
+      this.#sink.reached(this.#position());
+      return false;
+    }
     const bytes = event.subarray(0, event.length - this.#checksumBytes);
     const nextOffset = bytes.readUInt32LE(13);
     let isAltered = false;
@@ -115,15 +124,15 @@ export class BinlogDecoder {
   #gtid = '';
 
   #commit(nextOffset: number): void {
-    if (this.#gtid !== '') this.#gtids.set(Number(this.#gtid.split('-')[0]), this.#gtid);
+    if (this.#gtid !== '') this.#gtids?.set(domainOf(this.#gtid), this.#gtid);
     this.#gtid = '';
     if (nextOffset > 0) this.#offset = nextOffset;
     this.#sink.reached(this.#position());
   }
 
   #position(): string {
-    if (!this.#isMariadb) return `${this.#file}:${this.#offset}`;
-    return [...this.#gtids.values()].toSorted().join(',');
+    const [file, offset, begunS] = [this.#file, this.#offset, this.#begunS];
+    return formatLogPosition({ gtids: this.#gtids && [...this.#gtids.values()].toSorted(), file, offset, begunS });
   }
 
   /** Ends of transactions, definitions, and whatever was logged as a statement, which does not say which rows it wrote. */
@@ -214,20 +223,7 @@ export class BinlogDecoder {
   }
 }
 
-export type LogPosition =
-  | { readonly is: 'gtid'; readonly gtids: readonly string[] }
-  | { readonly is: 'file'; readonly file: string; readonly offset: number };
-
-/** `0-1-7,1-2-9` or `binlog.000003:1234`. */
-export function parseLogPosition(text: string): LogPosition {
-  const match = /^(.+):(\d+)$/s.exec(text);
-  if (match !== null) return { is: 'file', file: match[1] ?? '', offset: Number(match[2]) };
-  return { is: 'gtid', gtids: text.split(',').filter((gtid) => /^\d+-\d+-\d+$/.test(gtid)) };
-}
-
-export function formatLogPosition(position: LogPosition): string {
-  return position.is === 'file' ? `${position.file}:${position.offset}` : position.gtids.join(',');
-}
+const domainOf = (gtid: string): number => Number(gtid.split('-')[0]);
 
 function readImage(
   rows: Buffer,

@@ -6,7 +6,7 @@ import { EventEmitter } from 'node:events';
 import mysql from 'mysql2/promise';
 import { systemClock } from '../../../../base/clock.ts';
 import { Failure } from '../../../../base/failure.ts';
-import { formatLogPosition, type LogPosition } from './binlog-decoder.ts';
+import type { LogPosition } from './log-position.ts';
 
 export interface DumpOptions {
   readonly url: string;
@@ -98,9 +98,9 @@ export async function dumpBinlog(options: DumpOptions): Promise<void> {
     }
     const [rows] = await connection.query<mysql.RowDataPacket[]>('SELECT @@GLOBAL.binlog_checksum AS checksum');
     options.onLogin(rows[0]?.['checksum'] !== 'NONE');
-    if (from.is === 'gtid') {
+    if (from.gtids !== undefined) {
       await connection.query('SET @mariadb_slave_capability = 4, @slave_gtid_strict_mode = 0, @slave_gtid_ignore_duplicates = 0');
-      await connection.query('SET @slave_connect_state = ?', [formatLogPosition(from)]);
+      await connection.query('SET @slave_connect_state = ?', [from.gtids.join(',')]);
     }
     const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     const broken = new Promise<never>((_resolve, reject) => {
@@ -129,11 +129,11 @@ export async function dumpBinlog(options: DumpOptions): Promise<void> {
 
 /** Position, flags, server id, file; a position by GTID goes before, and the file stays empty. */
 function dumpPacket(from: LogPosition, serverId: number): Buffer {
-  const file = Buffer.from(from.is === 'file' ? from.file : '');
+  const file = Buffer.from(from.gtids === undefined ? from.file : '');
   const packet = Buffer.alloc(4 + 11 + file.length);
   packet.writeUIntLE(11 + file.length, 0, 3);
   packet.writeUInt8(COM_BINLOG_DUMP, 4);
-  packet.writeUInt32LE(from.is === 'file' ? from.offset : 4, 5);
+  packet.writeUInt32LE(from.gtids === undefined ? from.offset : 4, 5);
   packet.writeUInt16LE(0, 9);
   packet.writeUInt32LE(serverId, 11);
   file.copy(packet, 15);

@@ -3,8 +3,9 @@ import { Failure } from '../../../../base/failure.ts';
 import { sha256Hex } from '../../../../base/hash.ts';
 import { openSessionPool, type Session, type SessionPool } from '../../mysql/session.ts';
 import type { ChangeFeed, FeedOptions, WatchedReplica } from '../changes.ts';
-import { BinlogDecoder, formatLogPosition, type LoggedTable, type LogPosition, parseLogPosition } from './binlog-decoder.ts';
+import { BinlogDecoder, FORMAT_DESCRIPTION, type LoggedTable } from './binlog-decoder.ts';
 import { dumpBinlog } from './binlog-dump.ts';
+import { type LogPosition, parseGtids, parseLogPosition } from './log-position.ts';
 import { membersOf, readableKeyTypes } from './row-values.ts';
 
 /** ER_MASTER_FATAL_ERROR_READING_BINLOG: what we ask for is not in the log any more. */
@@ -143,23 +144,19 @@ async function runFeed(options: FeedOptions): Promise<void> {
     const tables = await describeAll(options, pool);
     if (tables.length === 0) return;
     const from = options.from === null ? undefined : parseLogPosition(options.from);
+    let missed = options.from === null ? 'the feed is new' : 'where it was is not known any more';
     if (from !== undefined) {
       try {
-        return await dump(options, first, tables, pool, from, undefined);
+        if (await isSameLog(options, first, from)) return await dump(options, first, tables, pool, from, undefined);
+        if (options.signal.aborted) return;
+        missed = 'the log is another one: it was reset, or the server came back with other data';
       } catch (error) {
-        // It was purged, or another server answers here now.
+        // It was purged or reset.
         if (!(error instanceof Error && 'errno' in error && error.errno === cannotRead)) throw error;
+        missed = 'the server no longer has the log from there on';
       }
     }
-    const now = await pool.use(options.signal, readEnd);
-    await dump(
-      options,
-      first,
-      tables,
-      pool,
-      now,
-      from === undefined ? 'the feed is new' : 'the server no longer has the log from there on',
-    );
+    await dump(options, first, tables, pool, await pool.use(options.signal, readEnd), missed);
   } catch (error) {
     if (options.signal.aborted) return;
     throw lost(first, error);
@@ -168,19 +165,41 @@ async function runFeed(options: FeedOptions): Promise<void> {
   }
 }
 
+/** Whether the server's log has that place in a file that was begun when that of the position was. Throws `cannotRead` where it has no such place. */
+async function isSameLog(options: FeedOptions, { replica }: WatchedReplica, { file, offset, begunS }: LogPosition): Promise<boolean> {
+  const found = new AbortController();
+  let isSame = false;
+  await dumpBinlog({
+    url: replica.url,
+    from: { gtids: undefined, file, offset, begunS },
+    serverId: serverIdOf(options, replica.url),
+    onLogin: () => undefined,
+    onEvent: (event) => {
+      if (event.readUInt8(4) !== FORMAT_DESCRIPTION || found.signal.aborted) return undefined;
+      isSame = event.readUInt32LE(0) === begunS;
+      found.abort();
+      return undefined;
+    },
+    signal: AbortSignal.any([options.signal, found.signal]),
+  });
+  return isSame;
+}
+
+/** High, because people give their replicas low ones; another for each store, of which one server can hold several. */
+const serverIdOf = ({ installation }: FeedOptions, url: string): number =>
+  0x4000_0000 + (Number.parseInt(sha256Hex(`${installation} ${url}`).slice(0, 8), 16) % 0x3fff_ffff);
+
 /** Where the log ends now. */
 async function readEnd(session: Session): Promise<LogPosition> {
   const [version] = await session.query('SELECT version() AS v');
   if (String(version?.['v']).includes('MariaDB')) {
     const [row] = await session.query(`SELECT coalesce(@@GLOBAL.gtid_binlog_pos, '') AS at`);
-    return { is: 'gtid', gtids: parseGtids(String(row?.['at'])) };
+    return { gtids: parseGtids(String(row?.['at'])), file: '', offset: 0, begunS: 0 };
   }
   // MySQL 8.4 knows the new name only, 8.0 the old one.
   const [row] = await session.query('SHOW BINARY LOG STATUS').catch(() => session.query('SHOW MASTER STATUS'));
-  return { is: 'file', file: String(row?.['File']), offset: Number(row?.['Position'] ?? 4) };
+  return { gtids: undefined, file: String(row?.['File']), offset: Number(row?.['Position'] ?? 4), begunS: 0 };
 }
-
-const parseGtids = (text: string): readonly string[] => text.split(',').filter((gtid) => gtid !== '');
 
 async function dump(
   options: FeedOptions,
@@ -190,23 +209,19 @@ async function dump(
   from: LogPosition,
   missed: string | undefined,
 ): Promise<void> {
-  const { sink, signal, installation } = options;
+  const { sink, signal } = options;
   let decoder: BinlogDecoder | undefined;
   let hasStarted = false;
   await dumpBinlog({
     url: first.replica.url,
     from,
-    // High, because people give their replicas low ones; another for each store, of which one server can hold several.
-    serverId: 0x4000_0000 + (Number.parseInt(sha256Hex(`${installation} ${first.replica.url}`).slice(0, 8), 16) % 0x3fff_ffff),
+    serverId: serverIdOf(options, first.replica.url),
     onLogin: (hasChecksums) => {
       decoder = new BinlogDecoder(tables, sink, from, hasChecksums);
     },
     onEvent: (event) => {
-      if (!hasStarted) {
-        hasStarted = true;
-        sink.started(missed);
-        sink.reached(formatLogPosition(from));
-      }
+      if (!hasStarted) sink.started(missed);
+      hasStarted = true;
       if (decoder?.decode(event) !== true) return undefined;
       return describeAll(options, pool).then((fresh) => decoder?.retable(fresh));
     },
