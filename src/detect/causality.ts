@@ -8,6 +8,15 @@ export const skewUs = 100_000;
  * microseconds, so that what follows seems to begin up to a millisecond before what went before had ended.
  */
 export const grainUs = 1_000;
+
+/**
+ * How much later than its span says an operation can have begun and ended, µs. Whoever cuts starts to whole milliseconds shows by starts on
+ * whole milliseconds; one in a thousand of the others is on one by chance, and is judged as carefully.
+ */
+export function grainOf({ startUs }: Pick<Operation, 'startUs'>): number {
+  return startUs % grainUs === 0 ? grainUs : 0;
+}
+
 /** Calls between two units of one trace; deeper chains are broken input. */
 const depthMax = 1000;
 

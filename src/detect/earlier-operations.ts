@@ -1,6 +1,7 @@
 import { Rows } from '../base/rows.ts';
 import type { SpanRef } from '../domain/anomaly.ts';
 import type { Version } from '../domain/operation.ts';
+import { grainOf, grainUs } from './causality.ts';
 import type { KeyedStep } from './keyed-step.ts';
 import { idsOf, spanAt, writeIds } from './span-ids.ts';
 
@@ -17,10 +18,16 @@ const nextWord = 7;
 const flags = 8;
 const keyLow = 9;
 const keyHigh = 10;
+/** How long it took, µs. */
+const lasted = 11;
 const endUs = 12;
 const order = 14;
 
 const isDelete = 1;
+/** It can have begun and ended later than its span says. */
+const isCoarse = 2;
+/** Of what took longer, this much is remembered: more than half an hour. */
+const lastedMax = 0x7fff_ffff;
 
 /** Names of services and replicas that records may have; those of a fleet are hundreds. Beyond it names are not told apart from "unknown". */
 const namesMax = 65_536;
@@ -65,7 +72,8 @@ export class EarlierOperations {
     writeIds(idsOf(operation), words, at + ids);
     words[at + names] = (this.#nameOf(operation.service) << 16) | this.#nameOf(facts.replicaId);
     words[at + nextWord] = next;
-    words[at + flags] = operation.kind === 'delete' ? isDelete : 0;
+    words[at + flags] = (operation.kind === 'delete' ? isDelete : 0) | (grainOf(operation) > 0 ? isCoarse : 0);
+    words[at + lasted] = Math.min(lastedMax, Math.max(0, operation.endUs - operation.startUs));
     doubles[(at + endUs) >> 1] = operation.endUs;
     doubles[(at + order) >> 1] = step.order;
     if (Number.isNaN(step.order) && facts.version !== undefined) this.#versions.set(row, facts.version);
@@ -94,7 +102,7 @@ export class EarlierOperations {
 
   /**
    * Whether the record's operation surely ended before `step`'s began. Hybrid logical clocks decide where both have one of the same form; then
-   * wall clocks, where two services' clocks may differ by `skewUs`. One service is taken to have one clock.
+   * wall clocks, where two services' clocks may differ by `skewUs`. One service is taken to have one clock, of whatever grain.
    */
   isBefore(row: number, step: KeyedStep, skewUs: number): boolean {
     const { operation, facts } = step;
@@ -103,7 +111,7 @@ export class EarlierOperations {
       if (own.length === facts.hlc.length && own !== facts.hlc) return own < facts.hlc;
     }
     const isOneClock = this.serviceOf(row) === operation.service;
-    return this.endUsOf(row) + (isOneClock ? 0 : skewUs) <= operation.startUs;
+    return (isOneClock ? this.endedByUs(row) : this.endUsOf(row) + skewUs) <= operation.startUs;
   }
 
   /** Looks at a record, so that it is near when it is written over. */
@@ -126,6 +134,15 @@ export class EarlierOperations {
 
   endUsOf(row: number): number {
     return this.#rows.doubles[(row * stride + endUs) >> 1] as number;
+  }
+
+  /** When it had surely ended, by its own clock. */
+  endedByUs(row: number): number {
+    return this.endUsOf(row) + (((this.#rows.words[row * stride + flags] as number) & isCoarse) === 0 ? 0 : grainUs);
+  }
+
+  startUsOf(row: number): number {
+    return this.endUsOf(row) - (this.#rows.words[row * stride + lasted] as number);
   }
 
   nextOf(row: number): number {

@@ -1,6 +1,7 @@
 import {
   a,
   accessStride,
+  endedByUs,
   isIn,
   type IsolationTables,
   none,
@@ -62,8 +63,8 @@ export function eachEdge(tables: IsolationTables, from: number, take: TakeEdge):
   }
   const after = transactions.words[from * transactionStride + t.after] as number;
   if (after === none || !isIn(tables, after)) return;
-  const endUs = transactions.doubles[(from * transactionStride + t.endUs) >> 1] as number;
-  if (endUs <= (transactions.doubles[(after * transactionStride + t.startUs) >> 1] as number)) take('so', after, none, none);
+  if (endedByUs(tables, from) <= (transactions.doubles[(after * transactionStride + t.startUs) >> 1] as number))
+    take('so', after, none, none);
 }
 
 /** Versions of an object that came back stand at several places: nothing follows from who read or replaced them. */

@@ -2,6 +2,7 @@ import { firstLogIndex, type Operation } from '../domain/operation.ts';
 import {
   a,
   accessStride,
+  endedByUs,
   isAborted,
   isRead,
   IsolationTables,
@@ -155,8 +156,7 @@ export function createIsolationHistory(): IsolationHistory {
     for (; access !== none; access = accesses.words[access * accessStride + a.nextReader] as number) {
       const reader = accesses.words[access * accessStride + a.transaction] as number;
       if (reader === writer) continue;
-      if ((transactions.doubles[(reader * transactionStride + t.endUs) >> 1] as number) <= operation.startUs)
-        early.push({ access, reader, version, writer });
+      if (endedByUs(tables, reader) <= operation.startUs) early.push({ access, reader, version, writer });
     }
     versions.words[at + v.writer] = none;
   };

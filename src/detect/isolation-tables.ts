@@ -1,3 +1,4 @@
+import { grainUs } from './causality.ts';
 import { HashTable } from '../base/hash-table.ts';
 import { hexOf } from '../base/hex-words.ts';
 import { Rows } from '../base/rows.ts';
@@ -49,6 +50,8 @@ export const isRead = 4;
 export const isAlive = 8;
 /** Changed since the last round: only cycles through such are news. */
 export const isNew = 16;
+/** Its operations can have begun and ended later than they say. */
+export const isCoarse = 32;
 
 /** One read or write of one version by one transaction. */
 export const accessStride = 10;
@@ -171,4 +174,11 @@ export class IsolationTables {
 export function isIn(tables: IsolationTables, transaction: number): boolean {
   const state = tables.transactions.words[transaction * transactionStride + t.state] as number;
   return (state & (isAlive | isAborted)) === isAlive && (state & (isUnknown | isRead)) !== isUnknown;
+}
+
+/** When a transaction's operations had surely ended, by its own clock. */
+export function endedByUs({ transactions }: IsolationTables, transaction: number): number {
+  const at = transaction * transactionStride;
+  const isExact = ((transactions.words[at + t.state] as number) & isCoarse) === 0;
+  return (transactions.doubles[(at + t.endUs) >> 1] as number) + (isExact ? 0 : grainUs);
 }

@@ -1,6 +1,7 @@
 import { Hash64 } from '../base/hash64.ts';
 import type { ConsistencyFacts, Operation, SpanIds } from '../domain/operation.ts';
-import { isAborted, isAlive, isNew, isUnknown, type IsolationTables, none, t, transactionStride } from './isolation-tables.ts';
+import { grainOf } from './causality.ts';
+import { isAborted, isAlive, isCoarse, isNew, isUnknown, type IsolationTables, none, t, transactionStride } from './isolation-tables.ts';
 import { idsOf, isSpanAt, isTraceAt, writeIds } from './span-ids.ts';
 
 /** Which transaction an operation belongs to, in which order transactions came, and which followed which in a session. */
@@ -63,7 +64,7 @@ export class TransactionWindow {
     const state = words[at + t.state] as number;
     // One part that says aborted speaks for the whole.
     const bit = outcome === 'aborted' ? isAborted : outcome === 'unknown' ? isUnknown : 0;
-    words[at + t.state] = state | bit | isNew;
+    words[at + t.state] = state | bit | isNew | coarseness(operation);
     if ((state & bit) !== bit) this.onDoubt(row);
     if ((state & isNew) === 0) this.fresh.push(row);
   }
@@ -78,7 +79,8 @@ export class TransactionWindow {
     words[at + t.keyLow] = low;
     words[at + t.keyHigh] = high;
     const outcome = facts.transactionOutcome;
-    words[at + t.state] = isAlive | isNew | (outcome === 'aborted' ? isAborted : outcome === 'unknown' ? isUnknown : 0);
+    words[at + t.state] =
+      isAlive | isNew | (outcome === 'aborted' ? isAborted : outcome === 'unknown' ? isUnknown : 0) | coarseness(operation);
     words[at + t.lastAccess] = none;
     words[at + t.accesses] = 0;
     words[at + t.older] = this.#newest;
@@ -146,3 +148,5 @@ export class TransactionWindow {
     transactions.give(row);
   }
 }
+
+const coarseness = (operation: Operation): number => (grainOf(operation) > 0 ? isCoarse : 0);

@@ -4,6 +4,7 @@ import type { ConsistencyFacts, Operation, Version } from '../domain/operation.t
 import type { KeyedFold, Report } from './detector.ts';
 import type { KeyedStep } from './keyed-step.ts';
 import { isCacheNews } from './cached-copy.ts';
+import { grainOf } from './causality.ts';
 import { isHashSampled } from './sample.ts';
 import { traceSessionRetainUs } from './session.ts';
 import { SessionHistory } from './session-history.ts';
@@ -81,6 +82,9 @@ export class KeyedObjects {
     this.share = share;
   }
 
+  /** Reads that found nothing, in order of ends, for a millisecond of event time. */
+  readonly #absences: Operation[] = [];
+
   get size(): number {
     return this.#rows.count;
   }
@@ -98,6 +102,34 @@ export class KeyedObjects {
 
   /** Takes operations in order of their ends. Those that concern no object are left out. */
   run(operations: readonly Operation[]): void {
+    this.#runAll(this.#inTurn(operations));
+  }
+
+  /** All that ended before has been taken: runs what waited for that. */
+  catchUp(upToUs: number): void {
+    let count = 0;
+    while (count < this.#absences.length && absenceTurnUs(this.#absences[count] as Operation) < upToUs) count += 1;
+    if (count > 0) this.#runAll(this.#absences.splice(0, count));
+  }
+
+  /**
+   * The operations with those that found nothing where that can be true of a millisecond later: a delete in the same one, of which they
+   * are the news, can seem to have ended after them.
+   */
+  #inTurn(operations: readonly Operation[]): readonly Operation[] {
+    if (this.#absences.length === 0 && !operations.some(isLateAbsence)) return operations;
+    const turns: Operation[] = [];
+    for (const operation of operations) {
+      let count = 0;
+      while (count < this.#absences.length && absenceTurnUs(this.#absences[count] as Operation) < operation.endUs) count += 1;
+      if (count > 0) turns.push(...this.#absences.splice(0, count));
+      if (isLateAbsence(operation)) this.#absences.push(operation);
+      else turns.push(operation);
+    }
+    return turns;
+  }
+
+  #runAll(operations: readonly Operation[]): void {
     const block = this.#block;
     // One instance for all, made anew each time: what is old and points to what is young costs the collector a note at every store.
     let step: Writable<KeyedStep> | undefined;
@@ -215,7 +247,7 @@ export class KeyedObjects {
       Number.isNaN(base) ? Number.NEGATIVE_INFINITY : base,
     );
     const goneOrder = known === Number.NEGATIVE_INFINITY ? Number.POSITIVE_INFINITY : known;
-    this.#lives.set(object, { goneUs: operation.endUs, goneOrder, replica: facts.replicaId, isGone: true });
+    this.#lives.set(object, { goneUs: operation.endUs + grainOf(operation), goneOrder, replica: facts.replicaId, isGone: true });
   }
 
   /** A write of what was deleted before, or of what did not exist though it was seen: a life begins, and what was known is of another. */
@@ -320,6 +352,12 @@ export class KeyedObjects {
     this.#sessions.narrow(keep);
   }
 }
+
+function isLateAbsence(operation: Operation): boolean {
+  return operation.facts?.version === '' && operation.kind === 'read' && grainOf(operation) > 0;
+}
+
+const absenceTurnUs = (operation: Operation): number => operation.endUs + grainOf(operation);
 
 const version64 = new BigInt64Array(1);
 const versionHalves = new Int32Array(version64.buffer);

@@ -22,7 +22,7 @@ export interface KeyedStep {
   readonly isCommittedWrite: boolean;
   readonly versions: VersionOrder;
   /**
-   * When the object was last deleted, as far as is known, or may have been where the step found nothing; -Infinity where it was not. Versions
+   * When the object had surely been deleted for the last time, as far as is known, or may have been where the step found nothing; -Infinity where it was not. Versions
    * of its life before say nothing of the one that follows.
    */
   readonly goneUs: number;

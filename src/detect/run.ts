@@ -225,6 +225,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
       for (; next !== undefined; next = due.nextFact()) add(next);
       stepFacts(some);
     }
+    objects.catchUp(Math.min(upToUs, facts.takenUs));
     for (const { fold, report } of historyFolds) fold.advance(Math.min(upToUs, facts.takenUs), report);
   };
 

@@ -1,5 +1,5 @@
 import type { Operation } from '../../domain/operation.ts';
-import { grainUs } from '../causality.ts';
+import { grainOf, grainUs } from '../causality.ts';
 import { isCachedCopy, isCacheSystem } from '../cached-copy.ts';
 import { spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
@@ -143,11 +143,13 @@ function isGuarded(unit: Unit): boolean {
   );
 }
 
-/** Each read before the other's write was visible. */
+const begunByUs = ({ read }: ReadModifyWrite): number => read.startUs + grainOf(read);
+
+/** Each surely read before the other's write was visible. */
 function isOverlapping(a: ReadModifyWrite, b: ReadModifyWrite): boolean {
   if (a.write.traceId === b.write.traceId && a.write.spanId === b.write.spanId) return false;
   if (a.read.traceId === b.read.traceId && a.read.spanId === b.read.spanId) return false;
-  return a.read.startUs < b.settledUs && b.read.startUs < a.settledUs;
+  return begunByUs(a) < b.settledUs && begunByUs(b) < a.settledUs;
 }
 
 function twoDebits(select: string) {

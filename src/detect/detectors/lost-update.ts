@@ -58,7 +58,8 @@ export const lostUpdate = keyedDetector(
         }
         // What came back was made by another write than the one that the first was derived from.
         if (step.versions.isBack(base)) return;
-        if (base === '' && (earlier.endUsOf(first) <= step.goneUs || isUniqueInsert(operation))) return;
+        // What was deleted while the first was still written was its row, perhaps.
+        if (base === '' && (earlier.startUsOf(first) <= step.goneUs || isUniqueInsert(operation))) return;
         const firstVersion = earlier.versionOf(first);
         const span = earlier.spanOf(first);
         if (span.spanId === operation.spanId && span.traceId === operation.traceId) return;

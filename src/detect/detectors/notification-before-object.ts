@@ -1,7 +1,7 @@
 import { Hash64 } from '../../base/hash64.ts';
 import type { Operation } from '../../domain/operation.ts';
 import { type AnnouncedWrite, AnnouncedWrites } from '../announced-writes.ts';
-import { grainUs } from '../causality.ts';
+import { grainOf, grainUs } from '../causality.ts';
 import { type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
@@ -146,7 +146,7 @@ export const notificationBeforeObject = traceDetector(
         if (outcome === undefined) continue;
         // Sent before the commit, by the producer's own clock, and looked for before it: it cannot have been visible.
         const isSentEarly = publish.startUs < outcome.settledUs - grainUs;
-        const isEarly = isSentEarly && look.startUs < outcome.settledUs && !isFound(look);
+        const isEarly = isSentEarly && look.startUs + grainOf(look) < outcome.settledUs && !isFound(look);
         const isElsewhere = isMissing && look.host !== '' && outcome.host !== '' && look.host !== outcome.host;
         if (!isEarly && !(isMissing && (isSentEarly || isElsewhere || isCall || isFoundLater(trace, look)))) continue;
         const table = outcome.table;
@@ -197,7 +197,10 @@ function isFound(look: Operation): boolean {
 function isFoundLater(trace: TraceView, look: Operation): boolean {
   return trace.operations.some(
     (other) =>
-      other.kind === look.kind && other.startUs > look.endUs && isFound(other) && bareName(targetOf(other)) === bareName(targetOf(look)),
+      other.kind === look.kind &&
+      other.startUs + grainOf(other) > look.endUs &&
+      isFound(other) &&
+      bareName(targetOf(other)) === bareName(targetOf(look)),
   );
 }
 

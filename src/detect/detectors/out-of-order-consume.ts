@@ -1,5 +1,6 @@
 import { Hash64 } from '../../base/hash64.ts';
 import type { Operation } from '../../domain/operation.ts';
+import { grainOf } from '../causality.ts';
 import { type Report, spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap, type ExpiringMap } from '../expiring-map.ts';
@@ -268,7 +269,8 @@ function isSameMessage(a: TakenUp, b: TakenUp): boolean {
 function isSentBefore(a: TakenUp, b: TakenUp): boolean {
   if (a.offset >= 0 && b.offset >= 0) return a.offset < b.offset;
   // Sends of two services are not comparable by their clocks, and parallel sends have no order.
-  return a.sent !== undefined && b.sent !== undefined && a.sent.service === b.sent.service && a.sent.endUs <= b.sent.startUs;
+  if (a.sent === undefined || b.sent === undefined || a.sent.service !== b.sent.service) return false;
+  return a.sent.endUs + grainOf(a.sent) <= b.sent.startUs;
 }
 
 function partition(offsets: readonly number[]) {

@@ -1,6 +1,6 @@
 import { Hash64 } from '../../base/hash64.ts';
 import type { Operation } from '../../domain/operation.ts';
-import { grainUs } from '../causality.ts';
+import { grainOf, grainUs } from '../causality.ts';
 import { type Report, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
@@ -261,13 +261,13 @@ export const outboxLag = traceDetector(
           if (ofTable === undefined) byTable.set(key, new Set([row]));
           else ofTable.add(row);
           const linked = earlyByTrace.getAt(traceLow, traceHigh, write.endUs);
-          if (linked !== undefined && linked.endUs >= settledUs) {
+          if (linked !== undefined && linked.endUs + grainOf(linked) >= settledUs) {
             noteRelay(row, linked, report);
             continue;
           }
           const relay = relayed.get(key, write.endUs);
           // A relay whose trace ended first may have taken the row already.
-          if (relay !== undefined && relay.startUs >= settledUs) {
+          if (relay !== undefined && relay.startUs + grainOf(relay) >= settledUs) {
             settle(row, relay, false, report);
             continue;
           }
@@ -309,7 +309,8 @@ export const outboxLag = traceDetector(
       relayed.set(place, by, by.endUs);
       // A step that names its row took that one; one that reads a batch may have taken any of them.
       const key = keyOf(step);
-      for (const row of rows) if (row.settledUs <= by.endUs && (key === '' || row.id === '' || key === row.id)) noteRelay(row, by, report);
+      for (const row of rows)
+        if (row.settledUs <= by.endUs + grainOf(by) && (key === '' || row.id === '' || key === row.id)) noteRelay(row, by, report);
     };
 
     const settleTrace = (low: number, high: number, isOwn: boolean, publish: Operation, report: Report): void => {

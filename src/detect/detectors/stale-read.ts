@@ -139,7 +139,7 @@ export const staleRead = keyedDetector(
         // In order of commits: the first that the read should have seen is the one that replaced what it returned, if it was committed.
         const newer: number[] = [];
         for (let row = writes.oldest(object); row !== noRecord && newer.length < newerMax; row = earlier.nextOf(row)) {
-          if (earlier.endUsOf(row) + budgetUs >= operation.startUs) break;
+          if (Math.max(earlier.endUsOf(row) + budgetUs, earlier.endedByUs(row)) >= operation.startUs) break;
           if (earlier.isNewerThan(row, step) && earlier.endUsOf(row) > step.goneUs) newer.push(row);
         }
         const finding = newer.reduceRight<Finding | undefined>((otherwise, row) => findingOf(row, otherwise), undefined);
