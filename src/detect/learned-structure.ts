@@ -185,6 +185,18 @@ export function createLearner(
     learnEdges(unit);
     for (const read of unit.reads) if (read.host !== '') readers.count(read.host, bareName(targetOf(read)));
     if (unit.writes.length === 0) return;
+    // Looked up, not looked for: a batch job writes a hundred thousand rows in one unit.
+    const written = new Map<string, Set<string>>();
+    for (const write of unit.writes) {
+      const store = storeOf(write);
+      const known = written.get(store);
+      if (known === undefined) written.set(store, new Set([bareName(targetOf(write))]));
+      else known.add(bareName(targetOf(write)));
+    }
+    const [first] = unit.publishes;
+    const readBefore = new Set<string>();
+    for (const read of first === undefined ? [] : unit.reads)
+      if (read.startUs <= (first?.startUs ?? 0)) readBefore.add(bareName(targetOf(read)));
     for (const write of unit.writes) {
       const table = bareName(targetOf(write));
       if (table === '') continue;
@@ -192,16 +204,10 @@ export function createLearner(
       const seen = use(table);
       if (seen === undefined) continue;
       const isInsert = write.statement?.verb === 'insert' || write.kind === 'append';
-      if (unit.publishes.length === 0) {
-        const store = storeOf(write);
-        if (isInsert && unit.writes.some((other) => other !== write && storeOf(other) === store && bareName(targetOf(other)) !== table))
-          seen.insertedWithOthers += 1;
+      if (first === undefined) {
+        if (isInsert && (written.get(storeOf(write))?.size ?? 0) > 1) seen.insertedWithOthers += 1;
         else seen.otherwise += 1;
-      } else if (
-        !isInsert &&
-        unit.reads.some((read) => bareName(targetOf(read)) === table && read.startUs <= (unit.publishes[0]?.startUs ?? 0))
-      )
-        seen.relayed += 1;
+      } else if (!isInsert && readBefore.has(table)) seen.relayed += 1;
       else seen.otherwise += 1;
     }
   };

@@ -173,10 +173,15 @@ function inspectPair(
   const attempts = unit.publishes.filter((other) => other.target === publish.target);
   const sent = attempts.find((attempt) => !attempt.failed);
   const lasting = outcomes.find(({ is }) => is !== 'aborted');
+  const lastWrittenUs = lastCommittedUs(outcomes);
   // What is published after a write failed may be the news of the failure: only a message that surely left before counts.
   const undone = outcomes.find(
-    (outcome) =>
-      outcome.is === 'aborted' && sent !== undefined && sent.startUs < outcome.settledUs - grainUs && !isWrittenAgain(outcome, outcomes),
+    ({ is, write, settledUs }) =>
+      is === 'aborted' &&
+      sent !== undefined &&
+      sent.startUs < settledUs - grainUs &&
+      // Not written again.
+      !((lastWrittenUs.get(targetOf(write)) ?? Number.NEGATIVE_INFINITY) >= settledUs - grainUs),
   );
   const shown = lasting ?? undone;
   if (shown === undefined) return;
@@ -272,11 +277,18 @@ function isOwnState(write: Operation, context: DetectionContext): boolean {
   return !context.learned.isOutbox(table) && !context.learned.isInbox(table);
 }
 
-function isWrittenAgain(outcome: WriteOutcome, outcomes: readonly WriteOutcome[]): boolean {
-  return outcomes.some(
-    (other) =>
-      other.is === 'committed' && other.write.startUs >= outcome.settledUs - grainUs && targetOf(other.write) === targetOf(outcome.write),
-  );
+/** By table, when the last write that was committed began. */
+function lastCommittedUs(outcomes: readonly WriteOutcome[]): ReadonlyMap<string, number> {
+  const last = new Map<string, number>();
+  for (const { is, write } of outcomes) {
+    const table = targetOf(write);
+    if (is === 'committed' && !((last.get(table) ?? Number.NEGATIVE_INFINITY) >= write.startUs)) last.set(table, write.startUs);
+  }
+  return last;
+}
+
+function firstPublishUs({ publishes }: Unit): number {
+  return publishes.reduce((first, { startUs }) => Math.min(first, startUs), Number.POSITIVE_INFINITY);
 }
 
 /**
@@ -285,30 +297,37 @@ function isWrittenAgain(outcome: WriteOutcome, outcomes: readonly WriteOutcome[]
  */
 function isRelay(unit: Unit): boolean {
   if (unit.entry.kind === 'request' || unit.entry.kind === 'consume' || unit.consumes.length > 0) return false;
-  const firstPublishUs = Math.min(...unit.publishes.map((publish) => publish.startUs));
+  const sentUs = firstPublishUs(unit);
+  const readBefore = new Set<string>();
+  for (const read of unit.reads) if (read.startUs <= sentUs) readBefore.add(targetOf(read));
   return unit.writes.every(
     (write) =>
-      write.startUs >= firstPublishUs &&
+      write.startUs >= sentUs &&
       (write.kind === 'delete' || write.statement?.verb === 'update' || write.statement?.verb === 'delete') &&
-      unit.reads.some((read) => read.startUs <= firstPublishUs && targetOf(read) === targetOf(write)),
+      readBefore.has(targetOf(write)),
   );
 }
 
 /** A row that is put beside the change, and taken out again once its message is sent: an outbox that its own writer empties. */
 function isFastOutbox(unit: Unit): boolean {
-  const firstPublishUs = Math.min(...unit.publishes.map((publish) => publish.startUs));
+  const sentUs = firstPublishUs(unit);
+  const placeOf = (write: Operation): string => `${storeOf(write)}\0${targetOf(write)}`;
+  const taken = new Set<string>();
+  for (const write of unit.writes)
+    if (write.startUs >= sentUs && (write.kind === 'delete' || write.statement?.verb === 'delete')) taken.add(placeOf(write));
+  if (taken.size === 0) return false;
+  const tables = new Map<string, Set<string>>();
+  for (const write of unit.writes) {
+    const known = tables.get(storeOf(write));
+    if (known === undefined) tables.set(storeOf(write), new Set([targetOf(write)]));
+    else known.add(targetOf(write));
+  }
   return unit.writes.some(
     (put) =>
       (put.kind === 'append' || put.statement?.verb === 'insert') &&
-      put.endUs - grainUs <= firstPublishUs &&
-      unit.writes.some((other) => targetOf(other) !== targetOf(put) && storeOf(other) === storeOf(put)) &&
-      unit.writes.some(
-        (taken) =>
-          taken.startUs >= firstPublishUs &&
-          (taken.kind === 'delete' || taken.statement?.verb === 'delete') &&
-          targetOf(taken) === targetOf(put) &&
-          storeOf(taken) === storeOf(put),
-      ),
+      put.endUs - grainUs <= sentUs &&
+      (tables.get(storeOf(put))?.size ?? 0) > 1 &&
+      taken.has(placeOf(put)),
   );
 }
 

@@ -1,10 +1,11 @@
 import type { Operation } from '../../domain/operation.ts';
-import { grainOf, grainUs } from '../causality.ts';
+import { grainOf } from '../causality.ts';
 import { isCachedCopy, isCacheSystem } from '../cached-copy.ts';
 import { spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations, type Step } from '../example.ts';
 import { createExpiringMap } from '../expiring-map.ts';
 import { durationWords } from '../findings.ts';
+import { lastReadIn } from '../last-read.ts';
 import { bareName } from '../object-place.ts';
 import { keyOf, storeOf, targetOf, type Unit } from '../trace-view.ts';
 import { writeOutcomes } from '../write-outcome.ts';
@@ -51,11 +52,12 @@ export const lostUpdateRisk = traceDetector(
         for (const unit of trace.units) {
           if (unit.writes.length === 0 || unit.reads.length === 0) continue;
           let isUnguarded: boolean | undefined;
+          const lastRead = lastReadIn(unit);
           for (const { write, is, settledUs } of writeOutcomes(unit)) {
             if (is === 'aborted' || !isOverwrite(write)) continue;
             isUnguarded ??= !isGuarded(unit);
             if (!isUnguarded) break;
-            const read = unit.reads.findLast((other) => isReadOf(other, write));
+            const read = lastRead(write);
             if (read === undefined || isFill(unit, read, write)) continue;
             const now: ReadModifyWrite = { read, write, settledUs };
             const rowKey = `${storeOf(write)}\0${bareName(targetOf(write))}\0${keyOf(write)}`;
@@ -121,17 +123,6 @@ function isFill(unit: Unit, read: Operation, write: Operation): boolean {
     isCacheSystem(write.system) &&
     unit.reads.some((other) => other.system !== write.system && other.startUs >= read.startUs && other.endUs <= write.endUs)
   );
-}
-
-function isReadOf(read: Operation, write: Operation): boolean {
-  if (read.endUs - grainUs > write.startUs || read.failed || storeOf(read) !== storeOf(write)) return false;
-  if (bareName(targetOf(read)) !== bareName(targetOf(write))) return false;
-  const one = keyOf(read);
-  const two = keyOf(write);
-  if (one !== '' && two !== '') return one === two;
-  const readColumns = read.statement?.keyColumns ?? [];
-  const writeColumns = write.statement?.keyColumns ?? [];
-  return readColumns.length === 0 || writeColumns.length === 0 || readColumns.some((column) => writeColumns.includes(column));
 }
 
 /** Row locks, advisory locks and isolation levels under which the database itself refuses the second writer. */
