@@ -112,7 +112,7 @@ export const bench: Bench = {
       log(`  from lags alone: ${say(one.lagsAlone, one.counted)}`);
       log(`  raw lags: ${say(one.rawLag, one.counted)}`);
     }
-    const asked = redisAvailable ? await countOnRedis(quick ? { turns: 100, isShort: true } : { turns: 2_000, isShort: false }) : [];
+    const asked = redisAvailable ? await countOnRedis(quick ? { turns: 60, isShort: true } : { turns: 2_000, isShort: false }) : [];
     for (const one of asked) {
       log(
         `Redis asked by clients, ${one.ways}, R=${one.r} W=${one.w}: counted ${percent(one.counted)} stale of ${one.reads} (standard error ${one.errorPoints.toFixed(2)})`,
