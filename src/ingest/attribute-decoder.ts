@@ -1,4 +1,5 @@
 import type { ByteInterner } from './byte-interner.ts';
+import { EarlierAttributes } from './earlier-attributes.ts';
 import { KeyCodes } from './key-codes.ts';
 import { Malformed, type ProtobufWire } from './protobuf-wire.ts';
 import { dropRoutedPaths, isPathCode } from './routed-paths.ts';
@@ -13,6 +14,9 @@ export class AttributeDecoder {
   #row: AttributeColumns | undefined;
   #rowFrom = 0;
   readonly #paths: number[] = [];
+  readonly #earlier = new EarlierAttributes();
+  /** Of the next attribute of the open row. */
+  #slot = 0;
 
   constructor(wire: ProtobufWire, strings: ByteInterner) {
     this.#wire = wire;
@@ -22,13 +26,20 @@ export class AttributeDecoder {
   /** Between messages: starts a new table of keys if somebody has spent this one. */
   renew(): void {
     this.#keys.renew();
+    this.#earlier.renew();
   }
 
   /** Attributes that come into `columns` are a span's until {@link closeRow}. */
   openRow(columns: AttributeColumns): void {
     this.#row = columns;
     this.#rowFrom = columns.count;
-    this.#paths.length = 0;
+    if (this.#paths.length > 0) this.#paths.length = 0;
+    this.#slot = this.#earlier.first(0);
+  }
+
+  /** The number of the open row's name: what its attributes are is guessed by it. */
+  name(number: number): void {
+    this.#slot = this.#earlier.first(number);
   }
 
   /** Drops the paths of a span that has a route, and makes texts of the others: of most, nobody has made one then. */
@@ -46,6 +57,30 @@ export class AttributeDecoder {
 
   /** One `KeyValue` message into `columns`, if its key is wanted. */
   keyValue(start: number, end: number, columns: AttributeColumns): void {
+    if (columns === this.#row) this.#ofRow(start, end, columns);
+    else this.#read(start, end, columns);
+  }
+
+  #ofRow(start: number, end: number, columns: AttributeColumns): void {
+    const slot = this.#slot;
+    const earlier = this.#earlier;
+    this.#slot = earlier.after(slot);
+    const { bytes, view } = this.#wire;
+    if (earlier.isSame(slot, bytes, view, start, end)) {
+      const known = earlier.codeOf(slot);
+      if (known !== 0) columns.add(known, earlier.kindOf(slot) as ValueKind, earlier.valueOf(slot));
+      return;
+    }
+    const at = columns.count;
+    const code = this.#read(start, end, columns);
+    if (code === 0) earlier.note(slot, start, (bytes[start + 1] as number) + 3, 0, 0, 0);
+    // Where a path's text stands is noted elsewhere too.
+    else if (columns.count === at || isPathCode(code)) earlier.forget(slot);
+    else earlier.note(slot, start, end - start, code, columns.kind[at] as number, columns.value[at] as number);
+  }
+
+  /** The code of the attribute; 0 where it is not wanted, or -1 if it is in another form than usual as well. */
+  #read(start: number, end: number, columns: AttributeColumns): number {
     const bytes = this.#wire.bytes;
     // The usual form: a short key, then a value to the end. Anything else goes the general way.
     if (bytes[start] === 0x0a) {
@@ -57,12 +92,12 @@ export class AttributeDecoder {
           if (keyEnd + 2 + valueLength === end) {
             const code = this.#keyCode(start + 2, keyEnd);
             if (code !== 0) this.#anyValue(keyEnd + 2, end, columns, code);
-            return;
+            return code;
           }
         } else if (this.#wire.lengthPrefix(keyEnd + 1, end) === end) {
           const code = this.#keyCode(start + 2, keyEnd);
           if (code !== 0) this.#anyValue(this.#wire.at, end, columns, code);
-          return;
+          return code;
         }
       }
     }
@@ -89,7 +124,9 @@ export class AttributeDecoder {
       } else at = this.#wire.skip(tag, at, end, 0);
     }
     if (at !== end) throw new Malformed('an attribute ends inside a field');
-    if (code !== 0 && valueStart >= 0) this.#anyValue(valueStart, valueEnd, columns, code);
+    if (code === 0) return -1;
+    if (valueStart >= 0) this.#anyValue(valueStart, valueEnd, columns, code);
+    return code;
   }
 
   #keyCode(start: number, end: number): number {

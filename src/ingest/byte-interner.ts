@@ -13,9 +13,8 @@ export class ByteInterner {
   readonly #arena: Uint8Array;
   readonly #arenaView: DataView;
   readonly #limit: number;
-  #hashes: Int32Array;
-  #offsets: Int32Array;
-  #lengths: Int32Array;
+  /** Of each number: hash, length, where its bytes are; beside each other, because each look would wait for memory. */
+  readonly #entries: Int32Array;
   #remembered = 1;
   #used = 0;
 
@@ -24,9 +23,7 @@ export class ByteInterner {
     this.#slots = new Int32Array(capacity * 2);
     this.#mask = capacity * 2 - 1;
     this.#limit = capacity;
-    this.#hashes = new Int32Array(capacity + 1);
-    this.#offsets = new Int32Array(capacity + 1);
-    this.#lengths = new Int32Array(capacity + 1);
+    this.#entries = new Int32Array((capacity + 1) * entryWords);
     this.#arena = new Uint8Array(arenaBytes);
     this.#arenaView = new DataView(this.#arena.buffer);
   }
@@ -51,13 +48,7 @@ export class ByteInterner {
     for (let probe = 0; probe < mostProbes; probe += 1) {
       const number = this.#slots[slot] as number;
       if (number === 0) return this.#add(bytes, start, end, hash, slot);
-      if (
-        this.#hashes[number] === hash &&
-        this.#lengths[number] === length &&
-        isSame(this.#arena, this.#arenaView, this.#offsets[number] as number, bytes, view, start, length)
-      ) {
-        return number;
-      }
+      if (this.#entries[number * entryWords] === hash && this.#isSame(number, bytes, view, start, length)) return number;
       slot = (slot + 1) & this.#mask;
     }
     return this.strings.push(bytes.toString('utf8', start, end)) - 1;
@@ -65,11 +56,14 @@ export class ByteInterner {
 
   /** True where string `number` is remembered and is `bytes[start, end)`: a guess that saves the hash. */
   isSameAs(number: number, bytes: Buffer, view: DataView, start: number, end: number): boolean {
-    const length = end - start;
+    return number < this.#remembered && this.#isSame(number, bytes, view, start, end - start);
+  }
+
+  #isSame(number: number, bytes: Buffer, view: DataView, start: number, length: number): boolean {
+    const entry = number * entryWords;
     return (
-      number < this.#remembered &&
-      this.#lengths[number] === length &&
-      isSame(this.#arena, this.#arenaView, this.#offsets[number] as number, bytes, view, start, length)
+      this.#entries[entry + 1] === length &&
+      isSame(this.#arena, this.#arenaView, this.#entries[entry + 2] as number, bytes, view, start, length)
     );
   }
 
@@ -79,9 +73,10 @@ export class ByteInterner {
     // Numbers of remembered strings stay dense only until the first string that is not remembered; after it the table takes no more.
     if (number !== this.#remembered || number > this.#limit || this.#used + length > this.#arena.length) return number;
     this.#arena.set(bytes.subarray(start, end), this.#used);
-    this.#hashes[number] = hash;
-    this.#offsets[number] = this.#used;
-    this.#lengths[number] = length;
+    const entry = number * entryWords;
+    this.#entries[entry] = hash;
+    this.#entries[entry + 1] = length;
+    this.#entries[entry + 2] = this.#used;
     this.#slots[slot] = number;
     this.#used += length;
     this.#remembered += 1;
@@ -89,6 +84,7 @@ export class ByteInterner {
   }
 }
 
+const entryWords = 4;
 /** Longer strings (a large statement) are made anew each time: they would spend the arena. */
 const longestRemembered = 4096;
 /** Beyond this, somebody builds collisions on purpose; the string is then simply not remembered. */

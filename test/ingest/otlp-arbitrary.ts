@@ -162,3 +162,57 @@ const resourceSpans = message(
 );
 /** An `ExportTraceServiceRequest` as protobuf allows it. */
 export const traceRequest: fc.Arbitrary<Buffer> = message(some(resourceSpans.map((content) => bytesField(1, content))));
+
+const attributeOf = (name: string, value: Buffer): Buffer => join([textField(1, name), bytesField(2, value)]);
+const textValue = (value: string): Buffer => join([textField(1, value)]);
+/** What may stand at the same place of spans that are alike: the same again, another value, another key, and forms that nobody writes. */
+const alikeAttributes: readonly Buffer[] = [
+  ...['postgresql', 'mysql', 'redis', '', 'v'.repeat(200)].map((value) => attributeOf('db.system.name', textValue(value))),
+  ...['postgresql', 'mysql'].map((value) => attributeOf('db.system', textValue(value))),
+  ...[5432n, 5433n, 2n ** 60n, -1n].map((value) => attributeOf('server.port', join([varintField(3, value)]))),
+  ...['worker-1', 'worker-2', 'w', '', 'w'.repeat(200)].map((value) => attributeOf('thread.name', textValue(value))),
+  ...['/orders/{id}', ''].map((value) => attributeOf('http.route', textValue(value))),
+  ...['/orders/1', '/orders/2'].map((value) => attributeOf('url.path', textValue(value))),
+  attributeOf('db.namespace', Buffer.alloc(0)),
+  attributeOf('a', textValue('b')),
+  join([bytesField(2, textValue('postgresql')), textField(1, 'db.system.name')]),
+  join([textField(1, 'db.system.name'), bytesField(2, textValue('mysql')), bytesField(2, textValue('redis'))]),
+  join([textField(1, 'thread.name'), bytesField(2, textValue('worker-1')), textField(1, 'db.system.name')]),
+  join([textField(1, 'db.system.name'), bytesField(2, textValue('mysql')), textField(1, 'thread.name')]),
+  join([textField(1, 'thread.name')]),
+  Buffer.alloc(0),
+];
+/** Requests of many spans of few names, whose attributes differ here and there. */
+export const alikeRequest: fc.Arbitrary<Buffer> = fc
+  .array(
+    fc.tuple(
+      fc.constantFrom('SELECT', 'UPDATE', ''),
+      fc.array(fc.oneof(fc.nat({ max: alikeAttributes.length - 1 }), fc.constantFrom(0, 0, 7, 11)), { maxLength: 4 }),
+    ),
+    { minLength: 2, maxLength: 30 },
+  )
+  .map((spans) =>
+    join([
+      bytesField(
+        1,
+        join([
+          bytesField(
+            2,
+            join(
+              spans.map(([name, which], i) =>
+                bytesField(
+                  2,
+                  join([
+                    bytesField(1, Buffer.alloc(16, 1)),
+                    bytesField(2, Buffer.alloc(8, 1 + i)),
+                    textField(5, name),
+                    ...which.map((nth) => bytesField(9, alikeAttributes[nth] as Buffer)),
+                  ]),
+                ),
+              ),
+            ),
+          ),
+        ]),
+      ),
+    ]),
+  );
