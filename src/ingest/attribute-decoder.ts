@@ -66,20 +66,25 @@ export class AttributeDecoder {
     const earlier = this.#earlier;
     this.#slot = earlier.after(slot);
     const { bytes, view } = this.#wire;
-    if (earlier.isSame(slot, bytes, view, start, end)) {
-      const known = earlier.codeOf(slot);
-      if (known !== 0) columns.add(known, earlier.kindOf(slot) as ValueKind, earlier.valueOf(slot));
-      return;
-    }
     const at = columns.count;
-    const code = this.#read(start, end, columns);
-    if (code === 0) earlier.note(slot, start, (bytes[start + 1] as number) + 3, 0, 0, 0);
-    // Where a path's text stands is noted elsewhere too.
-    else if (columns.count === at || isPathCode(code)) earlier.forget(slot);
-    else earlier.note(slot, start, end - start, code, columns.kind[at] as number, columns.value[at] as number);
+    const lengthAt = earlier.valueAt(slot, view, start, end);
+    let code: number;
+    if (lengthAt < 0) code = this.#read(start, end, columns);
+    else {
+      code = earlier.codeOf(slot);
+      if (code !== 0 && earlier.isSameValue(slot, view, start, end))
+        return columns.add(code, earlier.kindOf(slot) as ValueKind, earlier.valueOf(slot));
+      if ((bytes[lengthAt] as number) > 127 || lengthAt + 1 + (bytes[lengthAt] as number) !== end) code = this.#read(start, end, columns);
+      else if (code === 0) return;
+      else this.#anyValue(lengthAt + 1, end, columns, code);
+    }
+    // A value that says nothing, or a path, of which is noted elsewhere where it stands.
+    if (code < 0 || (code > 0 && columns.count === at) || isPathCode(code)) return earlier.forget(slot);
+    const keyLength = (bytes[start + 1] as number) + 3;
+    earlier.note(slot, start, end, keyLength, code, columns.kind[at] as number, columns.value[at] as number);
   }
 
-  /** The code of the attribute; 0 where it is not wanted, or -1 if it is in another form than usual as well. */
+  /** The code of the attribute, 0 where it is not wanted; -1 where it is in another form than usual. */
   #read(start: number, end: number, columns: AttributeColumns): number {
     const bytes = this.#wire.bytes;
     // The usual form: a short key, then a value to the end. Anything else goes the general way.
@@ -124,9 +129,8 @@ export class AttributeDecoder {
       } else at = this.#wire.skip(tag, at, end, 0);
     }
     if (at !== end) throw new Malformed('an attribute ends inside a field');
-    if (code === 0) return -1;
-    if (valueStart >= 0) this.#anyValue(valueStart, valueEnd, columns, code);
-    return code;
+    if (code !== 0 && valueStart >= 0) this.#anyValue(valueStart, valueEnd, columns, code);
+    return -1;
   }
 
   #keyCode(start: number, end: number): number {

@@ -43,6 +43,9 @@ export class ByteInterner {
     const length = end - start;
     if (length === 0) return 0;
     if (length > longestRemembered) return this.strings.push(bytes.toString('utf8', start, end)) - 1;
+    // What is new (an id) often comes again at once.
+    const newest = this.#remembered - 1;
+    if (this.#isSame(newest, bytes, view, start, length)) return newest;
     const hash = hashBytes(bytes, view, start, length);
     let slot = hash & this.#mask;
     for (let probe = 0; probe < mostProbes; probe += 1) {
@@ -72,7 +75,8 @@ export class ByteInterner {
     const length = end - start;
     // Numbers of remembered strings stay dense only until the first string that is not remembered; after it the table takes no more.
     if (number !== this.#remembered || number > this.#limit || this.#used + length > this.#arena.length) return number;
-    this.#arena.set(bytes.subarray(start, end), this.#used);
+    // By hand: most are short, and two calls out of JavaScript would take longer.
+    for (let i = 0; i < length; i += 1) this.#arena[this.#used + i] = bytes[start + i] as number;
     const entry = number * entryWords;
     this.#entries[entry] = hash;
     this.#entries[entry + 1] = length;
