@@ -1,3 +1,5 @@
+import { lineWords } from './line-words.ts';
+
 /**
  * A table of rows of 32-bit words, one row beside the other in one buffer, so that what belongs together lies in one or two cache lines
  * (columns of their own cost a cache miss each: with seventeen columns a new row took 300 ns). `stride` is even; a double at word `w` (even)
@@ -19,8 +21,8 @@ export class Rows {
   constructor(stride: number, capacity = 1024) {
     this.#stride = stride;
     this.#capacity = capacity;
-    this.words = new Int32Array(capacity * stride);
-    this.doubles = new Float64Array(this.words.buffer);
+    this.words = lineWords(capacity * stride);
+    this.doubles = doublesOf(this.words);
   }
 
   /** Bytes of the rows in use. The table has room for half as many again at most, and does not shrink. */
@@ -39,12 +41,12 @@ export class Rows {
     if (this.end === this.#capacity) {
       // Half as much again: twice would leave half of a large table empty.
       this.#capacity = Math.ceil((this.#capacity * 3) / 2);
-      const words = new Int32Array(this.#capacity * this.#stride);
+      const words = lineWords(this.#capacity * this.#stride);
       words.set(this.words);
       // Free at once, instead of when everything is collected next: it is as much as the table.
       this.words.buffer.transfer(0);
       this.words = words;
-      this.doubles = new Float64Array(this.words.buffer);
+      this.doubles = doublesOf(words);
     }
     this.end += 1;
     return this.end - 1;
@@ -56,3 +58,6 @@ export class Rows {
     this.#free = row;
   }
 }
+
+const doublesOf = (words: Int32Array<ArrayBuffer>): Float64Array<ArrayBuffer> =>
+  new Float64Array(words.buffer, words.byteOffset, words.length >> 1);

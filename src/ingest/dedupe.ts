@@ -1,3 +1,5 @@
+import { lineWords } from '../base/line-words.ts';
+
 /**
  * Remembers the last spans by (trace id, span id), so that a span that was exported twice counts once. What is kept of a span is 64 bits
  * mixed from all 24 bytes of its ids (all 24 bytes cost three times the memory traffic, which showed at this rate). 21 of them come from
@@ -30,8 +32,9 @@ export class SpanDedupe {
    */
   prepare(ids: Uint8Array, row: number, count: number): void {
     let seen = 0;
+    const view = viewOf(ids);
     for (let i = 0; i < count; i += 1) {
-      this.#hash(ids, (row + i) * 32);
+      this.#hash(view, (row + i) * 32);
       this.#low[i] = this.#hashLow;
       this.#high[i] = this.#hashHigh;
     }
@@ -46,19 +49,19 @@ export class SpanDedupe {
 
   /** True the first time; counts and says false afterwards. The 24 bytes at `offset` are trace id and span id. */
   isNew(ids: Uint8Array, offset: number): boolean {
-    this.#hash(ids, offset);
+    this.#hash(viewOf(ids), offset);
     return this.#isNew(this.#hashLow, this.#hashHigh);
   }
 
   #hashLow = 0;
   #hashHigh = 0;
 
-  #hash(ids: Uint8Array, offset: number): void {
+  #hash(ids: DataView, offset: number): void {
     let low = 0x243f6a88;
     let high = 0x85a308d3;
     let trace = 0;
     for (let at = offset; at < offset + 24; at += 4) {
-      const word = (ids[at] as number) | ((ids[at + 1] as number) << 8) | ((ids[at + 2] as number) << 16) | ((ids[at + 3] as number) << 24);
+      const word = ids.getInt32(at, true);
       low = Math.imul(low ^ word, 0x9e3779b1);
       low ^= low >>> 15;
       high = Math.imul(high + word, 0x85ebca6b);
@@ -97,6 +100,8 @@ export class SpanDedupe {
   }
 }
 
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
 export function createSpanDedupe(options: { readonly capacity?: number } = {}): SpanDedupe {
   return new SpanDedupe(options.capacity ?? 1 << 20);
 }
@@ -112,7 +117,7 @@ class Generation {
   constructor(capacity: number) {
     this.#mostSlots = slotsFor(capacity);
     const slots = Math.min(this.#mostSlots, 8192);
-    this.#words = new Int32Array(slots * 2);
+    this.#words = lineWords(slots * 2);
     this.#mask = slots - 1;
     this.#room = slots >> 1;
   }
@@ -175,7 +180,7 @@ class Generation {
   #grow(): void {
     const before = this.#words;
     const slots = (this.#mask + 1) * 2;
-    this.#words = new Int32Array(slots * 2);
+    this.#words = lineWords(slots * 2);
     this.#mask = slots - 1;
     this.#room = slots >> 1;
     this.size = 0;
