@@ -65,6 +65,15 @@ const waitingLinksMax = 50_000;
 /** Traces remembered for links, which point to the recent past. */
 const seenTracesMax = 50_000;
 
+/** What a table's name in spans says of it. */
+interface TableName {
+  readonly bare: string;
+  /** As declared, or as the name itself says; undefined where its use decides. */
+  readonly isOutbox: boolean | undefined;
+  readonly isInbox: boolean;
+  use: TableUse | undefined;
+}
+
 interface TableUse {
   insertedWithOthers: number;
   relayed: number;
@@ -150,6 +159,23 @@ export function createLearner(
 
   const isLate = (): boolean => isLongAfter(firstUs, newestUs);
 
+  /** Names are few, and detectors ask several times with every write. */
+  const names = new Map<string, TableName>();
+  const nameOf = (table: string): TableName => {
+    const known = names.get(table);
+    if (known !== undefined) return known;
+    const bare = bareName(table);
+    const isNamedOutbox = outboxes.has(bare) || isOutboxName(table) ? true : undefined;
+    const name: TableName = {
+      bare,
+      isOutbox: notOutboxes.has(bare) ? false : isNamedOutbox,
+      isInbox: inboxes.has(bare) || isInboxName(table),
+      use: tables.get(bare),
+    };
+    if (names.size < namesMax) names.set(table, name);
+    return name;
+  };
+
   const use = (table: string): TableUse | undefined => {
     const known = tables.get(table);
     if (known !== undefined || tables.size >= namesMax) return known;
@@ -157,15 +183,8 @@ export function createLearner(
     tables.set(table, fresh);
     return fresh;
   };
-  const isLearnedOutbox = (table: string): boolean => {
-    const seen = tables.get(table);
-    return (
-      seen !== undefined &&
-      seen.relayed >= 3 &&
-      seen.insertedWithOthers >= 3 &&
-      seen.otherwise * 9 <= seen.relayed + seen.insertedWithOthers
-    );
-  };
+  const isOutboxUse = (seen: TableUse | undefined): boolean =>
+    seen !== undefined && seen.relayed >= 3 && seen.insertedWithOthers >= 3 && seen.otherwise * 9 <= seen.relayed + seen.insertedWithOthers;
 
   /** Lines of the service graph that a unit adds: who asked it, what it sends, takes and writes. */
   const learnEdges = (unit: Unit): void => {
@@ -198,10 +217,11 @@ export function createLearner(
     for (const read of first === undefined ? [] : unit.reads)
       if (read.startUs <= (first?.startUs ?? 0)) readBefore.add(bareName(targetOf(read)));
     for (const write of unit.writes) {
-      const table = bareName(targetOf(write));
+      const name = nameOf(targetOf(write));
+      const table = name.bare;
       if (table === '') continue;
       if (write.host !== '') writers.count(write.host, table);
-      const seen = use(table);
+      const seen = (name.use ??= use(table));
       if (seen === undefined) continue;
       const isInsert = write.statement?.verb === 'insert' || write.kind === 'append';
       if (first === undefined) {
@@ -231,11 +251,10 @@ export function createLearner(
       settleLinks(Number.POSITIVE_INFINITY);
     },
     isOutbox(table) {
-      const bare = bareName(table);
-      if (notOutboxes.has(bare)) return false;
-      return outboxes.has(bare) || isOutboxName(table) || isLearnedOutbox(bare);
+      const name = nameOf(table);
+      return name.isOutbox ?? isOutboxUse((name.use ??= tables.get(name.bare)));
     },
-    isInbox: (table) => inboxes.has(bareName(table)) || isInboxName(table),
+    isInbox: (table) => nameOf(table).isInbox,
     takesWrites: (host, table) => primaryHosts.has(host) || (!replicaHosts.has(host) && writers.has(host, bareName(table))),
     topicLag(topic) {
       const highUs = declaredLags.get(topic);
@@ -267,7 +286,7 @@ export function createLearner(
     facts() {
       const facts: LearnedFact[] = [];
       for (const [name, seen] of tables) {
-        if (notOutboxes.has(name) || (!outboxes.has(name) && !isOutboxName(name) && !isLearnedOutbox(name))) continue;
+        if (notOutboxes.has(name) || (!outboxes.has(name) && !isOutboxName(name) && !isOutboxUse(seen))) continue;
         const support = seen.insertedWithOthers + seen.relayed;
         const from = outboxes.has(name) ? 'config' : isOutboxName(name) ? 'name' : 'traces';
         facts.push({ is: 'outbox', name, support, confidence: support / Math.max(1, support + seen.otherwise), value: 1, from });

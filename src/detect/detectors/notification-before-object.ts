@@ -85,9 +85,8 @@ export const notificationBeforeObject = traceDetector(
       is === 'committed' && !context.learned.isOutbox(targetOf(write)) && !context.learned.isInbox(targetOf(write));
 
     const announce = (unit: Unit, report: Report): void => {
-      const outcomes = writeOutcomes(unit);
-      if (!outcomes.some(isTold)) return;
-      const writes = outcomes.every(isTold) ? outcomes : outcomes.filter(isTold);
+      const writes = writeOutcomes(unit).filter(isTold);
+      if (writes.length === 0) return;
       for (const publish of unit.publishes) {
         const row = messages.note(publish, unit.complete);
         if (row === noMessage) continue;

@@ -20,7 +20,7 @@ interface Row {
   readonly settledUs: number;
   readonly id: string;
   readonly table: string;
-  readonly tableKey: string;
+  readonly tableKey: TableKey;
   /** Hashes under which it is found: as a row, and by its id where that is an attribute. */
   readonly placeLow: number;
   readonly placeHigh: number;
@@ -84,6 +84,7 @@ export const outboxLag = traceDetector(
     let lastTickUs = Number.NEGATIVE_INFINITY;
     /** Newest activity of a relay on a table: it has taken what was committed before. */
     const relayed = createExpiringMap<SpanNote>(3_600_000_000);
+    const noteRelayed = ({ low, high }: TableKey, by: SpanNote, atUs: number): void => relayed.setAt(low, high, by, atUs);
     let oldestUs = Number.POSITIVE_INFINITY;
     // Publishes of rows by id, and those whose row was never seen: where there are such, spans are sampled or lost, and then a publish
     // that was not seen proves nothing.
@@ -149,7 +150,7 @@ export const outboxLag = traceDetector(
       const left = rows.filter((other) => other !== row);
       if (left.length === 0) byTrace.deleteAt(low, high);
       else byTrace.setAt(low, high, left, row.insert.endUs);
-      byTable.get(row.tableKey)?.delete(row);
+      byTable.get(row.tableKey.text)?.delete(row);
     };
 
     /** Whether a publish that does not show did not happen: without ids a relay that never shows (change data capture) may well have published. */
@@ -219,7 +220,7 @@ export const outboxLag = traceDetector(
           // When it was published shows where it is marked so, or by its own relay; it may be cleared away long after that.
           const isExact = unit.publishes.length > 0 || write.statement?.verb === 'update';
           if (marked !== undefined && (marked.id !== '' || unit.publishes.length > 0)) settle(marked, noteOf(write), isExact, report);
-          if (unit.publishes.length > 0) relayed.set(tableKey(write), noteOf(unit.publishes[0] as Operation), write.endUs);
+          if (unit.publishes.length > 0) noteRelayed(tableKey(write), noteOf(unit.publishes[0] as Operation), write.endUs);
           continue;
         }
         const shown = id === '' ? keyOf(write) : id;
@@ -257,15 +258,15 @@ export const outboxLag = traceDetector(
           if (rows === undefined) byTrace.setAt(traceLow, traceHigh, [row], write.endUs);
           else rows.push(row);
           const key = row.tableKey;
-          const ofTable = byTable.get(key);
-          if (ofTable === undefined) byTable.set(key, new Set([row]));
+          const ofTable = byTable.get(key.text);
+          if (ofTable === undefined) byTable.set(key.text, new Set([row]));
           else ofTable.add(row);
           const linked = earlyByTrace.getAt(traceLow, traceHigh, write.endUs);
           if (linked !== undefined && linked.endUs + grainOf(linked) >= settledUs) {
             noteRelay(row, linked, report);
             continue;
           }
-          const relay = relayed.get(key, write.endUs);
+          const relay = relayed.getAt(key.low, key.high, write.endUs);
           // A relay whose trace ended first may have taken the row already.
           if (relay !== undefined && relay.startUs + grainOf(relay) >= settledUs) {
             settle(row, relay, false, report);
@@ -303,10 +304,10 @@ export const outboxLag = traceDetector(
 
     const settleTable = (step: Operation, last: Operation, report: Report): void => {
       const place = tableKey(step);
-      const rows = byTable.get(place);
+      const rows = byTable.get(place.text);
       if (rows === undefined) return;
       const by = noteOf(last);
-      relayed.set(place, by, by.endUs);
+      noteRelayed(place, by, by.endUs);
       // A step that names its row took that one; one that reads a batch may have taken any of them.
       const key = keyOf(step);
       for (const row of rows)
@@ -330,15 +331,15 @@ export const outboxLag = traceDetector(
           if (publish.failed || publish.startUs < settledUs - grainUs) continue;
           countMatched(publish.startUs);
           const place = tableKey(write);
-          const known = relayed.get(place, publish.endUs);
-          if (known === undefined || known.startUs < publish.startUs) relayed.set(place, noteOf(publish), publish.endUs);
+          const known = relayed.getAt(place.low, place.high, publish.endUs);
+          if (known === undefined || known.startUs < publish.startUs) noteRelayed(place, noteOf(publish), publish.endUs);
           return true;
         }
       return false;
     };
 
     const noteRelay = (row: Row, by: SpanNote, report: Report): void => {
-      relayed.set(row.tableKey, by, by.endUs);
+      noteRelayed(row.tableKey, by, by.endUs);
       settle(row, by, false, report);
     };
 
@@ -347,7 +348,8 @@ export const outboxLag = traceDetector(
       // It stays known by its id: the publish may come much later, and is not one of a row that was never seen.
       row.isDone = true;
       overdue += 1;
-      if (isVisible() && (row.isDeclared || relayed.get(row.tableKey, atUs) !== undefined)) tell(row, undefined, report);
+      if (isVisible() && (row.isDeclared || relayed.getAt(row.tableKey.low, row.tableKey.high, atUs) !== undefined))
+        tell(row, undefined, report);
       else row.isUnsaid = true;
     };
 
@@ -400,16 +402,25 @@ export const outboxLag = traceDetector(
   },
 );
 
-/** A table in its store. Both are few and this is asked with every statement: put together once. */
-const tableKeys = new Map<string, Map<string, string>>();
+/** A table in its store, with the hash of that. */
+interface TableKey {
+  readonly text: string;
+  readonly low: number;
+  readonly high: number;
+}
 
-function tableKey(operation: Operation): string {
+/** Both are few and this is asked with every statement: put together once. */
+const tableKeys = new Map<string, Map<string, TableKey>>();
+
+function tableKey(operation: Operation): TableKey {
   const store = storeOf(operation);
   const table = bareName(targetOf(operation));
   const known = tableKeys.get(store)?.get(table);
   if (known !== undefined) return known;
-  const key = `${store}\0${table}`;
-  const ofStore = tableKeys.get(store) ?? new Map<string, string>();
+  const text = `${store}\0${table}`;
+  const { low, high } = new Hash64().start().text(text).end();
+  const key = { text, low, high };
+  const ofStore = tableKeys.get(store) ?? new Map<string, TableKey>();
   if (tableKeys.size < tableKeysMax && ofStore.size < tableKeysMax) {
     ofStore.set(table, key);
     tableKeys.set(store, ofStore);
