@@ -62,7 +62,8 @@ function expected(drawn: readonly Drawn[]): Map<string, number> {
     }
     if (does === 'read' || does === 'write') life.highest = Math.max(life.highest, version);
     if (does === 'delete')
-      Object.assign(life, { isGone: true, goneMs: atMs + 1, goneVersion: Math.max(life.goneVersion, life.highest, version) });
+      // It takes a millisecond, and began on a whole one: it can have ended a millisecond later than it seems.
+      Object.assign(life, { isGone: true, goneMs: atMs + 2, goneVersion: Math.max(life.goneVersion, life.highest, version) });
     const isKept = does === 'read' || does === 'write' || does === 'delete';
     if (pair === undefined && isKept) pair = { lastMs: atMs, write: undefined, writeMs: never, reads: [] };
     if (pair === undefined) continue;
