@@ -1,6 +1,7 @@
 import type { Operation } from '../domain/operation.ts';
 import { isOutboxName, isInboxName } from './outbox-table.ts';
-import { isWithin, keyOf, type TraceView, targetOf, type Unit } from './trace-view.ts';
+import { calleeOf, unitsWithin } from './trace-lookups.ts';
+import { keyOf, type TraceView, targetOf, type Unit } from './trace-view.ts';
 import { writeOutcomes } from './write-outcome.ts';
 
 /** Key of a span in maps. */
@@ -43,8 +44,7 @@ export interface Effect {
  */
 export function effectsOf(trace: TraceView, unit: Unit): readonly Effect[] {
   const effects: Effect[] = [];
-  for (const other of trace.units) {
-    if (other !== unit && (other.entry.kind === 'consume' || !isWithin(other, unit) || crossesMessage(other, unit))) continue;
+  for (const other of unitsWithin(trace, unit)) {
     if (other.writes.length > 0)
       for (const { write, is } of writeOutcomes(other)) {
         if (is !== 'committed' || isRepeatable(write)) continue;
@@ -58,20 +58,11 @@ export function effectsOf(trace: TraceView, unit: Unit): readonly Effect[] {
       }
     for (const call of other.calls) {
       if (call.failed || (call.idempotencyKey ?? '') !== '' || !/^(POST|PUT|PATCH|DELETE) /.test(call.target)) continue;
-      if (trace.units.some((callee) => callee.calledBy === call)) continue;
+      if (calleeOf(trace, call) !== undefined) continue;
       effects.push({ what: `call\0${call.host}\0${call.target}`, operation: call });
     }
   }
   return effects;
-}
-
-function crossesMessage(unit: Unit, ancestor: Unit): boolean {
-  let at: Unit | undefined = unit;
-  for (let i = 0; at !== undefined && at !== ancestor && i < 1000; i += 1) {
-    if (at.entry.kind === 'consume' || at.calledBy?.kind === 'publish') return true;
-    at = at.parent;
-  }
-  return false;
 }
 
 /** Running it a second time changes nothing, or it changed nothing. */

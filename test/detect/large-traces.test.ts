@@ -8,6 +8,7 @@ import { createDetection } from '../../src/detect/run.ts';
 /** What a batch job does in one unit of work, as its nth step. */
 const insert: Step = { kind: 'append', parent: 'root', at: 0, target: 'orders', sql: 'insert into orders values (1)' };
 const publish: Step = { kind: 'publish', parent: 'root', at: 0, target: 'placed' };
+const call: Step = { kind: 'call', parent: 'root', at: 0, host: 'stock' };
 const transaction = (sql: string): Step => ({ kind: 'transaction', parent: 'root', at: 0, sql });
 
 const shapes: readonly (readonly [string, (n: number, of: number) => Step])[] = [
@@ -36,6 +37,34 @@ const shapes: readonly (readonly [string, (n: number, of: number) => Step])[] = 
     (n) =>
       [{ ...insert, kind: 'read' as const, sql: 'select 1' }, publish, { ...insert, kind: 'delete' as const, sql: 'delete' }][n % 3] ??
       insert,
+  ],
+  ['calls that fail, each to another place', (n) => ({ ...call, target: `POST /x/${n}`, failed: true, httpStatus: 503 })],
+  [
+    'rows written on one host and read on another',
+    (n) => ({ ...(n % 2 === 0 ? insert : { ...insert, kind: 'read', sql: 'select 1' }), host: `db-${n % 2}` }),
+  ],
+  [
+    'one message taken up again and again, by consumers that do not find what it announces',
+    (n) =>
+      n === 0
+        ? insert
+        : n === 1
+          ? { ...publish, span: 'sent' }
+          : n % 3 === 2
+            ? { kind: 'consume', span: `c${n}`, parent: 'sent', service: 'mail', at: 0, target: 'placed' }
+            : {
+                ...insert,
+                kind: n % 3 === 0 ? 'read' : 'append',
+                sql: '',
+                rows: n % 3 === 0 ? 0 : 1,
+                service: 'mail',
+                parent: `c${n - (n % 3) - 1}`,
+              },
+  ],
+  [
+    'calls, each of which writes elsewhere',
+    (n) =>
+      n % 2 === 0 ? { ...call, span: `c${n}`, target: 'POST /x' } : { ...insert, service: 'stock', kind: 'request', parent: `c${n - 1}` },
   ],
   ['two stores', (n) => (n % 2 === 0 ? insert : { ...insert, system: 'mysql', target: 'stock' })],
 ];

@@ -186,10 +186,9 @@ function inspectPair(
   const shown = lasting ?? undone;
   if (shown === undefined) return;
   const table = targetOf(shown.write);
+  const sends = new Set(attempts);
   const consumers = [
-    ...new Set(
-      trace.units.filter((other) => other.calledBy !== undefined && attempts.includes(other.calledBy)).map((other) => other.entry.target),
-    ),
+    ...new Set(trace.units.filter((other) => other.calledBy !== undefined && sends.has(other.calledBy)).map((other) => other.entry.target)),
   ].filter((name) => name !== '' && name !== publish.target);
   const destination = destinationWords(publish, consumers);
   const home = context.placeOf(table, shown.write.facts?.domain ?? '');

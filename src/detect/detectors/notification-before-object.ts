@@ -10,6 +10,7 @@ import { eachProducer, noMessage } from '../sent-messages.ts';
 import { hashSpan, idsOf } from '../span-ids.ts';
 import { bareName } from '../object-place.ts';
 import { type SpanNote, spanOfNote } from '../span-note.ts';
+import { calleeOf } from '../trace-lookups.ts';
 import { keyOf, targetOf, type TraceView, type Unit } from '../trace-view.ts';
 import { type WriteOutcome, writeOutcomes } from '../write-outcome.ts';
 
@@ -194,24 +195,29 @@ function isFound(look: Operation): boolean {
 
 /** The same look, later in the trace (a retry or a redelivery), found it. */
 function isFoundLater(trace: TraceView, look: Operation): boolean {
-  return trace.operations.some(
-    (other) =>
-      other.kind === look.kind &&
-      other.startUs + grainOf(other) > look.endUs &&
-      isFound(other) &&
-      bareName(targetOf(other)) === bareName(targetOf(look)),
-  );
+  let found = lastFound.get(trace);
+  if (found === undefined) {
+    found = new Map();
+    for (const other of trace.operations) {
+      if (!isFound(other)) continue;
+      const startUs = other.startUs + grainOf(other);
+      if (!((found.get(lookOf(other)) ?? Number.NEGATIVE_INFINITY) >= startUs)) found.set(lookOf(other), startUs);
+    }
+    lastFound.set(trace, found);
+  }
+  return (found.get(lookOf(look)) ?? Number.NEGATIVE_INFINITY) > look.endUs;
 }
+
+/** By trace and look, when the last one that found something can have begun. Each of a fan-out's consumers asks. */
+const lastFound = new WeakMap<TraceView, Map<string, number>>();
+
+const lookOf = (look: Operation): string => `${look.kind}\0${bareName(targetOf(look))}`;
 
 function isSameObject(write: AnnouncedWrite, look: Operation): boolean {
   if (look.failed && look.errorType !== '' && !isNotFound(look)) return false;
   if (write.table === '' || bareName(write.table) !== bareName(targetOf(look))) return false;
   const key = keyOf(look);
   return write.key === '' || key === '' || write.key === key;
-}
-
-function calleeOf(trace: TraceView, call: Operation): Unit | undefined {
-  return trace.units.find((unit) => unit.calledBy === call);
 }
 
 function announce(how: 'early' | 'after-commit') {

@@ -57,14 +57,16 @@ export const replicaReadAfterWrite = traceDetector(
         }
         if (written.length === 0) return;
         if (named !== undefined) sessions.set(session, written.slice(-writesMax), trace.endUs);
+        // In the order in which others could see them: what was written long before a read is not looked at for it.
+        written.sort((a, b) => a.settledUs - b.settledUs);
         for (const unit of trace.units) {
           for (const read of unit.reads) {
             if (read.host === '' || read.failed || read.statement?.isLocking === true) continue;
-            const last = written.findLast(
-              ({ write, settledUs }) =>
-                isSameObject(write, read) && settledUs - grainUs <= read.startUs && read.startUs - settledUs <= withinUs,
-            );
-            if (last === undefined || last.write.host === read.host || isFresh(last.write, read)) continue;
+            const isWithin = (one: Written | undefined): one is Written => one !== undefined && read.startUs - one.settledUs <= withinUs;
+            let nth = countSettledBy(written, read.startUs + grainUs) - 1;
+            while (nth >= 0 && isWithin(written[nth]) && !isSameObject((written[nth] as Written).write, read)) nth -= 1;
+            const last = written[nth];
+            if (!isWithin(last) || last.write.host === read.host || isFresh(last.write, read)) continue;
             // A host that takes writes of the table is another primary or shard, not a copy that lags behind.
             const table = targetOf(read);
             if (context.learned.takesWrites(read.host, table)) continue;
@@ -94,6 +96,18 @@ export const replicaReadAfterWrite = traceDetector(
     };
   },
 );
+
+/** How many could be seen by then, in the order in which they could. */
+function countSettledBy(written: readonly Written[], byUs: number): number {
+  let low = 0;
+  let high = written.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((written[middle] as Written).settledUs <= byUs) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
 
 /** Whether it writes on one host and reads or writes on another. */
 function hasTwoHosts(trace: TraceView): boolean {

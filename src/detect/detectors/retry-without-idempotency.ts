@@ -4,6 +4,7 @@ import { spanOf, traceDetector } from '../detector.ts';
 import { exampleOperations } from '../example.ts';
 import { createHabits } from '../habits.ts';
 import { isRepeatable } from '../message-flow.ts';
+import { calleeOf } from '../trace-lookups.ts';
 import { isWithin, storeOf, type TraceView, targetOf, type Unit, unitWords } from '../trace-view.ts';
 
 /** Failures after which nobody knows whether the other side did the work. A refused connection is not one: nothing was sent. */
@@ -35,14 +36,16 @@ export const retryWithoutIdempotency = traceDetector(
         for (const unit of trace.units) {
           const attempts = [...unit.calls, ...unit.publishes, ...unit.writes];
           if (attempts.length < 2) continue;
+          if (!attempts.some(isUncertain)) continue;
           const told = new Set<string>();
+          const same = Map.groupBy(attempts, whatOf);
           for (const first of attempts) {
             if (!isUncertain(first)) continue;
             const what = whatOf(first);
             if (what === undefined || told.has(what)) continue;
-            const again = attempts.find(
-              (other) => other !== first && other.startUs >= first.endUs - grainUs && whatOf(other) === what && isSameBody(first, other),
-            );
+            const again = same
+              .get(what)
+              ?.find((other) => other !== first && other.startUs >= first.endUs - grainUs && isSameBody(first, other));
             if (again === undefined) continue;
             const place = `${unit.service}\0${what}`;
             const isRight =
@@ -52,7 +55,8 @@ export const retryWithoutIdempotency = traceDetector(
             habits.note(place, isRight);
             if (isRight || habits.isUsuallyRight(place)) continue;
             told.add(what);
-            const callee = trace.units.find((other) => other.calledBy === again || other.calledBy === first);
+            const callees = [calleeOf(trace, first), calleeOf(trace, again)].filter((unit) => unit !== undefined);
+            const [callee] = callees.toSorted((a, b) => a.number - b.number);
             const home = context.placeOf(targetOf(first), first.facts?.domain ?? '');
             report({
               place,
@@ -133,7 +137,7 @@ function whatOf(operation: Operation): string | undefined {
 /** Client spans often name no path: then the two calls must have arrived at the same route, as far as the callees show. */
 function isSameRoute(trace: TraceView, first: Operation, again: Operation): boolean {
   if (/[/.]/.test(first.target) || /[/.]/.test(first.spanName)) return true;
-  const [one, two] = [first, again].map((call) => trace.units.find((unit) => unit.calledBy === call)?.entry.target);
+  const [one, two] = [first, again].map((call) => calleeOf(trace, call)?.entry.target);
   if (one !== undefined && two !== undefined) return one === two;
   // Neither path nor callee shows: two such calls in a row are as likely two different things.
   return false;
