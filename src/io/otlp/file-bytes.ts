@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
-import { createGunzip } from 'node:zlib';
+import { stat } from 'node:fs/promises';
 import { Failure } from '../../base/failure.ts';
+import { gunzipped } from './gunzipped.ts';
 
 export const badInput = (message: string, cause?: unknown): Failure => new Failure('bad-input', message, 'never', cause);
 
@@ -36,23 +36,19 @@ export class FileBytes {
 
   async *#chunks(path: string): AsyncGenerator<Buffer> {
     try {
-      const isGzip = await beginsLikeGzip(path);
-      const file = createReadStream(path, { highWaterMark: chunkBytes });
-      try {
-        if (!isGzip) {
-          for await (const chunk of file as AsyncIterable<Buffer>) {
-            this.position += chunk.length;
-            yield chunk;
-          }
-          return;
-        }
-        const gunzip = createGunzip({ chunkSize: chunkBytes });
-        file.on('data', (chunk) => (this.position += chunk.length));
-        file.on('error', (error) => gunzip.destroy(error));
-        file.pipe(gunzip);
-        yield* gunzip as AsyncIterable<Buffer>;
-      } finally {
-        file.destroy();
+      const file = this.#read(path);
+      // Read once and in order: what comes through a pipe has no second beginning.
+      let begin = Buffer.alloc(0);
+      while (begin.length < 2) {
+        const step = await file.next();
+        if (step.done === true) break;
+        begin = begin.length === 0 ? step.value : Buffer.concat([begin, step.value]);
+      }
+      const whole = continued(begin, file);
+      if (begin[0] !== 0x1f || begin[1] !== 0x8b) yield* whole;
+      else {
+        const isRegular = (await stat(path)).isFile();
+        yield* gunzipped(whole, isRegular ? () => createReadStream(path, { highWaterMark: chunkBytes }) : undefined);
       }
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : '';
@@ -63,14 +59,17 @@ export class FileBytes {
       throw error;
     }
   }
+
+  async *#read(path: string): AsyncGenerator<Buffer<ArrayBuffer>> {
+    for await (const chunk of createReadStream(path, { highWaterMark: chunkBytes }) as AsyncIterable<Buffer<ArrayBuffer>>) {
+      this.position += chunk.length;
+      yield chunk;
+    }
+  }
 }
 
-async function beginsLikeGzip(path: string): Promise<boolean> {
-  const file = await open(path);
-  try {
-    const { bytesRead, buffer } = await file.read(Buffer.alloc(2), 0, 2, 0);
-    return bytesRead === 2 && buffer[0] === 0x1f && buffer[1] === 0x8b;
-  } finally {
-    await file.close();
-  }
+/** What was read of it already, and the rest. */
+async function* continued(begin: Buffer<ArrayBuffer>, rest: AsyncIterable<Buffer<ArrayBuffer>>): AsyncGenerator<Buffer> {
+  if (begin.length > 0) yield begin;
+  yield* rest;
 }
