@@ -41,22 +41,33 @@ const wholeSetProblem = 'the policies cannot be used';
 export function parsePolicies(files: readonly { readonly name: string; readonly text: string }[]): ParsedPolicies {
   const problems: string[] = [];
   const policies: Policy[] = [];
-  for (const file of files) {
+  /** In which file and line each policy begins. */
+  const places: string[] = [];
+  for (const { name, text: written } of files) {
+    // Editors on Windows begin files with a byte order mark.
+    const file = { name, text: written.replace(/^\uFEFF/, '') };
     const parts = cedar.policySetTextToParts(file.text);
     if (parts.type === 'failure') {
       problems.push(...parts.errors.map((error) => `${file.name}: ${placed(file.text, error)}`));
       continue;
     }
     if (parts.policy_templates.length > 0) problems.push(`${file.name}: templates are not used here; write each policy out`);
-    for (const text of parts.policies) {
-      const parsed = readPolicy(file.name, text);
-      if ('problem' in parsed) problems.push(parsed.problem);
-      else policies.push(parsed);
+    const starts = startsOf(file.text, parts.policies);
+    for (const [nth, text] of parts.policies.entries()) {
+      const at = starts[nth] ?? -1;
+      const place = at < 0 ? file.name : `${file.name}: line ${file.text.slice(0, at).split('\n').length}`;
+      const parsed = readPolicy(file.name, place, text);
+      if ('problem' in parsed) {
+        problems.push(parsed.problem);
+        continue;
+      }
+      policies.push(parsed);
+      places.push(place);
     }
   }
   const seen = new Set<string>([basePolicyId]);
-  for (const { id, file } of policies) {
-    if (seen.has(id)) problems.push(`${file}: two policies have the @id "${id}"`);
+  for (const [nth, { id, file }] of policies.entries()) {
+    if (seen.has(id)) problems.push(`${places[nth] ?? file}: two policies have the @id "${id}"`);
     seen.add(id);
   }
   if (problems.length > 0) return { is: 'error', problems };
@@ -64,10 +75,10 @@ export function parsePolicies(files: readonly { readonly name: string; readonly 
   const answer = cedar.validate({ schema: policySchema, policies: { staticPolicies: staticPolicies(policies) } });
   if (answer.type === 'failure') return { is: 'error', problems: answer.errors.map(({ message }) => message) };
   for (const { policyId, error } of answer.validationErrors) {
-    const file = policies.find(({ id }) => id === policyId)?.file ?? wholeSetProblem;
+    const place = places[policies.findIndex(({ id }) => id === policyId)] ?? wholeSetProblem;
     // The same mistake is found once for each action that the policy is about.
     const words = error.message.replace(/^for policy `[^`]*`, /, '').replace(/ for Action::"[^"]*"/, '');
-    const problem = `${file}: policy "${policyId}": ${words}${error.help === null ? '' : ` (${error.help})`}`;
+    const problem = `${place}: policy "${policyId}": ${words}${error.help === null ? '' : ` (${error.help})`}`;
     if (!problems.includes(problem)) problems.push(problem);
   }
   if (problems.length > 0) return { is: 'error', problems };
@@ -268,16 +279,33 @@ function nearestChange(policies: Policies, facts: GuardFacts, policy: Policy, de
   return null;
 }
 
-function readPolicy(file: string, text: string): Policy | { readonly problem: string } {
+/**
+ * Where each policy begins in its file, -1 where that does not show: Cedar says neither that nor that they come in their order. The longest
+ * are placed first, because one can be the end of another.
+ */
+function startsOf(file: string, policies: readonly string[]): readonly number[] {
+  const starts = policies.map(() => -1);
+  const taken: { readonly from: number; readonly to: number }[] = [];
+  for (const [nth, text] of [...policies.entries()].toSorted(([, a], [, b]) => b.length - a.length)) {
+    let at = file.indexOf(text);
+    const isTaken = ({ from, to }: (typeof taken)[number]): boolean => at < to && from < at + text.length;
+    while (at >= 0 && taken.some(isTaken)) at = file.indexOf(text, at + 1);
+    starts[nth] = at;
+    if (at >= 0) taken.push({ from: at, to: at + text.length });
+  }
+  return starts;
+}
+
+function readPolicy(file: string, place: string, text: string): Policy | { readonly problem: string } {
   const json = cedar.policyToJson(text);
-  const where = `${file}: ${text.trim().split('\n')[0] ?? ''}`;
+  const where = `${place}: ${text.trim().split('\n')[0] ?? ''}`;
   if (json.type === 'failure') return { problem: `${where}: ${json.errors.map(({ message }) => message).join('; ')}` };
   const { id, reason, approvals } = json.json.annotations ?? {};
   if (id === undefined || id === '') return { problem: `${where}: the policy has no @id("...")` };
-  if (reason === undefined || reason === '') return { problem: `${file}: policy "${id}" has no @reason("...")` };
+  if (reason === undefined || reason === '') return { problem: `${place}: policy "${id}" has no @reason("...")` };
   const need = approvals === undefined ? 1 : Number(approvals);
   if (!Number.isInteger(need) || need < 1 || need > 20)
-    return { problem: `${file}: policy "${id}": @approvals is a whole number from 1 to 20` };
+    return { problem: `${place}: policy "${id}": @approvals is a whole number from 1 to 20` };
   return { id, effect: json.json.effect, reason, approvals: need, file, text, about: aboutOf(json.json) };
 }
 

@@ -147,6 +147,22 @@ describe('policies', () => {
     if (parsed.is === 'error') expect(parsed.problems.join('\n')).toMatch(words);
   });
 
+  test('what is wrong is said with the line of its policy, also behind a byte order mark', () => {
+    const right = (id: string): string => `@id("${id}")\n@reason("b")\nforbid(principal, action, resource);\n`;
+    const problemsOf = (text: string): readonly string[] => {
+      const parsed = parsePolicies([{ name: 'guards.cedar', text }]);
+      return parsed.is === 'error' ? parsed.problems : [];
+    };
+    expect(problemsOf(`\uFEFF${right('a')}`)).toEqual([]);
+    expect(problemsOf(`\uFEFF${right('a')}\n${right('c')}${right('a')}`)).toEqual(['guards.cedar: line 8: two policies have the @id "a"']);
+    expect(problemsOf(`${right('a')}\tforbid(principal, action, resource);`)).toEqual([
+      'guards.cedar: line 4: forbid(principal, action, resource);: the policy has no @id("...")',
+    ]);
+    expect(problemsOf(`${right('a')}\r\n${right('c').replace(';', ' when { context.rowz > 1 };')}`)[0]).toMatch(
+      /line 5: policy "c": .*rowz/,
+    );
+  });
+
   test('more versions than there is room for still give each its own answers', () => {
     const versions = Array.from({ length: 40 }, (_, index) =>
       policiesOf(
