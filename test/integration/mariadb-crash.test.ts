@@ -6,8 +6,11 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import mysql from 'mysql2/promise';
 import pg from 'pg';
-import { describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createRng } from '../../src/base/rng.ts';
+import type { Collection } from '../../src/domain/collection.ts';
+import { everyKey } from '../../src/domain/key-range.ts';
+import { openReplica } from '../../src/io/replicas/registry.ts';
 import { readAuditChain } from '../../src/io/store/audit.ts';
 import { openDatabase } from '../../src/io/store/database.ts';
 import { openEmbeddedPostgres } from '../../src/io/store/embedded.ts';
@@ -37,6 +40,11 @@ interface Bank {
   auditIsWhole(): Promise<boolean>;
   close(): Promise<void>;
 }
+
+const banks: Bank[] = [];
+afterEach(async () => {
+  for (const bank of banks.splice(0)) await bank.close();
+});
 
 /** `profiles` in two PostgreSQL databases and, as the third replica, in a durable MariaDB, which counts what is written to it. */
 async function startBank(scanEveryMs: number): Promise<Bank> {
@@ -76,7 +84,7 @@ async function startBank(scanEveryMs: number): Promise<Bank> {
     forecast: { enabled: false },
   });
   const services: ServiceProcess[] = [];
-  return {
+  const bank: Bank = {
     maria,
     sql,
     start: async () => {
@@ -115,9 +123,50 @@ async function startBank(scanEveryMs: number): Promise<Bank> {
       await rm(folder.dir, { recursive: true, force: true });
     },
   };
+  banks.push(bank);
+  return bank;
 }
 
 const byHand = 'set @by_hand = 1';
+
+describe.skipIf(!mariadbAvailable)('a replica on MariaDB whose rows are being read (needs mariadbd)', () => {
+  const collection: Collection = {
+    name: 'things',
+    domain: 'd',
+    key: ['id'],
+    columnClasses: {},
+    excludedColumns: [],
+    invariants: [],
+    replicas: [],
+    scanEveryMs: 1000,
+  };
+
+  it.each(['killed', 'told to stop reading'])('says so when it is %s, and does not wait for the rest', async (how) => {
+    const maria = await startMariadb();
+    const url = await maria.createDatabase('things');
+    const client = await mysql.createConnection({ uri: url });
+    await client.query('create table things (id bigint primary key, note text)');
+    // More than connections hold on their way.
+    await client.query(`insert into things select seq, repeat('x', 100) from seq_1_to_300000`);
+    client.destroy();
+    const replica = { id: 'us', engine: 'mysql', url, table: 'things', region: 'us', role: 'peer', columnNames: {} } as const;
+    const connection = await openReplica(collection, replica);
+    const shape = await connection.describe(AbortSignal.timeout(60_000));
+    const stop = new AbortController();
+    let batches = 0;
+    const reading = (async () => {
+      for await (const _batch of connection.entries(shape, everyKey, { buckets: 1 }, stop.signal)) {
+        batches += 1;
+        if (batches > 1) continue;
+        if (how === 'killed') await maria.kill();
+        else stop.abort(new Error('enough'));
+      }
+    })();
+    await expect(reading).rejects.toThrow(how === 'killed' ? /cannot be reached/ : 'enough');
+    await connection.close();
+    await maria.close();
+  });
+});
 
 describe.skipIf(!mariadbAvailable)('a replica on MariaDB that is killed (needs mariadbd)', () => {
   it('in the middle of repairs: every row is right in the end, and was written once', async () => {
@@ -146,7 +195,6 @@ describe.skipIf(!mariadbAvailable)('a replica on MariaDB that is killed (needs m
     expect(await bank.sql('select id, count(*) as times from written group by id having times > 1'), `seed ${seed}`).toEqual([]);
     expect(await bank.sql('select count(*) as rows_written from written')).toEqual([{ rows_written: broken }]);
     expect(await bank.auditIsWhole()).toBe(true);
-    await bank.close();
   });
 
   it('in the middle of its feed: the feed goes on, and what was written before and after is found without a scan', async () => {
@@ -165,7 +213,6 @@ describe.skipIf(!mariadbAvailable)('a replica on MariaDB that is killed (needs m
     const feed = feedOf(items);
     expect(feed['lastGap']).toBe('the feed is new');
     expect(await bank.sql('select id, count(*) as times from written group by id having times > 1')).toEqual([]);
-    await bank.close();
   });
 });
 
@@ -204,7 +251,6 @@ describe.skipIf(!mariadbAvailable)('a replica on MariaDB that comes back as anot
     const gap = feedOf(items)['lastGap'];
     const written = await bank.sql('select id, count(*) as times from written group by id having times > 1');
     expect(await bank.auditIsWhole()).toBe(true);
-    await bank.close();
     return { gap, written };
   }
   /** One transaction a row, so that GTIDs go as far as before and further. */

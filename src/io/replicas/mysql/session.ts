@@ -1,5 +1,6 @@
 /** Sessions on a MySQL or MariaDB replica: settings under which values print canonically, abort, failures in one sentence, bytes counted. */
 import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import mysql from 'mysql2/promise';
 import { Failure } from '../../../base/failure.ts';
 import type { Replica } from '../../../domain/collection.ts';
@@ -35,10 +36,7 @@ interface ByteCounting {
 
 /** The connection beneath the promise one: the only one that streams, and missing from its type. */
 interface Streaming {
-  query(
-    text: string,
-    values: readonly unknown[],
-  ): { stream(options: { readonly highWaterMark: number }): AsyncIterable<Readonly<Record<string, unknown>>> };
+  query(text: string, values: readonly unknown[]): { stream(options: { readonly highWaterMark: number }): Readable };
 }
 
 export function openSessionPool(collection: string, replica: Replica, counters: ReplicaCounters): SessionPool {
@@ -99,8 +97,7 @@ export function openSessionPool(collection: string, replica: Replica, counters: 
             const [result] = await connection.query<mysql.ResultSetHeader>(text, values === undefined ? undefined : [...values]);
             return result.affectedRows;
           },
-          stream: (text, values) =>
-            (connection.connection as unknown as Streaming).query(text, values ?? []).stream({ highWaterMark: 1_000 }),
+          stream: (text, values) => streamRows(connection, text, values ?? []),
         });
       });
     } catch (error) {
@@ -136,6 +133,26 @@ export function openSessionPool(collection: string, replica: Replica, counters: 
       await last?.end();
     },
   };
+}
+
+/**
+ * Rows as they come. `mysql2` tells a query that streams nothing of a connection that is lost, so that whoever reads would wait for ever:
+ * the end of the connection is the end of the rows.
+ */
+function streamRows(
+  connection: mysql.PoolConnection,
+  text: string,
+  values: readonly unknown[],
+): AsyncIterable<Readonly<Record<string, unknown>>> {
+  const rows = (connection.connection as unknown as Streaming).query(text, values).stream({ highWaterMark: 1_000 });
+  const socket = socketOf(connection);
+  const lose = (): void => {
+    rows.destroy(Object.assign(new Error('the connection was lost before all rows had come'), { code: 'PROTOCOL_CONNECTION_LOST' }));
+  };
+  if (socket.destroyed) lose();
+  socket.once('close', lose);
+  rows.once('close', () => socket.off('close', lose));
+  return rows;
 }
 
 /** Logs in over a connection of its own, which goes when the signal aborts. */
