@@ -149,6 +149,8 @@ function streamRows(
   const lose = (): void => {
     rows.destroy(Object.assign(new Error('the connection was lost before all rows had come'), { code: 'PROTOCOL_CONNECTION_LOST' }));
   };
+  // Whoever reads gets it with the next row; nobody may have begun to.
+  rows.on('error', () => undefined);
   if (socket.destroyed) lose();
   socket.once('close', lose);
   rows.once('close', () => socket.off('close', lose));
