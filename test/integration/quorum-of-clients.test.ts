@@ -152,7 +152,7 @@ describe.skipIf(!redisAvailable)('clients that ask three Redis servers themselve
     if (stale === undefined) expect.fail('it is told');
     // By the answers in the spans about as many were stale as the clients saw: which of two came first in one turn of the loop is nobody's word.
     const seen = record.stale / record.reads;
-    expect(Math.abs((stale.observed ?? 0) - seen)).toBeLessThan(2 * errorOf(seen, record.reads));
+    expect(Math.abs((stale.observed ?? 0) - seen)).toBeLessThan(4 * errorOf(seen, record.reads));
 
     // What comes now is counted as it was made: whoever makes no spans asks sooner.
     const before = await count(1, 1);
