@@ -88,7 +88,7 @@ async function spanned(traceId: Buffer, client: pg.Client, at: string, text: str
   };
 }
 
-test('a quorum is suggested that agrees with what the reads of an instrumented service saw on real standbys', async () => {
+test('a quorum is suggested that is no more hopeful than what the reads of an instrumented service saw on real standbys', async () => {
   const primary = await open(replication.url);
   await primary.query('create table registers (id text primary key, version int not null)');
   await primary.query(`insert into registers values ('r', 0)`);
@@ -189,8 +189,8 @@ test('a quorum is suggested that agrees with what the reads of an instrumented s
       return items.length > 0 && items;
     }, 'a quorum is suggested');
     // By the reads where they are surer than the lags, or by the lags where both agree: that hangs on how fast the machine is today.
-    // What is told of now is about what was counted: of the soonest reads some more are stale than of all.
-    expect(Math.abs((suggestion?.stale?.predicted ?? 0) - stale / reads)).toBeLessThan(0.2);
+    // Right after a commit is the worst moment to read: of all reads, which come a little later, no more are stale than is told.
+    expect(suggestion?.stale?.predicted ?? 0).toBeGreaterThan(stale / reads - 0.1);
     expect(suggestion?.stale?.predictedWith).toBe(0);
     expect(suggestion?.action.parameters).toMatchObject({ standbys: 2 });
 
