@@ -46,7 +46,7 @@ interface Course {
 function courseOf({ transactions }: Unit, store: string, courses: Map<string, Course>): Course {
   let course = courses.get(store);
   if (course === undefined) {
-    const steps = transactions.filter((step) => storeOf(step) === store).toSorted((a, b) => a.startUs - b.startUs);
+    const steps = inTurn(transactions.filter((step) => storeOf(step) === store).toSorted((a, b) => a.startUs - b.startUs));
     const verbs = steps.map(verbOf);
     const openUs: (number | undefined)[] = [undefined];
     let lastEndUs = Number.NEGATIVE_INFINITY;
@@ -59,6 +59,25 @@ function courseOf({ transactions }: Unit, store: string, courses: Map<string, Co
     courses.set(store, course);
   }
   return course;
+}
+
+/** Steps in order of starts, those of one millisecond by what can come next: what is begun ends before another begins. */
+function inTurn(steps: Operation[]): readonly Operation[] {
+  let isOpen = false;
+  for (let at = 0; at < steps.length; at += 1) {
+    const first = steps[at] as Operation;
+    for (let other = at; steps[other]?.startUs === first.startUs; other += 1) {
+      const step = steps[other] as Operation;
+      if ((verbOf(step) === 'begin') === isOpen) continue;
+      // Mostly it stands there already.
+      if (other > at) steps.copyWithin(at + 1, at, other);
+      steps[at] = step;
+      break;
+    }
+    const verb = verbOf(steps[at] as Operation);
+    if (verb !== 'other') isOpen = verb === 'begin';
+  }
+  return steps;
 }
 
 /** The first step that did not begin before. */

@@ -63,4 +63,14 @@ describe('outcome of a write', () => {
       { numRuns: 2000 },
     );
   });
+
+  test('of a statement on its own is its own, however short the transaction before it was', () => {
+    fc.assert(
+      fc.property(short, written, short, short, (begun, inside, ended, after) => {
+        const lone = outcomes([['begin', begun], ...inside, ['commit', ended], ['savepoint', 2], [insert, after]], 1).at(-1);
+        expect(lone).toMatchObject({ is: 'committed', settledBy: undefined });
+      }),
+      { numRuns: 2000 },
+    );
+  });
 });
