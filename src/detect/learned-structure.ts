@@ -1,5 +1,6 @@
 import { Hash64 } from '../base/hash64.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
+import { HeardServices } from './heard-services.ts';
 import { HostTables } from './host-tables.ts';
 import { isLongAfter, mayHaveBegunBefore, MissingCount } from './missing-count.ts';
 import { lossyShare } from './habits.ts';
@@ -34,6 +35,8 @@ export interface LearnedStructure {
   isLossKnown(): boolean;
   /** {@link lostShare} from the first missing parent on, when it is still rough; 0 where nothing is missing, or so little that it is an exception. */
   lossSoFar(): number;
+  /** Whether what a service did from `fromUs` to `toUs` shows: {@link HeardServices.between}. */
+  heardBetween(service: string, fromUs: number, toUs: number, atUs: number): 'heard' | 'silent' | 'open';
   facts(): readonly LearnedFact[];
 }
 
@@ -146,6 +149,7 @@ export function createLearner(
     }
   }
 
+  const heard = new HeardServices();
   const parents = new MissingCount(enoughParents);
   const links = new MissingCount(enoughLinks);
   let firstUs = Number.POSITIVE_INFINITY;
@@ -283,6 +287,7 @@ export function createLearner(
       const share = of === 0 ? 0 : missing / of;
       return !isLate() || of < enoughParents || share >= lossyShare ? share : 0;
     },
+    heardBetween: (service, fromUs, toUs, atUs) => heard.between(service, fromUs, toUs, atUs),
     facts() {
       const facts: LearnedFact[] = [];
       for (const [name, seen] of tables) {
@@ -369,6 +374,7 @@ export function createLearner(
       parents.fade(100_000);
       for (const unit of trace.units) {
         learnUnit(unit);
+        heard.note(unit.service, unit.entry.endUs);
         const from = unit.calledBy;
         if (from?.kind === 'publish' && unit.entry.kind === 'consume') {
           const lagUs = Math.max(0, unit.entry.startUs - from.endUs);

@@ -229,7 +229,11 @@ describe('starts of whole milliseconds', () => {
       fc.property(hundredths(1, 90), hundredths(1, 30), hundredths(0, 99), fc.constantFrom(1, 0.001), (written, taken, begins, grainMs) => {
         const before = Array.from({ length: 60 }, (_unused, n) => [...row(n, n * 1000, 2), ...relay(n, n * 1000 + 5, 2)]).flat();
         const at = 60_000 + begins;
-        const after: readonly Timed[] = [{ kind: 'request', trace: 'z', beginsMs: 200_000, lastsMs: 2 }];
+        // The relay goes on to be heard.
+        const after = Array.from(
+          { length: 140 },
+          (_unused, n): Timed => ({ kind: 'request', trace: `z${n}`, beginsMs: 61_000 + n * 1000, lastsMs: 2 }),
+        );
         const last = row(60, at, written);
         const late = (findings: readonly string[]): readonly string[] => findings.filter((one) => one.startsWith('outbox-lag'));
         expect(late(findingsOf([...before, ...last, ...relay(60, at + written + 0.01, taken), ...after], grainMs))).toEqual([]);

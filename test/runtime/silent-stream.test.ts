@@ -34,23 +34,31 @@ const span = (number: number, endMs: number, kind: number, attributes: readonly 
   };
 };
 
-/** Row after row of an outbox, and a little later what publishes it, if `isPublished`. */
-function outbox(untilMs: number, isPublished: (row: number) => boolean = () => true): readonly Sent[] {
+const ordinaryMs = (row: number): number => row * everyMs + relayMs;
+
+/** Row after row of an outbox, and what publishes each at `publishedMs`, if at all. */
+function outbox(untilMs: number, publishedMs: (row: number) => number | undefined = ordinaryMs): readonly Sent[] {
   const sent: Sent[] = [];
   for (let row = 1; row * everyMs < untilMs; row += 1) {
     const [id, endMs] = [text('consistency.outbox.id', `m${row}`), row * everyMs];
     const sql = text('db.query.text', 'INSERT INTO outbox (id) VALUES ($1)');
     sent.push({ atMs: endMs, service: 'orders', span: span(row * 2, endMs, 3, [text('db.system.name', 'postgresql'), sql, id]) });
-    if (!isPublished(row)) continue;
+    const atMs = publishedMs(row);
+    if (atMs === undefined) continue;
     const message = [
       text('messaging.system', 'kafka'),
       text('messaging.operation.type', 'send'),
       text('messaging.destination.name', 'placed'),
     ];
-    sent.push({ atMs: endMs + relayMs, service: 'relay', span: span(row * 2 + 1, endMs + relayMs, 4, [...message, id]) });
+    sent.push({ atMs, service: 'relay', span: span(row * 2 + 1, atMs, 4, [...message, id]) });
   }
   return sent;
 }
+
+const allBut =
+  (lost: number) =>
+  (row: number): number | undefined =>
+    row === lost ? undefined : ordinaryMs(row);
 
 /** Through a stage of a running service; when each row was found not to be published, by the stage's clock. */
 function through(sent: readonly Sent[], untilMs: number) {
@@ -93,10 +101,7 @@ describe('a stream of spans that falls silent', () => {
 
   test('and does not come back is at its end after a third of the time for which it came', () => {
     const lost = 1750;
-    const { found } = through(
-      outbox(180_000, (row) => row !== lost),
-      400_000,
-    );
+    const { found } = through(outbox(180_000, allBut(lost)), 400_000);
     expect(found.map(({ anomaly: { kind, objectKey } }) => `${kind} ${objectKey}`)).toEqual([`outbox-lag m${lost}`]);
     expect(found[0]?.atMs).toBeGreaterThan(lost * everyMs + 60_000);
     expect(found[0]?.atMs).toBeLessThan(lost * everyMs + 90_000);
@@ -104,11 +109,50 @@ describe('a stream of spans that falls silent', () => {
 
   test('and had only begun is at its end at once', () => {
     const lost = 250;
-    const { found } = through(
-      outbox(30_000, (row) => row !== lost),
-      100_000,
-    );
+    const { found } = through(outbox(30_000, allBut(lost)), 100_000);
     expect(found.map(({ anomaly: { kind, objectKey } }) => `${kind} ${objectKey}`)).toEqual([`outbox-lag m${lost}`]);
     expect(found[0]?.atMs).toBeLessThan(lost * everyMs + 30_000);
+  });
+});
+
+describe('one service of a stream that falls silent', () => {
+  const [fromMs, toMs] = [180_000, 205_000];
+  const relayAway = (one: Sent): boolean => one.service === 'relay' && one.atMs >= fromMs && one.atMs < toMs;
+  const kinds = (found: readonly { readonly anomaly: Anomaly }[]): readonly string[] =>
+    found.map(({ anomaly: { kind, grade, service } }) => `${kind} ${grade} ${service}`);
+
+  test('proves nothing by what it does not show: one finding says that it was silent', () => {
+    const { found } = through(
+      outbox(300_000).filter((one) => !relayAway(one)),
+      400_000,
+    );
+    expect(new Set(kinds(found))).toEqual(new Set(['outbox-lag risk relay']));
+    expect(new Set(found.map(({ anomaly }) => anomaly.fingerprint)).size).toBe(1);
+  });
+
+  test('and sends afterwards what was held up proves nothing either', () => {
+    const held = outbox(300_000).map((one, nth) => (relayAway(one) ? { ...one, atMs: toMs + ((nth * 37) % 50) * 100 } : one));
+    expect(new Set(kinds(through(held, 400_000).found))).toEqual(new Set(['outbox-lag risk relay']));
+  });
+
+  test('because it stood still is told of with every row that it then publishes too late', () => {
+    const publishedMs = (row: number): number => {
+      const usualMs = ordinaryMs(row);
+      return usualMs < fromMs || usualMs >= toMs ? usualMs : toMs + (usualMs - fromMs) / 50;
+    };
+    const { found } = through(outbox(300_000, publishedMs), 400_000);
+    const tooLate = Array.from({ length: 3_000 }, (_, row) => row).filter((row) => publishedMs(row) - row * everyMs > 10_000);
+    expect(tooLate.length).toBeGreaterThan(100);
+    const proven = new Set(found.filter(({ anomaly }) => anomaly.grade === 'proven').map(({ anomaly }) => anomaly.objectKey));
+    expect(proven).toEqual(new Set(tooLate.map((row) => `m${row}`)));
+  });
+
+  test('does not hide a row that was left while it was heard', () => {
+    const lost = 1_500;
+    const { found } = through(
+      outbox(300_000, allBut(lost)).filter((one) => !relayAway(one)),
+      400_000,
+    );
+    expect(found.filter(({ anomaly }) => anomaly.grade === 'proven').map(({ anomaly }) => anomaly.objectKey)).toEqual([`m${lost}`]);
   });
 });

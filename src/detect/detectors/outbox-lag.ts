@@ -37,6 +37,10 @@ const earlyUs = 20_000_000;
 /** How long a row that was published is known, for what comes twice. */
 const doneUs = 600_000_000;
 const fewRows = 3;
+/** How long it is waited for a sign of a service from after the deadline of a row that it would have published. */
+const signUs = 30_000_000;
+/** Who published rows of a table this much earlier than others no longer does. */
+const publisherUs = 120_000_000;
 /** Publishes from which it shows whether their rows do. */
 const enoughPublished = 50;
 /** Rows that wait at most; beyond it new rows are not followed. */
@@ -51,7 +55,7 @@ export const outboxLag = traceDetector(
     id: 'outbox-lag',
     scope: 'message',
     concerns: ['writes', 'messages'],
-    grades: ['proven'],
+    grades: ['proven', 'risk'],
     title: 'Outbox row published late or never',
     sentence: 'A row was committed to an outbox and its message was not published within the deadline.',
     fix: 'Run the relay where it is watched: alert on the age of the oldest row, let it take small batches by `FOR UPDATE SKIP LOCKED`, wake it by LISTEN/NOTIFY or change data capture, and park rows that fail so that they do not block the rest.',
@@ -94,6 +98,8 @@ export const outboxLag = traceDetector(
     let overdue = 0;
     /** Overdue rows from before the first publish that could be tied to its row: whether publishes show at all is not known yet. */
     const unsure = new Set<Row>();
+    /** Services that lately published rows of a table, by the table's place. */
+    const publishers = new Map<string, Map<string, number>>();
     /** Publishes whose row's trace is not over yet. */
     const early = createExpiringMap<SpanNote>(earlyUs);
 
@@ -121,6 +127,51 @@ export const outboxLag = traceDetector(
           explanation: `${row.insert.service} committed ${row.id === '' ? 'a row' : `row ${row.id}`} to its outbox${row.table === '' ? '' : ` \`${row.table}\``}, and ${lateUs === undefined ? `no publish of it shows within ${durationWords(deadlineUs)}` : `it was published ${durationWords(lateUs)} later; the deadline is ${durationWords(deadlineUs)}`}.`,
         }),
       });
+    };
+
+    /** Rows whose publish does not show while those who would have published them did not show at all. */
+    const tellSilence = (row: Row, silent: string, report: Report): void => {
+      const place = context.placeOf(row.table, row.domain);
+      report({
+        place: `${silent}\0${row.table}\0silent`,
+        grade: 'risk',
+        atUs: row.settledUs,
+        complete: true,
+        spans: [spanOfNote(row.insert)],
+        domain: place.domainName,
+        collection: place.collection ?? row.table,
+        objectKey: row.id,
+        service: silent,
+        facts: { table: row.table, outboxId: row.id, deadlineMs: settings.deadlineMs, silent },
+        tell: () => ({
+          title: `${silent} was silent while outbox rows of ${row.insert.service} waited for it`,
+          explanation: `${row.insert.service} committed ${row.id === '' ? 'a row' : `row ${row.id}`} to its outbox${row.table === '' ? '' : ` \`${row.table}\``}, and no publish of it shows within ${durationWords(deadlineUs)}; but ${silent}, which published earlier ones, showed nothing at all for some of that time. Either it stands still, or what it does is not told here.`,
+        }),
+      });
+    };
+
+    const notePublisher = (row: Row, by: SpanNote): void => {
+      const known = publishers.get(row.tableKey.text);
+      if (known !== undefined) known.set(by.service, Math.max(by.startUs, known.get(by.service) ?? 0));
+      else if (publishers.size < tableKeysMax) publishers.set(row.tableKey.text, new Map([[by.service, by.startUs]]));
+    };
+
+    /** Whether a publish of the row would show: who might have published it was heard all the time until its deadline, or not; the silent one's name. */
+    const heardOf = (row: Row, atUs: number): { readonly is: 'heard' | 'open' } | { readonly is: 'silent'; readonly service: string } => {
+      const known = publishers.get(row.tableKey.text);
+      if (known === undefined) return { is: 'heard' };
+      const newestUs = Math.max(...known.values());
+      let is: 'heard' | 'open' = 'heard';
+      for (const [service, lastUs] of known) {
+        if (lastUs < newestUs - publisherUs) {
+          known.delete(service);
+          continue;
+        }
+        const heard = context.learned.heardBetween(service, row.settledUs, row.settledUs + deadlineUs, atUs);
+        if (heard === 'silent') return { is: heard, service };
+        if (heard === 'open') is = heard;
+      }
+      return { is };
     };
 
     const countMatched = (atUs: number): void => {
@@ -174,6 +225,7 @@ export const outboxLag = traceDetector(
       unsure.delete(row);
       unindex(row);
       countMatched(by.startUs);
+      notePublisher(row, by);
       if (by.startUs - row.settledUs > deadlineUs && isExact) tell(row, by, report);
     };
 
@@ -348,16 +400,22 @@ export const outboxLag = traceDetector(
       // It stays known by its id: the publish may come much later, and is not one of a row that was never seen.
       row.isDone = true;
       overdue += 1;
-      if (isVisible() && (row.isDeclared || relayed.getAt(row.tableKey.low, row.tableKey.high, atUs) !== undefined))
-        tell(row, undefined, report);
+      const isKnown = isVisible() && (row.isDeclared || relayed.getAt(row.tableKey.low, row.tableKey.high, atUs) !== undefined);
+      const heard = heardOf(row, atUs);
+      if (isKnown && heard.is !== 'silent') tell(row, undefined, report);
       else row.isUnsaid = true;
+      if (isKnown && heard.is === 'silent') tellSilence(row, heard.service, report);
     };
 
-    const judge = (atUs: number, report: Report): void => {
+    const judge = (atUs: number, report: Report, isLast = false): void => {
       if (oldestUs + deadlineUs >= atUs || !context.learned.isLossKnown()) return;
       oldestUs = Number.POSITIVE_INFINITY;
       for (const row of waiting) {
         if (row.settledUs + deadlineUs >= atUs) {
+          if (row.settledUs < oldestUs) oldestUs = row.settledUs;
+          continue;
+        }
+        if (!isLast && row.settledUs + deadlineUs + signUs >= atUs && heardOf(row, atUs).is === 'open') {
           if (row.settledUs < oldestUs) oldestUs = row.settledUs;
           continue;
         }
@@ -393,7 +451,7 @@ export const outboxLag = traceDetector(
       },
       finish(atUs, report) {
         countStrangers(Number.POSITIVE_INFINITY);
-        judge(atUs, report);
+        judge(atUs, report, true);
         // In a history without any publish of an outbox row, the rows were published nowhere that it shows.
         for (const row of unsure) judgeRow(row, atUs, report);
       },

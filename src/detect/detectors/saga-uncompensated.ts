@@ -21,6 +21,8 @@ interface Saga {
 
 /** Steps run in several services, whose clocks differ. */
 const skewUs = 100_000;
+/** How long after the deadline it is waited for a sign of a service of the saga. */
+const signUs = 30_000_000;
 
 /** A saga stopped half way and did not take back what it had done. */
 export const sagaUncompensated = traceDetector(
@@ -99,6 +101,19 @@ export const sagaUncompensated = traceDetector(
       }
     };
 
+    /** Whether a compensation would show: every service of the saga was heard all the time until the deadline, or one was not. */
+    const heardOf = (saga: Saga, failedUs: number, atUs: number): 'heard' | 'open' | 'silent' => {
+      let is: 'heard' | 'open' = 'heard';
+      const services = new Set([...saga.steps.values()].flatMap(({ done, failed }) => [done?.service, failed?.service]));
+      for (const service of services) {
+        if (service === undefined) continue;
+        const heard = context.learned.heardBetween(service, failedUs, failedUs + deadlineUs, atUs);
+        if (heard === 'silent') return heard;
+        if (heard === 'open') is = heard;
+      }
+      return is;
+    };
+
     const judgeOne = (saga: Saga, report: Report, endsUs: number): void => {
       const failed = [...saga.steps.entries()].find(
         ([, { failed, done }]) =>
@@ -123,10 +138,11 @@ export const sagaUncompensated = traceDetector(
       const place = context.placeOf(done.facts?.objectType ?? '', saga.domain);
       const names = left.map(([name]) => name);
       const open = leftOpen(failure.endUs, deadlineUs, endsUs);
+      const isSilent = heardOf(saga, failure.endUs, endsUs) === 'silent';
       report({
         place: `${saga.name}\0${saga.id}`,
         // Where spans are lost on the way, so may be the compensation's.
-        grade: open === '' && context.learned.lostShare() < 0.005 ? 'proven' : 'risk',
+        grade: open === '' && context.learned.lostShare() < 0.005 && !isSilent ? 'proven' : 'risk',
         atUs: failure.endUs,
         complete: open === '',
         spans: [spanOf(failure), ...left.slice(0, 4).flatMap(([, { done: kept }]) => (kept === undefined ? [] : [spanOf(kept)]))],
@@ -137,7 +153,7 @@ export const sagaUncompensated = traceDetector(
         facts: { saga: saga.name, sagaId: saga.id, failedStep: failedName, left: names.join(', '), deadlineMs: settings.deadlineMs },
         tell: () => ({
           title: `Saga ${saga.name === '' ? saga.id : `${saga.name} ${saga.id}`} failed at ${failedName} and left ${names.join(', ')} in place`,
-          explanation: `Step ${failedName} failed in ${failure.service}; ${names.join(', ')} had been committed and no compensation of ${names.length === 1 ? 'it' : 'them'} shows.${open}`,
+          explanation: `Step ${failedName} failed in ${failure.service}; ${names.join(', ')} had been committed and no compensation of ${names.length === 1 ? 'it' : 'them'} shows.${isSilent ? ' A service of the saga showed nothing at all for some of the time, so a compensation may have been made and not been told.' : ''}${open}`,
         }),
       });
     };
@@ -146,6 +162,7 @@ export const sagaUncompensated = traceDetector(
       for (const [saga, failedUs] of failing) {
         // Whether a compensation that does not show did not happen is known once it is known how many spans are lost.
         if (failedUs + deadlineUs > atUs || !context.learned.isLossKnown()) continue;
+        if (failedUs + deadlineUs + signUs >= atUs && heardOf(saga, failedUs, atUs) === 'open') continue;
         failing.delete(saga);
         judgeOne(saga, report, atUs);
       }

@@ -83,7 +83,10 @@ describe('policy check', () => {
     expect(JSON.parse((await run('policy', 'check', good, '--json')).out)).toMatchObject({ ok: true, policies: ['large-repair'] });
   });
   test('names what is wrong, exit 1', async () => {
-    expect(await run('policy', 'check', bad)).toMatchObject({ code: 1, err: expect.stringMatching(/bad\.cedar: line \d+: policy "x".*rowz/) });
+    expect(await run('policy', 'check', bad)).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/bad\.cedar: line \d+: policy "x".*rowz/),
+    });
     expect(JSON.parse((await run('policy', 'check', bad, '--json')).out)).toMatchObject({
       ok: false,
       problems: [expect.stringContaining('rowz')],
