@@ -35,7 +35,8 @@ export class SpanReader {
     const to = batch.attributeStart[row + 1] as number;
     const links = batch.linkStart[row] === batch.linkStart[row + 1] ? noLinks : linksOf(batch, row);
     const known = templates.known(batch, row);
-    if (known === undefined || known.hasOwn || templates.hasFacts || links !== noLinks) view.select(batch.attributes, from, to);
+    if (known === undefined || known.hasOwn || links !== noLinks) view.select(batch.attributes, from, to);
+    else if (templates.hasFacts) view.point(batch.attributes, from, to);
     const template = known ?? templates.of(row);
     const parts = templates.partsOf(template, links);
     const startUs = batch.startUs[row] as number;

@@ -1,3 +1,4 @@
+import type { Version } from '../domain/operation.ts';
 import type { AttributeColumns, SpanBatch, ValueKind } from './span-batch.ts';
 import { attributeCodes } from './wanted-attributes.ts';
 
@@ -34,6 +35,14 @@ export class SpanView {
     const slots = this.#slots;
     const codes = columns.code;
     for (let at = from; at < to; at += 1) slots[codes[at] as number] = at + 1;
+  }
+
+  /** As {@link select}, for who walks over the attributes: none is found by its code. */
+  point(columns: AttributeColumns, from: number, to: number): void {
+    this.#clear();
+    this.#columns = columns;
+    this.#touchedFrom = from;
+    this.#touchedTo = to;
   }
 
   selectResource(batch: SpanBatch, resource: number): void {
@@ -81,12 +90,12 @@ export class SpanView {
   /** The value as text; '' where absent. */
   text(code: number): string {
     const slot = this.#slots[code] as number;
-    return slot === 0 || this.#columns === undefined ? '' : textOf(this.#columns, slot - 1, this.#strings);
+    return slot === 0 || this.#columns === undefined ? '' : textAt(this.#columns, slot - 1, this.#strings);
   }
 
   resourceText(code: number): string {
     const slot = this.#resourceSlots[code] as number;
-    return slot === 0 || this.#resourceColumns === undefined ? '' : textOf(this.#resourceColumns, slot - 1, this.#strings);
+    return slot === 0 || this.#resourceColumns === undefined ? '' : textAt(this.#resourceColumns, slot - 1, this.#strings);
   }
 
   /** The first of two names that is there: the current convention, then the former. */
@@ -100,19 +109,30 @@ export class SpanView {
     if (slot === 0 || this.#columns === undefined) return absent;
     const kind = this.#columns.kind[slot - 1] as number;
     if (kind >= 2 && kind <= 4) return this.#columns.value[slot - 1] as number;
-    const text = textOf(this.#columns, slot - 1, this.#strings);
+    const text = textAt(this.#columns, slot - 1, this.#strings);
     const value = text === '' ? Number.NaN : Number(text);
     return Number.isFinite(value) ? value : absent;
   }
 
   /** An integer attribute as bigint, a text one as text; undefined where absent. */
-  version(code: number): bigint | string | undefined {
+  version(code: number): Version | undefined {
     const slot = this.#slots[code] as number;
-    if (slot === 0 || this.#columns === undefined) return undefined;
-    const kind = this.#columns.kind[slot - 1] as number;
-    if (kind === 2) return BigInt(this.#columns.value[slot - 1] as number);
-    const text = textOf(this.#columns, slot - 1, this.#strings);
-    return kind === 5 ? BigInt(text) : text;
+    return slot === 0 || this.#columns === undefined ? undefined : versionAt(this.#columns, slot - 1, this.#strings);
+  }
+
+  /** Columns of what is selected; undefined where nothing is. */
+  get columns(): AttributeColumns | undefined {
+    return this.#columns;
+  }
+  get strings(): readonly string[] {
+    return this.#strings;
+  }
+  /** The selected attributes are `[from, to)`. */
+  get from(): number {
+    return this.#touchedFrom;
+  }
+  get to(): number {
+    return this.#touchedTo;
   }
 
   #clear(): void {
@@ -127,7 +147,23 @@ export class SpanView {
   }
 }
 
-function textOf(columns: AttributeColumns, at: number, strings: readonly string[]): string {
+/** A version: an integer as bigint, what is no integer as text. */
+export function versionAt(columns: AttributeColumns, at: number, strings: readonly string[]): Version {
+  const kind = columns.kind[at] as number;
+  if (kind === 2) return integerOf(columns.value[at] as number);
+  const text = textAt(columns, at, strings);
+  return kind === 5 ? BigInt(text) : text;
+}
+
+/** Versions mostly are small, and making a bigint is a call out of compiled code. */
+const smallIntegers: (bigint | undefined)[] = Array.from({ length: 4096 }, () => undefined);
+
+function integerOf(value: number): bigint {
+  if (value < 0 || value >= smallIntegers.length) return BigInt(value);
+  return (smallIntegers[value] ??= BigInt(value));
+}
+
+export function textAt(columns: AttributeColumns, at: number, strings: readonly string[]): string {
   const value = columns.value[at] as number;
   switch (columns.kind[at] as ValueKind) {
     case 1:
