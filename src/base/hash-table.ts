@@ -71,7 +71,9 @@ export class HashTable {
       if (places[at * 3] === emptyRow) break;
       const home = (places[at * 3 + 1] as number) & mask;
       if (((at - home) & mask) < ((at - hole) & mask)) continue;
-      places.copyWithin(hole * 3, at * 3, at * 3 + 3);
+      places[hole * 3] = places[at * 3] as number;
+      places[hole * 3 + 1] = places[at * 3 + 1] as number;
+      places[hole * 3 + 2] = places[at * 3 + 2] as number;
       hole = at;
     }
     places[hole * 3] = emptyRow;

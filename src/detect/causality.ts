@@ -14,7 +14,8 @@ export const grainUs = 1_000;
  * whole milliseconds; one in a thousand of the others is on one by chance, and is judged as carefully.
  */
 export function grainOf({ startUs }: Pick<Operation, 'startUs'>): number {
-  return startUs % grainUs === 0 ? grainUs : 0;
+  // The remainder of a double is a loop in the processor.
+  return Math.floor(startUs / grainUs) * grainUs === startUs ? grainUs : 0;
 }
 
 /** Calls between two units of one trace; deeper chains are broken input. */

@@ -79,10 +79,17 @@ function componentsFrom(tables: IsolationTables, roots: readonly number[], round
       path.pop();
       starts.pop();
       const low = words[at + t.low] as number;
-      const parent = path[path.length - 1];
-      if (parent !== undefined && low < (words[parent * transactionStride + t.low] as number))
-        words[parent * transactionStride + t.low] = low;
+      if (path.length > 0) {
+        const parentAt = (path[path.length - 1] as number) * transactionStride;
+        if (low < (words[parentAt + t.low] as number)) words[parentAt + t.low] = low;
+      }
       if (low !== words[at + t.order]) continue;
+      // Nearly all are components of their own.
+      if (stack[stack.length - 1] === node) {
+        stack.pop();
+        words[at + t.onStack] = 0;
+        continue;
+      }
       const component: number[] = [];
       for (;;) {
         const member = stack.pop() as number;

@@ -29,7 +29,8 @@ export class ObjectVersions {
     const { words } = tables.objects;
     const at = row * objectStride;
     tables.byObject.add(low, high, row);
-    words.fill(0, at, at + objectStride);
+    // A call of `fill` costs more than so few words.
+    for (let word = at; word < at + objectStride; word += 1) words[word] = 0;
     words[at + o.keyLow] = low;
     words[at + o.keyHigh] = high;
     words[at + o.oldest] = none;
@@ -94,7 +95,7 @@ export class ObjectVersions {
     const row = tables.versions.take();
     const { words, doubles } = tables.versions;
     const at = row * versionStride;
-    words.fill(none, at, at + versionStride);
+    for (let word = at; word < at + versionStride; word += 1) words[word] = none;
     words[at + v.object] = object;
     words[at + v.isIntermediate] = 0;
     doubles[(at + v.order) >> 1] = order;
@@ -169,19 +170,13 @@ export class ObjectVersions {
    * order: the place is at or near the end.
    */
   #enlist(ofObject: number, row: number, order: number, value: Version): void {
-    const { versions, objects, opaque } = this.#tables;
-    const { words, doubles } = versions;
-    const isHigher = (other: number): boolean => {
-      const known = doubles[(other * versionStride + v.order) >> 1] as number;
-      if (typeof value === 'string') return true;
-      // Beyond 2^53 different integers share a double.
-      return known > order || (known === order && BigInt(opaque[other] ?? known) > value);
-    };
+    const { versions, objects } = this.#tables;
+    const { words } = versions;
     const newest = objects.words[ofObject + o.newest] as number;
     const oldest = objects.words[ofObject + o.oldest] as number;
     let before = newest;
-    if (newest !== none && isHigher(newest) && isHigher(oldest)) before = none;
-    else while (before !== none && isHigher(before)) before = words[before * versionStride + v.older] as number;
+    if (newest !== none && this.#isHigher(newest, order, value) && this.#isHigher(oldest, order, value)) before = none;
+    else while (before !== none && this.#isHigher(before, order, value)) before = words[before * versionStride + v.older] as number;
     const behind = before === none ? oldest : (words[before * versionStride + v.newer] as number);
     words[row * versionStride + v.older] = before;
     words[row * versionStride + v.newer] = behind;
@@ -189,6 +184,13 @@ export class ObjectVersions {
     else words[before * versionStride + v.newer] = row;
     if (behind === none) objects.words[ofObject + o.newest] = row;
     else words[behind * versionStride + v.older] = row;
+  }
+
+  #isHigher(row: number, order: number, value: Version): boolean {
+    if (typeof value === 'string') return true;
+    const known = this.#tables.versions.doubles[(row * versionStride + v.order) >> 1] as number;
+    // Beyond 2^53 different integers share a double.
+    return known > order || (known === order && BigInt(this.#tables.opaque[row] ?? known) > value);
   }
 
   /** A version was written first, derived from `base` where that is given. */

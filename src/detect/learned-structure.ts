@@ -90,6 +90,32 @@ const edgesMax = 2_000;
 /** Tables, hosts and topics are bounded by the code of the fleet; beyond this a hostile sender is assumed and nothing new is learned. */
 const namesMax = 20_000;
 
+/** The tables that a unit wrote, by store. */
+function tablesByStore(unit: Unit): ReadonlyMap<string, ReadonlySet<string>> {
+  const written = new Map<string, Set<string>>();
+  for (const write of unit.writes) {
+    const store = storeOf(write);
+    const known = written.get(store);
+    if (known === undefined) written.set(store, new Set([bareName(targetOf(write))]));
+    else known.add(bareName(targetOf(write)));
+  }
+  return written;
+}
+
+/** So many are looked through; of more a set is made. */
+const fewReads = 8;
+
+function isReadBy(unit: Unit, startUs: number, table: string): boolean {
+  for (const one of unit.reads) if (one.startUs <= startUs && bareName(targetOf(one)) === table) return true;
+  return false;
+}
+
+function tablesReadBy(unit: Unit, startUs: number): ReadonlySet<string> {
+  const read = new Set<string>();
+  for (const one of unit.reads) if (one.startUs <= startUs) read.add(bareName(targetOf(one)));
+  return read;
+}
+
 /**
  * What the fleet's structure seems to be, folded from traces in their order. An outbox is a table that request units insert into beside
  * other tables without publishing, and that units which publish read first and then mark or empty: three of those at least, and nine in
@@ -208,18 +234,11 @@ export function createLearner(
     learnEdges(unit);
     for (const read of unit.reads) if (read.host !== '') readers.count(read.host, bareName(targetOf(read)));
     if (unit.writes.length === 0) return;
-    // Looked up, not looked for: a batch job writes a hundred thousand rows in one unit.
-    const written = new Map<string, Set<string>>();
-    for (const write of unit.writes) {
-      const store = storeOf(write);
-      const known = written.get(store);
-      if (known === undefined) written.set(store, new Set([bareName(targetOf(write))]));
-      else known.add(bareName(targetOf(write)));
-    }
-    const [first] = unit.publishes;
-    const readBefore = new Set<string>();
-    for (const read of first === undefined ? [] : unit.reads)
-      if (read.startUs <= (first?.startUs ?? 0)) readBefore.add(bareName(targetOf(read)));
+    const first = unit.publishes[0];
+    // Made where they are asked for, which is seldom; looked up, not looked for: a batch job writes a hundred thousand rows in one unit.
+    let written: ReadonlyMap<string, ReadonlySet<string>> | undefined;
+    let readBefore: ReadonlySet<string> | undefined;
+    const hasFewReads = unit.reads.length <= fewReads;
     for (const write of unit.writes) {
       const name = nameOf(targetOf(write));
       const table = name.bare;
@@ -229,9 +248,14 @@ export function createLearner(
       if (seen === undefined) continue;
       const isInsert = write.statement?.verb === 'insert' || write.kind === 'append';
       if (first === undefined) {
-        if (isInsert && (written.get(storeOf(write))?.size ?? 0) > 1) seen.insertedWithOthers += 1;
+        if (isInsert && unit.writes.length > 1 && ((written ??= tablesByStore(unit)).get(storeOf(write))?.size ?? 0) > 1)
+          seen.insertedWithOthers += 1;
         else seen.otherwise += 1;
-      } else if (!isInsert && readBefore.has(table)) seen.relayed += 1;
+        continue;
+      }
+      const isRelayed =
+        !isInsert && (hasFewReads ? isReadBy(unit, first.startUs, table) : (readBefore ??= tablesReadBy(unit, first.startUs)).has(table));
+      if (isRelayed) seen.relayed += 1;
       else seen.otherwise += 1;
     }
   };

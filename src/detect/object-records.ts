@@ -65,7 +65,7 @@ export class ObjectRecords {
       this.earlier.give(row);
       row = next;
     }
-    this.#lists.fill(none, at, at + stride);
+    for (let word = at; word < at + stride; word += 1) this.#lists[word] = none;
   }
 }
 

@@ -75,9 +75,11 @@ interface MutableUnit extends Unit {
   sagaSteps: Operation[];
 }
 
-/** What the lists hold where a unit has none of a kind; most units have most lists empty, so they share one frozen array. */
+/**
+ * What the lists hold where a unit has none of a kind; most units have most lists empty, so they share one array, which nobody adds to. Not
+ * frozen: loops over lists that may be frozen are calls out of compiled code.
+ */
 const none: Operation[] = [];
-Object.freeze(none);
 
 /** What the trace began with: by its parent, not by its place, for where clocks differ what was called may seem to have begun first. */
 export function rootOf(trace: TraceView): Operation | undefined {

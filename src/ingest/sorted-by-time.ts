@@ -33,7 +33,11 @@ export class SortedByTime {
       // Time in the upper bits, place in the lower: both exact in a double.
       for (let i = 0; i < count; i += 1) keys[i] = ((this.#times[i] as number) - this.#leastUs) * placesMax + i;
       keys.sort();
-      for (let i = 0; i < count; i += 1) keys[i] = (keys[i] as number) % placesMax;
+      for (let i = 0; i < count; i += 1) {
+        const key = keys[i] as number;
+        // The remainder of a double is a loop in the processor; a power of two divides without rounding.
+        keys[i] = key - Math.floor(key / placesMax) * placesMax;
+      }
     } else {
       for (let i = 0; i < count; i += 1) keys[i] = i;
       keys.sort((a, b) => (this.#times[a] as number) - (this.#times[b] as number));

@@ -68,7 +68,8 @@ export class TraceReader {
       operations[size] = this.#reader.read(held, row);
       size += 1;
     }
-    operations.length = size;
+    // Setting a length is a call out of compiled code.
+    if (size < count) operations.length = size;
     // oxlint-disable-next-line unicorn/no-new-array -- as above
     const parentOf = new Array<number>(size);
     let missingParents = 0;

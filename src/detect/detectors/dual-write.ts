@@ -1,3 +1,4 @@
+import { JoinedTexts } from '../../base/joined-texts.ts';
 import type { Operation } from '../../domain/operation.ts';
 import { grainUs } from '../causality.ts';
 import { isCacheSystem } from '../cached-copy.ts';
@@ -21,6 +22,9 @@ const consumedUs = 60_000_000;
  */
 const doubtUs = 30_000_000;
 const doubtfulMax = 10_000;
+
+/** A service and what it publishes to: few, and asked for with every message. */
+const topics = new JoinedTexts(10_000);
 
 interface Doubtful {
   readonly topic: string;
@@ -142,7 +146,7 @@ function inspectUnit(
   for (let i = 0; i < publishes.length; i += 1) {
     const { target } = publishes[i] as Operation;
     // Each topic once.
-    if (publishes.findIndex((other) => other.target === target) === i) habits.note(`${unit.service}\0${target}`, isRight);
+    if (i === 0 || publishes.findIndex((other) => other.target === target) === i) habits.note(topics.of(unit.service, target), isRight);
   }
   if (isRight) return;
   const outcomes = writeOutcomes(unit).filter(({ write }) => isOwnState(write, context));
@@ -154,7 +158,7 @@ function inspectUnit(
     if (stores.has(publish.system) || failureDestination.test(publish.target) || destinations.has(publish.target)) continue;
     if (publish.facts !== undefined && publish.facts.outboxId !== '') continue;
     // The span that would tie them may be among those that were lost.
-    const topic = `${unit.service}\0${publish.target}`;
+    const topic = topics.of(unit.service, publish.target);
     if (habits.isUsuallyRight(topic)) continue;
     destinations.add(publish.target);
     inspectPair(trace, unit, publish, outcomes, context, tellOf(topic), reportUnsent);

@@ -52,12 +52,12 @@ export const lostUpdateRisk = traceDetector(
         for (const unit of trace.units) {
           if (unit.writes.length === 0 || unit.reads.length === 0) continue;
           let isUnguarded: boolean | undefined;
-          const lastRead = lastReadIn(unit);
+          let lastRead: ReturnType<typeof lastReadIn> | undefined;
           for (const { write, is, settledUs } of writeOutcomes(unit)) {
             if (is === 'aborted' || !isOverwrite(write)) continue;
             isUnguarded ??= !isGuarded(unit);
             if (!isUnguarded) break;
-            const read = lastRead(write);
+            const read = (lastRead ??= lastReadIn(unit))(write);
             if (read === undefined || isFill(unit, read, write)) continue;
             const now: ReadModifyWrite = { read, write, settledUs };
             const rowKey = `${storeOf(write)}\0${bareName(targetOf(write))}\0${keyOf(write)}`;

@@ -222,7 +222,7 @@ export const orphanMessage = traceDetector(
             }),
           });
         }
-        found.open.length = kept;
+        if (kept < found.open.length) found.open.length = kept;
       }
     };
 
