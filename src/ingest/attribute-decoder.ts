@@ -1,5 +1,5 @@
 import type { ByteInterner } from './byte-interner.ts';
-import { EarlierAttributes } from './earlier-attributes.ts';
+import { EarlierAttributes, everything, nothing } from './earlier-attributes.ts';
 import { KeyCodes } from './key-codes.ts';
 import { Malformed, type ProtobufWire } from './protobuf-wire.ts';
 import { dropRoutedPaths, isPathCode } from './routed-paths.ts';
@@ -57,31 +57,59 @@ export class AttributeDecoder {
 
   /** One `KeyValue` message into `columns`, if its key is wanted. */
   keyValue(start: number, end: number, columns: AttributeColumns): void {
-    if (columns === this.#row) this.#ofRow(start, end, columns);
-    else this.#read(start, end, columns);
+    this.#read(start, end, columns);
   }
 
-  #ofRow(start: number, end: number, columns: AttributeColumns): void {
-    const slot = this.#slot;
-    const earlier = this.#earlier;
-    this.#slot = earlier.after(slot);
+  /** The attributes of the open row that follow each other, which are most of its bytes, from the length of the first on; where they end. */
+  ofRow(from: number, end: number): number {
     const { bytes, view } = this.#wire;
+    const columns = this.#row as AttributeColumns;
+    const earlier = this.#earlier;
+    let slot = this.#slot;
+    let at = from;
+    for (;;) {
+      // The usual one-byte length is read in place.
+      const length = bytes[at] as number;
+      let start = at + 1;
+      let stop = start + length;
+      if (length < 128) {
+        if (stop > end) throw new Malformed('an attribute is longer than its span');
+      } else {
+        stop = this.#wire.lengthPrefix(at, end);
+        start = this.#wire.at;
+      }
+      const keyLength = earlier.alike(slot, view, start, stop);
+      if (keyLength === everything) {
+        const code = earlier.codeOf(slot);
+        if (code !== 0) columns.add(code, earlier.kindOf(slot) as ValueKind, earlier.valueOf(slot));
+      } else this.#unlike(slot, start, stop, keyLength);
+      slot = earlier.after(slot);
+      if (stop >= end || bytes[stop] !== attributeTag) {
+        this.#slot = slot;
+        return stop;
+      }
+      at = stop + 1;
+    }
+  }
+
+  /** One of the open row that is not as the slot's is; `keyLength`: what `alike` says of it. */
+  #unlike(slot: number, start: number, end: number, keyLength: number): void {
+    const { bytes } = this.#wire;
+    const columns = this.#row as AttributeColumns;
+    const earlier = this.#earlier;
     const at = columns.count;
-    const lengthAt = earlier.valueAt(slot, view, start, end);
     let code: number;
-    if (lengthAt < 0) code = this.#read(start, end, columns);
+    if (keyLength === nothing) code = this.#read(start, end, columns);
     else {
       code = earlier.codeOf(slot);
-      if (code !== 0 && earlier.isSameValue(slot, view, start, end))
-        return columns.add(code, earlier.kindOf(slot) as ValueKind, earlier.valueOf(slot));
+      const lengthAt = start + keyLength;
       if ((bytes[lengthAt] as number) > 127 || lengthAt + 1 + (bytes[lengthAt] as number) !== end) code = this.#read(start, end, columns);
       else if (code === 0) return;
       else this.#anyValue(lengthAt + 1, end, columns, code);
     }
     // A value that says nothing, or a path, of which is noted elsewhere where it stands.
     if (code < 0 || (code > 0 && columns.count === at) || isPathCode(code)) return earlier.forget(slot);
-    const keyLength = (bytes[start + 1] as number) + 3;
-    earlier.note(slot, start, end, keyLength, code, columns.kind[at] as number, columns.value[at] as number);
+    earlier.note(slot, start, end, (bytes[start + 1] as number) + 3, code, columns.kind[at] as number, columns.value[at] as number);
   }
 
   /** The code of the attribute, 0 where it is not wanted; -1 where it is in another form than usual. */
@@ -285,5 +313,7 @@ export class AttributeDecoder {
   }
 }
 
+/** Field and wire type of a span's attributes. */
+export const attributeTag = 0x4a;
 /** Bound of recursion: the stack must not depend on what somebody sends. */
 const deepestValue = 32;

@@ -1,5 +1,5 @@
 import { ByteInterner } from './byte-interner.ts';
-import { AttributeDecoder } from './attribute-decoder.ts';
+import { AttributeDecoder, attributeTag } from './attribute-decoder.ts';
 import { Malformed, ProtobufWire } from './protobuf-wire.ts';
 import { type EventKind, eventKindOf, type SpanBatch } from './span-batch.ts';
 
@@ -115,21 +115,9 @@ export class ProtobufDecoder {
       }
       let stop: number;
       switch (tag) {
-        case 0x4a: {
-          // attributes: most of the bytes, so the usual one-byte length is read in place.
-          const length = bytes[at] as number;
-          if (length < 128) {
-            at += 1;
-            stop = at + length;
-            if (stop > end) throw new Malformed('an attribute is longer than its span');
-          } else {
-            stop = this.#wire.lengthPrefix(at, end);
-            at = this.#wire.at;
-          }
-          this.#attributes.keyValue(at, stop, batch.attributes);
-          at = stop;
+        case attributeTag:
+          at = this.#attributes.ofRow(at, end);
           break;
-        }
         case 0x0a: // trace_id
           stop = this.#wire.lengthPrefix(at, end);
           hasTraceId = this.#copyId(stop, 16, batch.idView, ids);

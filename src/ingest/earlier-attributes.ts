@@ -6,17 +6,20 @@
  * A slot is a place of the spans of a name. Names that share slots tell each other nothing, and nothing wrong.
  */
 export class EarlierAttributes {
-  /** Where the attribute lies in the message, -1 for none; its bytes; how many of them come before the length of its value. */
-  readonly #start: Int32Array = new Int32Array(slots).fill(-1);
-  readonly #length: Int32Array = new Int32Array(slots);
-  readonly #keyLength: Uint8Array = new Uint8Array(slots);
-  readonly #code: Uint8Array = new Uint8Array(slots);
-  readonly #kind: Uint8Array = new Uint8Array(slots);
-  readonly #value: Float64Array = new Float64Array(slots);
+  /**
+   * Of each slot, beside each other because all are looked at: how many bytes come before the length of the value, where the attribute lies
+   * in the message, how many bytes it has, code, kind; and its value, a double, in the last two words.
+   */
+  readonly #entries: Int32Array = new Int32Array(slots * slotWords);
+  readonly #values: Float64Array = new Float64Array(this.#entries.buffer);
+
+  constructor() {
+    this.renew();
+  }
 
   /** Between messages: forgets all. */
   renew(): void {
-    this.#start.fill(-1);
+    for (let entry = 0; entry < this.#entries.length; entry += slotWords) this.#entries[entry] = nowhere;
   }
 
   /** The slot of a name's first attribute; those of the others follow by {@link after}. */
@@ -28,55 +31,62 @@ export class EarlierAttributes {
     return (slot + 1) & (slots - 1);
   }
 
-  /** Where the length of the value stands in the attribute at `[start, end)`, if it begins as that of the slot does: else -1. */
-  valueAt(slot: number, view: DataView, start: number, end: number): number {
-    const from = this.#start[slot] as number;
-    const length = this.#keyLength[slot] as number;
-    return from >= 0 && start + length < end && isSame(view, from, start, 0, length) ? start + length : -1;
-  }
-
-  /** Whether the attribute has the value of the slot's too, where it begins as that does. */
-  isSameValue(slot: number, view: DataView, start: number, end: number): boolean {
-    const length = this.#length[slot] as number;
-    return end - start === length && isSame(view, this.#start[slot] as number, start, this.#keyLength[slot] as number, length);
+  /**
+   * What the attribute at `[start, end)` has in common with that of the slot: {@link nothing}, all that anybody wants of it
+   * ({@link everything}), or else how many bytes come before the length of its value.
+   */
+  alike(slot: number, view: DataView, start: number, end: number): number {
+    const entries = this.#entries;
+    const entry = slot * slotWords;
+    const keyLength = entries[entry] as number;
+    if (start + keyLength >= end) return nothing;
+    const shift = (entries[entry + 1] as number) - start;
+    // Compiled code compares 64 bits in a register and makes no bigint of them; 32 at a time took half as long again.
+    let last = start + keyLength - 8;
+    for (let at = start; at < last; at += 8) if (view.getBigInt64(at, true) !== view.getBigInt64(at + shift, true)) return nothing;
+    if (view.getBigInt64(last, true) !== view.getBigInt64(last + shift, true)) return nothing;
+    if (end - start !== (entries[entry + 2] as number)) return keyLength;
+    last = end - 8;
+    for (let at = start + keyLength; at < last; at += 8)
+      if (view.getBigInt64(at, true) !== view.getBigInt64(at + shift, true)) return keyLength;
+    return view.getBigInt64(last, true) === view.getBigInt64(last + shift, true) ? everything : keyLength;
   }
 
   /** Code of the slot's attribute, 0 where nobody wants it. */
   codeOf(slot: number): number {
-    return this.#code[slot] as number;
+    return this.#entries[slot * slotWords + 3] as number;
   }
   kindOf(slot: number): number {
-    return this.#kind[slot] as number;
+    return this.#entries[slot * slotWords + 4] as number;
   }
   valueOf(slot: number): number {
-    return this.#value[slot] as number;
+    return this.#values[(slot * slotWords + valueWord) >> 1] as number;
   }
 
   /** Notes the attribute at `[start, end)`, of which `keyLength` bytes come before the length of its value. */
   note(slot: number, start: number, end: number, keyLength: number, code: number, kind: number, value: number): void {
-    this.#start[slot] = keyLength < 8 ? -1 : start;
-    this.#length[slot] = end - start;
-    this.#keyLength[slot] = keyLength;
-    this.#code[slot] = code;
-    this.#kind[slot] = kind;
-    this.#value[slot] = value;
+    const entries = this.#entries;
+    const entry = slot * slotWords;
+    entries[entry] = keyLength < 8 ? nowhere : keyLength;
+    entries[entry + 1] = start;
+    entries[entry + 2] = end - start;
+    entries[entry + 3] = code;
+    entries[entry + 4] = kind;
+    this.#values[(entry + valueWord) >> 1] = value;
   }
 
   forget(slot: number): void {
-    this.#start[slot] = -1;
+    this.#entries[slot * slotWords] = nowhere;
   }
 }
 
-/**
- * Whether bytes `[at, length)` of two attributes are the same, of which there are at least eight from the first on. Compiled code compares 64
- * bits in a register and makes no bigint of them; 32 at a time took half as long again.
- */
-function isSame(view: DataView, one: number, other: number, at: number, length: number): boolean {
-  const last = length - 8;
-  for (let i = at; i < last; i += 8) if (view.getBigInt64(one + i, true) !== view.getBigInt64(other + i, true)) return false;
-  return view.getBigInt64(one + last, true) === view.getBigInt64(other + last, true);
-}
+export const nothing = -1;
+export const everything = 0;
 
 /** A power of two: some hundred names with as many attributes as instrumentations give. */
 const slots = 2048;
 const slotsPerName = 19;
+const slotWords = 8;
+const valueWord = 6;
+/** Length of the key in a slot without an attribute: no attribute is that long. */
+const nowhere = 0x3fff_ffff;
