@@ -1,4 +1,4 @@
-import { countsOf, packBatch, type PackedBatch, unpackBatch } from './packed-batch.ts';
+import { countsOf, isNarrow, packBatch, type PackedBatch, unpackBatch } from './packed-batch.ts';
 import { bytesOf } from './packed-regions.ts';
 import { Malformed } from './protobuf-wire.ts';
 import type { AttributeColumns, SpanBatch } from './span-batch.ts';
@@ -45,10 +45,9 @@ export class BatchRecordWriter {
   /** The batch as a record, in memory from `take`; undefined where that is not smaller than `largest`, or the batch has no row. */
   write(batch: SpanBatch, largest: number, take: (bytes: number) => Buffer): BatchRecord | undefined {
     if (batch.count === 0) return undefined;
-    const counts = countsOf(batch);
+    const counts = countsOf(batch, this.#look(batch));
     const columns = bytesOf(counts);
     if (headerBytes + columns >= largest) return undefined;
-    this.#look(batch);
     const { strings } = batch;
     const numbers = this.#numbers;
     const texts: string[] = [];
@@ -98,27 +97,31 @@ export class BatchRecordWriter {
     return { bytes, packed };
   }
 
-  /** Which strings and attributes the batch has. */
-  #look(batch: SpanBatch): void {
+  /** Which strings and attributes the batch has; how many of its values are not narrow. */
+  #look(batch: SpanBatch): number {
     if (this.#seenIn.length < batch.strings.length) this.#seenIn = new Int32Array(batch.strings.length * 2);
     this.#record = this.#record === 0x7fff_ffff ? 1 : this.#record + 1;
     if (this.#record === 1) this.#seenIn.fill(0);
     this.#numbers = [];
     this.#codes.fill(0);
-    for (let row = 0; row < batch.count; row += 1) {
-      this.#note(batch.name[row] as number);
-      this.#note(batch.statusMessage[row] as number);
+    const { name, statusMessage, count } = batch;
+    for (let row = 0; row < count; row += 1) {
+      this.#note(name[row] as number);
+      this.#note(statusMessage[row] as number);
     }
-    this.#lookAt(batch.attributes);
-    this.#lookAt(batch.resourceAttributes);
-    this.#lookAt(batch.eventAttributes);
+    return this.#lookAt(batch.attributes) + this.#lookAt(batch.resourceAttributes) + this.#lookAt(batch.eventAttributes);
   }
 
-  #lookAt(columns: AttributeColumns): void {
-    for (let at = 0; at < columns.count; at += 1) {
-      this.#codes[columns.code[at] as number] = 1;
-      if (isText(columns.kind[at] as number)) this.#note(columns.value[at] as number);
+  #lookAt({ code, kind, value, count }: AttributeColumns): number {
+    const codes = this.#codes;
+    let wide = 0;
+    for (let at = 0; at < count; at += 1) {
+      const one = value[at] as number;
+      codes[code[at] as number] = 1;
+      if (isText(kind[at] as number)) this.#note(one);
+      if (!isNarrow(one)) wide += 1;
     }
+    return wide;
   }
 
   #note(number: number): void {

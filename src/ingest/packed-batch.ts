@@ -44,8 +44,8 @@ const mostAttributes = 255;
 
 const ownBuffer = (bytes: number): Place => ({ buffer: new ArrayBuffer(bytes), offset: 0 });
 
-/** What a batch takes when it is packed: {@link bytesOf} says how many bytes. */
-export function countsOf(batch: SpanBatch): Counts {
+/** What a batch takes when it is packed: {@link bytesOf} says how many bytes. `wide`: how many of its values are not narrow, where it is known. */
+export function countsOf(batch: SpanBatch, wide: number = wideOf(batch)): Counts {
   const rows = batch.count;
   let longest = 0;
   let messages = 0;
@@ -65,7 +65,6 @@ export function countsOf(batch: SpanBatch): Counts {
     largest |= message | (batch.name[row] as number);
     messages |= message;
   }
-  const wide = wideOf(batch.attributes) + wideOf(batch.resourceAttributes) + wideOf(batch.eventAttributes);
   // Past the whole numbers of a double a time is not its base and an offset.
   const hasLongTimes = longest > longestTimeUs || lastUs - baseUs > longestTimeUs || lastUs > Number.MAX_SAFE_INTEGER;
   return {
@@ -144,25 +143,28 @@ export function packBatch(
 }
 
 /** Whether a value fits its two bytes; -0 is no whole number. */
-const isNarrow = (value: number): boolean => (value & largestNumber) === value && (value !== 0 || 1 / value > 0);
+export const isNarrow = (value: number): boolean => (value & largestNumber) === value && (value !== 0 || 1 / value > 0);
 
-function wideOf(columns: AttributeColumns): number {
+function wideOf(batch: SpanBatch): number {
   let wide = 0;
-  for (let at = 0; at < columns.count; at += 1) if (!isNarrow(columns.value[at] as number)) wide += 1;
+  for (const { value, count } of [batch.attributes, batch.resourceAttributes, batch.eventAttributes])
+    for (let at = 0; at < count; at += 1) if (!isNarrow(value[at] as number)) wide += 1;
   return wide;
 }
 
 function packValues(columns: AttributeColumns, to: Regions, offset: number, wideFrom: number): number {
+  const { code, kind, value, count } = columns;
+  const { codes, kinds, values } = to;
   let wide = wideFrom;
-  to.codes.set(columns.code.subarray(0, columns.count), offset);
-  to.kinds.set(columns.kind.subarray(0, columns.count), offset);
-  for (let at = 0; at < columns.count; at += 1) {
-    const value = columns.value[at] as number;
-    if (isNarrow(value)) to.values[offset + at] = value;
+  codes.set(code.subarray(0, count), offset);
+  kinds.set(kind.subarray(0, count), offset);
+  for (let at = 0; at < count; at += 1) {
+    const one = value[at] as number;
+    if (isNarrow(one)) values[offset + at] = one;
     else {
-      to.kinds[offset + at] = (columns.kind[at] as number) | isWide;
-      to.values[offset + at] = wide;
-      to.wide[wide] = value;
+      kinds[offset + at] = (kind[at] as number) | isWide;
+      values[offset + at] = wide;
+      to.wide[wide] = one;
       wide += 1;
     }
   }
