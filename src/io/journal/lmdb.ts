@@ -1,6 +1,7 @@
 import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readdirSync, readSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failure } from '../../base/failure.ts';
+import { CommitPace } from './commit-pace.ts';
 import type { Appended, Journal } from './journal.ts';
 import { RecordSizes } from './record-sizes.ts';
 import { Segment, segmentSuffix } from './segment.ts';
@@ -18,8 +19,9 @@ export async function openLmdbJournal(options: { readonly directory: string; rea
   const maxBytes = options.maxBytes ?? 1024 * 1024 * 1024;
   // Room for the largest record that the bound lets in, and for the tree.
   const mapBytes = maxBytes * 2 + 64 * 1024 * 1024;
+  const pace = new CommitPace(gatherMs);
   // Released ones among them until their segment goes; the last is the one that is written.
-  const { segments, empty, records } = await findSegments(directory, mapBytes);
+  const { segments, empty, records } = await findSegments(directory, mapBytes, pace);
   // When records of an earlier run came is not kept: they are as old as this one.
   const openedAtMs = Date.now();
   // Sequence numbers must not start again after everything was released: checkpoints elsewhere may name them.
@@ -37,7 +39,7 @@ export async function openLmdbJournal(options: { readonly directory: string; rea
   }
   for (; next < records.mark; next += 1) held.push(0, openedAtMs);
 
-  const segmentAt = (sequence: number): Segment => new Segment(join(directory, `${sequence}${segmentSuffix}`), sequence, mapBytes);
+  const segmentAt = (sequence: number): Segment => new Segment(join(directory, `${sequence}${segmentSuffix}`), sequence, mapBytes, pace);
   /** The segment, of those that are not written any more, that was read last. */
   let read: Segment | undefined;
   /** Resolves once what came before the active segment is on disk, or has failed. */
@@ -162,7 +164,7 @@ interface Found {
   };
 }
 
-async function findSegments(directory: string, mapBytes: number): Promise<Found> {
+async function findSegments(directory: string, mapBytes: number, pace: CommitPace): Promise<Found> {
   makeDirectory(directory);
   // What journals in one piece held against a full disk.
   rmSync(join(directory, 'reserve'), { force: true });
@@ -179,7 +181,7 @@ async function findSegments(directory: string, mapBytes: number): Promise<Found>
     const is = stateOf(name === 'payloads' ? join(path, 'data.mdb') : path);
     if (is === 'damaged')
       throw new Failure('journal', `${path} is damaged: restore it, or move it away and go without the payloads that it held`, 'never');
-    const segment = new Segment(path, name === 'payloads' ? 0 : Number.parseInt(name, 10), mapBytes);
+    const segment = new Segment(path, name === 'payloads' ? 0 : Number.parseInt(name, 10), mapBytes, pace);
     if (is === 'blank') {
       await segment.remove();
       continue;
@@ -230,6 +232,8 @@ const magic = 0xbeefc0de;
 const magicAt = 24;
 const pageBytes = 4096;
 
+/** Two or three requests a commit at the load that one core carries; an exporter waits a fraction of what its batch did. */
+const gatherMs = 16;
 /** A new file takes a millisecond or two, so it should hold some seconds of heavy load; what is released comes back by whole files. */
 const largestSegmentBytes = 32 * 1024 * 1024;
 const smallestSegmentBytes = 1024 * 1024;

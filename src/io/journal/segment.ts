@@ -4,13 +4,14 @@ import { dirname } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import { invariant } from '../../base/assert.ts';
 import { Failure } from '../../base/failure.ts';
+import type { CommitPace } from './commit-pace.ts';
 import type { JournalRecord } from './journal.ts';
 
 type Environment = RootDatabase<Buffer, number>;
 
 /**
  * A stretch of the journal: consecutive records in an LMDB environment of their own, which is opened, and made, when it is needed. Group
- * commit: all records that are put in one turn of the event loop go into one transaction, written and synced on LMDB's own thread; `overlappingSync` is
+ * commit: records go into one transaction as {@link CommitPace} gathers them, written and synced on LMDB's own thread; `overlappingSync` is
  * off, so that the promise of a write means on disk. Records are large values, which LMDB keeps in runs of pages.
  *
  * A record's value is handed to LMDB without a copy; what it is stands in the key beside its sequence. Keys below those of any record hold
@@ -24,16 +25,18 @@ export class Segment {
   bytes = 0;
   readonly #path: string;
   readonly #mapBytes: number;
+  readonly #pace: CommitPace;
   #environment: Environment | undefined;
   #written: Promise<unknown> = Promise.resolve();
   #named: Promise<void> | undefined;
 
   /** `mapBytes`: address space for it, and so the most that fits. */
-  constructor(path: string, first: number, mapBytes: number) {
+  constructor(path: string, first: number, mapBytes: number, pace: CommitPace) {
     this.#path = path;
     this.first = first;
     this.next = first;
     this.#mapBytes = mapBytes;
+    this.#pace = pace;
   }
 
   /** Resolves once the record is on disk; throws a `Failure` where it cannot be written. */
@@ -79,9 +82,9 @@ export class Segment {
 
   /** Lets go of its pages, which count as resident while they are mapped; reading opens it again. */
   async close(): Promise<void> {
+    await this.#written;
     const environment = this.#environment;
     this.#environment = undefined;
-    await this.#written;
     await environment?.close();
   }
 
@@ -92,7 +95,10 @@ export class Segment {
   }
 
   async #put(key: number, bytes: Buffer): Promise<void> {
-    const written = this.#opened().put(key, bytes).catch(rethrow);
+    const written = this.#pace
+      .turn()
+      .then(() => this.#opened().put(key, bytes))
+      .catch(rethrow);
     // Transactions are committed in order, so the last one stands for all.
     this.#written = written.catch(() => undefined);
     invariant(await written, 'the journal stores what it is given', { key });
