@@ -13,7 +13,7 @@ export interface DetectThread {
   /** Bytes handed over and not taken yet. */
   readonly bytesInFlight: number;
   /**
-   * Everything is sent in this order at the end of the turn. A batch in a shared slab is given back once it is taken; the buffer of
+   * Everything is sent in this order, some milliseconds later. A batch in a shared slab is given back once it is taken; the buffer of
    * another is detached.
    */
   send(sequence: number, packed: PackedBatch, strings: readonly string[]): void;
@@ -121,7 +121,7 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
     send: (sequence, packed, strings) => {
       flying.push({ sequence, bytes: packed.bytes });
       bytesInFlight += packed.bytes;
-      if (outbox.length === 0) setImmediate(flush);
+      if (outbox.length === 0) setTimeout(flush, gatherMs);
       outbox.push({ sequence, packed, strings: tables.added(strings) });
     },
     sync: async () => {
@@ -149,6 +149,11 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
   };
 }
 
+/**
+ * For how long batches are gathered before they are sent. Where threads share a core each message is a change from one to the other, and of
+ * what the core's caches hold; spans wait for late ones for much longer.
+ */
+const gatherMs = 40;
 const nurseryMb = 24;
 
 /**
