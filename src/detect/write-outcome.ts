@@ -27,7 +27,8 @@ const hidesTransactions = new Set(['java', 'python', 'dotnet', 'ruby', 'php']);
  */
 export function writeOutcomes(unit: Unit): readonly WriteOutcome[] {
   if (unit.outcomes === undefined) {
-    const courses = new Map<string, Course>();
+    // Most units show no transactions.
+    const courses = unit.transactions.length === 0 ? undefined : new Map<string, Course>();
     unit.outcomes = unit.writes.map((write) => outcomeOf(unit, write, courses));
   }
   return unit.outcomes;
@@ -92,14 +93,14 @@ function firstFrom(steps: readonly Operation[], startUs: number): number {
   return low;
 }
 
-function outcomeOf(unit: Unit, write: Operation, courses: Map<string, Course>): WriteOutcome {
+function outcomeOf(unit: Unit, write: Operation, courses: Map<string, Course> | undefined): WriteOutcome {
   if (write.facts !== undefined && write.facts.transactionId !== '' && write.facts.transactionOutcome !== 'committed') {
     return { write, is: write.facts.transactionOutcome, settledUs: write.endUs, settledBy: undefined };
   }
   if (write.failed) return { write, is: 'aborted', settledUs: write.endUs, settledBy: write };
   if (write.facts?.transactionOutcome === 'aborted') return { write, is: 'aborted', settledUs: write.endUs, settledBy: undefined };
   if (write.facts?.transactionOutcome === 'unknown') return { write, is: 'unknown', settledUs: write.endUs, settledBy: undefined };
-  if (unit.transactions.length > 0) {
+  if (courses !== undefined) {
     const course = courseOf(unit, storeOf(write), courses);
     let at = firstFrom(course.steps, write.startUs);
     /** When the transaction began that is open. */
@@ -137,10 +138,10 @@ function outcomeOf(unit: Unit, write: Operation, courses: Map<string, Course>): 
     }
   }
   const isUnclear =
-    hidesTransactions.has(write.language ?? '') &&
     (unit.entry.failed || unit.entry.httpStatus >= 400) &&
     unit.entry !== write &&
-    unit.transactions.length === 0;
+    unit.transactions.length === 0 &&
+    hidesTransactions.has(write.language ?? '');
   if (isUnclear) return { write, is: 'unknown', settledUs: write.endUs, settledBy: undefined, isHidden: true };
   return { write, is: 'committed', settledUs: write.endUs, settledBy: undefined };
 }

@@ -199,12 +199,15 @@ export class TraceShelf {
   #isWhole(trace: number): boolean {
     const first = this.#head[trace] as number;
     let looks = 0;
+    let knownLow = 0;
+    let knownHigh = 0;
     for (let row = first; row >= 0; row = this.#rowNext[row] as number) {
       const { ids } = this.#held.at(this.#rowBatch[row] as number);
       const at = (this.#rowNumber[row] as number) * 8;
       const low = ids[at + 6] as number;
       const high = ids[at + 7] as number;
-      if (low === 0 && high === 0) continue;
+      // A root, or a sister of the row before.
+      if ((low === 0 && high === 0) || (low === knownLow && high === knownHigh)) continue;
       let isHere = false;
       for (let other = first; other >= 0 && !isHere; other = this.#rowNext[other] as number) {
         const otherIds = this.#held.at(this.#rowBatch[other] as number).ids;
@@ -214,6 +217,8 @@ export class TraceShelf {
         if (looks > mostLooks) return false;
       }
       if (!isHere) return false;
+      knownLow = low;
+      knownHigh = high;
     }
     return true;
   }

@@ -35,6 +35,8 @@ export class DueRows {
   readonly #reader = new OperationReader();
   readonly #factRows: Int32Array = new Int32Array(rowsAtOnce);
   readonly #maxRows: number;
+  /** Of the batch at hand: whether rows of a class hold facts. */
+  #classFacts: Uint8Array = new Uint8Array(64);
   #watermarkUs = Number.NEGATIVE_INFINITY;
   #fact: Operation | undefined;
   /** Operations that the detectors have been shown in their traces, and those that came twice. */
@@ -56,10 +58,12 @@ export class DueRows {
   readonly hold = (batch: SpanBatch, rows: Int32Array, count: number): void => {
     const held = this.#held.hold(batch, count);
     let several = 0;
+    if (batch.classes > this.#classFacts.length) this.#classFacts = new Uint8Array(batch.classes * 2);
+    this.#classFacts.fill(0, 0, batch.classes);
     for (let i = 0; i < count; i += 1) {
       const row = rows[i] as number;
       if ((batch.endUs[row] as number) <= this.#watermarkUs) this.late += 1;
-      if (!hasFacts(batch, row)) continue;
+      if (!this.#hasFacts(batch, row)) continue;
       if (isPlainRow(batch, row)) {
         this.#facts.add(held, row);
         continue;
@@ -91,6 +95,19 @@ export class DueRows {
   finish(): readonly Anomaly[] {
     this.#shelf.release(Number.POSITIVE_INFINITY, this.#detectRows);
     return this.#detection.finish(this.#due);
+  }
+
+  /** Whether a row holds `consistency.*`, on the span or on an event. */
+  #hasFacts(batch: SpanBatch, row: number): boolean {
+    if ((batch.eventStart[row + 1] as number) > (batch.eventStart[row] as number)) return true;
+    if (batch.classes === 0) return hasFactsItself(batch, row);
+    // Rows of one class have the same attributes.
+    const number = batch.classOf[row] as number;
+    const known = this.#classFacts[number] as number;
+    if (known !== notLooked) return known === withFacts;
+    const has = hasFactsItself(batch, row);
+    this.#classFacts[number] = has ? withFacts : withoutFacts;
+    return has;
   }
 
   readonly #detectRows = ({ batch }: HeldBatch, rows: Int32Array, count: number): void => {
@@ -127,13 +144,17 @@ export class DueRows {
   };
 }
 
-/** Whether a row holds `consistency.*`, on the span or on an event. */
-function hasFacts(batch: SpanBatch, row: number): boolean {
+function hasFactsItself(batch: SpanBatch, row: number): boolean {
   const end = batch.attributeStart[row + 1] as number;
   for (let at = batch.attributeStart[row] as number; at < end; at += 1)
     if (isConsistencyCode(batch.attributes.code[at] as number)) return true;
-  return (batch.eventStart[row + 1] as number) > (batch.eventStart[row] as number);
+  return false;
 }
+
+/** What is known of a class of rows. */
+const notLooked = 0;
+const withoutFacts = 1;
+const withFacts = 2;
 
 /** As `createDetection` has them. */
 const defaultTraceIdleMs = 1_000;
