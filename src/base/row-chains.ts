@@ -14,6 +14,9 @@ export class RowChains {
   readonly #word: number;
   #heads: Int32Array<ArrayBuffer> = new Int32Array(sizeMin).fill(noRow);
   #size = 0;
+  #near = new Int32Array(0);
+  /** What was glanced at: kept, so that no compiler leaves the looks out. */
+  seen = 0;
 
   /** `word`: where in a row the three words stand. */
   constructor(rows: Rows, stride: number, word: number) {
@@ -42,6 +45,24 @@ export class RowChains {
       row = words[at + 2] as number;
     }
     return noRow;
+  }
+
+  /**
+   * Looks at the heads of the chains of `count` hashes and then at the rows that these begin with: for whoever looks many hashes up, to have them
+   * near before it does.
+   */
+  glanceAll(lows: Int32Array, count: number): void {
+    const heads = this.#heads;
+    const mask = heads.length - 1;
+    const near = this.#near.length < count ? (this.#near = new Int32Array(count)) : this.#near;
+    for (let i = 0; i < count; i += 1) near[i] = heads[(lows[i] as number) & mask] as number;
+    const { words } = this.#rows;
+    let seen = 0;
+    for (let i = 0; i < count; i += 1) {
+      const row = near[i] as number;
+      if (row !== noRow) seen ^= words[row * this.#stride + this.#word] as number;
+    }
+    this.seen = seen;
   }
 
   add(low: number, high: number, row: number): void {

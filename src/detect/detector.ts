@@ -128,6 +128,8 @@ export interface KeyedDetector extends DetectorFacts {
 
 /** Reads every operation that says a version or a transaction, in order of ends: for what spans objects (isolation). */
 export interface HistoryFold {
+  /** Looks at what operations `[from, to)`, which are the next ones to come, will look up: so that waits for memory overlap. */
+  comeNear(operations: readonly Operation[], from: number, to: number): void;
   step(operation: Operation, report: Report): void;
   advance(atUs: number, report: Report): void;
   finish(atUs: number, report: Report): void;

@@ -8,6 +8,8 @@ import {
   IsolationTables,
   isUnknown,
   none,
+  o,
+  objectStride,
   reads,
   rivals,
   t,
@@ -20,6 +22,7 @@ import { ObjectVersions } from './isolation-versions.ts';
 import { TransactionWindow } from './isolation-window.ts';
 import { isCacheNews } from './cached-copy.ts';
 import { idsOf } from './span-ids.ts';
+import { blockSize } from './step-block.ts';
 import { isWriteKind } from './version-order.ts';
 
 /**
@@ -35,6 +38,8 @@ import { isWriteKind } from './version-order.ts';
  */
 export interface IsolationHistory {
   readonly tables: IsolationTables;
+  /** Looks at what steps of operations `[from, to)`, at most {@link blockSize}, will look up. */
+  comeNear(operations: readonly Operation[], from: number, to: number): void;
   step(operation: Operation): void;
   /** Reads whose writer turned out to be aborted or to have overwritten the version itself, and inconsistent own reads. */
   aberrations(): readonly Aberration[];
@@ -67,6 +72,8 @@ const driftUs = 5000;
 const accessesPerTransaction = 16;
 /** A transaction with more accesses than this finds its own writes by an index instead of looking through them. */
 const walkMax = 24;
+/** Transactions to be buried whose rows are looked at together. */
+const buriedAtOnce = 32;
 
 export function createIsolationHistory(): IsolationHistory {
   const tables = new IsolationTables();
@@ -265,9 +272,54 @@ export function createIsolationHistory(): IsolationHistory {
     }
   };
 
+  const near = new Int32Array(blockSize);
+  const nearObjects = new Int32Array(blockSize);
+
+  /** Looks at what steps of these operations will look up, one table after the other, so that waits for memory overlap. */
+  const comeNear = (operations: readonly Operation[], from: number, to: number): void => {
+    let count = 0;
+    for (let i = from; i < to; i += 1) {
+      const operation = operations[i] as Operation;
+      const { facts } = operation;
+      if (facts === undefined || facts.objectKey === '' || facts.version === undefined) continue;
+      near[count] = window.placeOf(operation, facts);
+      nearObjects[count] = ordered.placeOf(facts.objectType, facts.objectKey, facts.domain);
+      count += 1;
+    }
+    tables.byKey.glanceAll(near, count);
+    tables.byObject.glanceAll(nearObjects, count);
+  };
+
+  /** The same for what the burying of the oldest transactions will touch. */
+  const comeNearOldest = (): void => {
+    let count = 0;
+    for (let row = window.oldest; row !== none && count < buriedAtOnce; count += 1) {
+      const at = row * transactionStride;
+      near[count] = transactions.words[at + t.keyLow] as number;
+      nearObjects[count] = transactions.words[at + t.lastAccess] as number;
+      row = transactions.words[at + t.newer] as number;
+    }
+    tables.byKey.glanceAll(near, count);
+    // From its last access to the version, to the object, to where that is looked up.
+    for (let nth = 0; nth < count; nth += 1) {
+      const access = nearObjects[nth] as number;
+      nearObjects[nth] = access === none ? none : (accesses.words[access * accessStride + a.version] as number);
+    }
+    for (let nth = 0; nth < count; nth += 1) {
+      const version = nearObjects[nth] as number;
+      if (version !== none) nearObjects[nth] = versions.words[version * versionStride + v.object] as number;
+    }
+    for (let nth = 0; nth < count; nth += 1) {
+      const object = nearObjects[nth] as number;
+      nearObjects[nth] = object === none ? none : (tables.objects.words[object * objectStride + o.keyLow] as number);
+    }
+    tables.byObject.glanceAll(nearObjects, count);
+  };
+
   return {
     tables,
     news: () => window.fresh,
+    comeNear,
     step(operation) {
       const facts = operation.facts;
       if (facts === undefined || facts.objectKey === '' || isCacheNews(operation)) return;
@@ -326,11 +378,12 @@ export function createIsolationHistory(): IsolationHistory {
     forget(beforeUs, keep) {
       window.endRound();
       // In order of first appearance, which is near enough to the order of ends.
-      for (;;) {
+      for (let buried = 0; ; buried += 1) {
         const oldest = window.oldest;
         if (oldest === none) return;
         const isOver = (transactions.doubles[(oldest * transactionStride + t.endUs) >> 1] as number) < beforeUs;
         if (!isOver && transactions.count <= keep && accesses.count <= keep * accessesPerTransaction) return;
+        if (buried % buriedAtOnce === 0) comeNearOldest();
         bury(oldest);
       }
     },

@@ -41,6 +41,11 @@ export class ObjectVersions {
     return row;
   }
 
+  /** The half of an object's hash that says where it will be looked for first, most likely. */
+  placeOf(type: string, key: string, domain: string): number {
+    return this.#hashWith(this.#domains.knownSaltOf(type, domain), type, key).low;
+  }
+
   /** The object's row, where it has one. */
   knownObject(type: string, key: string, domain: string): number {
     const { low, high } = this.#hashOfObject(type, key, domain);
@@ -48,7 +53,10 @@ export class ObjectVersions {
   }
 
   #hashOfObject(type: string, key: string, domain: string): Hash64 {
-    const salt = this.#domains.saltOf(type, domain);
+    return this.#hashWith(this.#domains.saltOf(type, domain), type, key);
+  }
+
+  #hashWith(salt: string, type: string, key: string): Hash64 {
     this.#hash.start().text(type).text(key);
     if (salt !== '') this.#hash.text(salt);
     return this.#hash.end();

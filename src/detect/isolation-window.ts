@@ -45,6 +45,11 @@ export class TransactionWindow {
     return known;
   }
 
+  /** The half of a transaction's hash that says where it is looked for first. */
+  placeOf(operation: Operation, facts: ConsistencyFacts): number {
+    return this.#startName(facts.transactionId, idsOf(operation)).end().low;
+  }
+
   #startName(name: string, ids: SpanIds): Hash64 {
     return name === '' ? this.#hash.start().pair(ids.spanA, ids.spanB) : this.#hash.start().text(name);
   }

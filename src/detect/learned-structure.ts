@@ -9,6 +9,7 @@ import { isInboxName, isOutboxName } from './outbox-table.ts';
 import { RecentKeys } from './recent-keys.ts';
 import { hashLinkedTrace, hashTrace, idsOf } from './span-ids.ts';
 import { storeOf, targetOf, type TraceView, type Unit } from './trace-view.ts';
+import { tracesAtOnce } from './traces-ahead.ts';
 
 export interface LearnedStructure {
   isOutbox(table: string): boolean;
@@ -125,6 +126,8 @@ export function createLearner(
   declared: DeclaredStructure = {},
   known: readonly LearnedFact[] = [],
 ): LearnedStructure & {
+  /** Looks at what learning from these traces will look up. */
+  comeNear(traces: readonly TraceView[]): void;
   learn(trace: TraceView): void;
   /** End of input: what has not come will not come. */
   settle(): void;
@@ -182,6 +185,7 @@ export function createLearner(
   let newestUs = 0;
   let isOver = false;
   const seenTraces = new RecentKeys(seenTracesMax);
+  const near = new Int32Array(tracesAtOnce);
   const hash = new Hash64();
   /** In order of arrival, which is nearly that of their times; those before `settledLinks` are done with. */
   let waitingLinks: { readonly traceId: string; readonly dueUs: number; readonly isFirst: boolean }[] = [];
@@ -373,6 +377,14 @@ export function createLearner(
         });
       }
       return facts;
+    },
+    comeNear(traces) {
+      const count = Math.min(near.length, traces.length);
+      for (let i = 0; i < count; i += 1) {
+        const first = traces[i]?.operations[0];
+        if (first !== undefined) near[i] = hashTrace(hash, idsOf(first)).low;
+      }
+      seenTraces.glanceAll(near, count);
     },
     learn(trace) {
       if (trace.startUs < firstUs) firstUs = trace.startUs;

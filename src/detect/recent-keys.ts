@@ -17,6 +17,12 @@ export class RecentKeys {
     return this.#young.find(low, high) >= 0 || this.#old.find(low, high) >= 0;
   }
 
+  /** Looks at where `count` keys will be looked for first. */
+  glanceAll(lows: Int32Array, count: number): void {
+    this.#young.glanceAll(lows, count);
+    this.#old.glanceAll(lows, count);
+  }
+
   /** True where the key is news. */
   add(low: number, high: number): boolean {
     if (this.#young.find(low, high) >= 0) return false;

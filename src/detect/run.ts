@@ -23,7 +23,9 @@ import { createPlaces } from './object-place.ts';
 import { detectors as everyDetector } from './registry.ts';
 import { isSampled } from './sample.ts';
 import { SentMessages } from './sent-messages.ts';
+import { blockSize } from './step-block.ts';
 import { createTraceBuffer } from './trace-buffer.ts';
+import { TracesAhead } from './traces-ahead.ts';
 import { type TraceView, viewOrdered } from './trace-view.ts';
 
 export interface DetectionOptions {
@@ -190,6 +192,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   const traces = createTraceBuffer(idleUs, patienceUs);
   const objects = new KeyedObjects(keyedFolds, retainUs, options.maxKeyBytes ?? defaultKeyBytes, options.share ?? 1);
   const facts = createFactQueue();
+  const ahead = new TracesAhead();
   let operationCount = 0;
   let duplicates = 0;
   let late = 0;
@@ -202,7 +205,12 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   /** Some at a time, so that none has to live for long. */
   const stepFacts = (some: readonly Operation[]): void => {
     objects.run(some);
-    for (const { fold, report } of historyFolds) for (const operation of some) fold.step(operation, report);
+    for (const { fold, report } of historyFolds)
+      for (let from = 0; from < some.length; from += blockSize) {
+        const to = Math.min(some.length, from + blockSize);
+        fold.comeNear(some, from, to);
+        for (let i = from; i < to; i += 1) fold.step(some[i] as Operation, report);
+      }
   };
 
   const runFacts = (upToUs: number, due: DueInput | undefined): void => {
@@ -240,33 +248,39 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     for (const { fold, report, concerns } of traceFolds) if ((has & concerns) !== 0) fold.inspect(view, report);
   };
 
+  /** Takes some of the whole traces that are due, and has a look at what will be looked up for each of them. */
+  const fillAhead = (due: DueInput): void => {
+    while (!ahead.isFull) {
+      const closesUs = due.nextTraceUs();
+      if (closesUs === Number.POSITIVE_INFINITY) break;
+      const trace = due.takeTrace();
+      operationCount += trace.operations.length;
+      if (traceShare < 1 && !isSampled(trace.traceId, traceShare)) continue;
+      ahead.add(viewOrdered(trace), closesUs);
+    }
+    learner.comeNear(ahead.views);
+    messages.comeNear(ahead.views);
+  };
+
   const runTraces = (toUs: number, due: DueInput | undefined): void => {
     const { closed: over, upToUs } = traces.close(toUs);
     let nextUs = Number.POSITIVE_INFINITY;
-    let next: OrderedTrace | undefined;
+    let next: TraceView | undefined;
     const pull = (): void => {
-      next = undefined;
-      if (due === undefined) return;
-      for (;;) {
-        nextUs = due.nextTraceUs();
-        if (nextUs === Number.POSITIVE_INFINITY) return;
-        const trace = due.takeTrace();
-        operationCount += trace.operations.length;
-        if (traceShare < 1 && !isSampled(trace.traceId, traceShare)) continue;
-        next = trace;
-        return;
-      }
+      if (ahead.isEmpty && due !== undefined) fillAhead(due);
+      nextUs = ahead.nextUs;
+      next = ahead.take();
     };
     pull();
     for (const { view, closesUs } of over) {
       while (next !== undefined && (nextUs < closesUs || (nextUs === closesUs && next.traceId < view.traceId))) {
-        inspect(viewOrdered(next), nextUs);
+        inspect(next, nextUs);
         pull();
       }
       inspect(view, closesUs);
     }
     while (next !== undefined) {
-      inspect(viewOrdered(next), nextUs);
+      inspect(next, nextUs);
       pull();
     }
     if (upToUs !== Number.POSITIVE_INFINITY) for (const { fold, report } of advancing) fold.advance?.(upToUs, report);

@@ -6,7 +6,7 @@ import type { Operation } from '../domain/operation.ts';
 import { groupOf } from './message-flow.ts';
 import { hashLink, hashParent, hashSpan, idsOf, writeIds } from './span-ids.ts';
 import { SpanNote } from './span-note.ts';
-import type { Unit } from './trace-view.ts';
+import type { TraceView, Unit } from './trace-view.ts';
 
 /** No row. */
 export const noMessage = -1;
@@ -42,6 +42,8 @@ const groupsMax = 64;
 const namesMax = 65_535;
 /** Shorter than that, consumers that are a little behind would never be found. */
 const leastUntakenUs = 15_000_000;
+/** Messages looked at together. */
+const nearMax = 32;
 /** Every row is looked at once in so many sweeps, to let go of those whose time is over. */
 const sweepsPerRound = 4;
 
@@ -76,6 +78,9 @@ export class SentMessages {
   #cursor = 0;
   #last: Operation | undefined;
   #lastRow = noMessage;
+  /** Hashes of what will be noted next. */
+  readonly #nearSpans = new Int32Array(nearMax);
+  readonly #nearIds = new Int32Array(nearMax);
   /** Called with what was hung on a row that goes. */
   onGone: (announced: number) => void = () => undefined;
 
@@ -120,6 +125,30 @@ export class SentMessages {
 
   topics(): readonly MessageTopic[] {
     return this.#topics;
+  }
+
+  /**
+   * Looks at what noting the messages of these traces will look up, heads of chains first and then the rows that they begin with, so that
+   * waits for memory overlap: with half a million messages remembered each look-up would wait three or four times in a row.
+   */
+  comeNear(traces: readonly TraceView[]): void {
+    let spans = 0;
+    let ids = 0;
+    for (const trace of traces) {
+      if (!trace.hasMessages) continue;
+      for (const { publishes } of trace.units)
+        for (const publish of publishes) {
+          if (spans === nearMax) break;
+          this.#nearSpans[spans] = hashSpan(this.#hash, idsOf(publish)).low;
+          spans += 1;
+          const id = publish.message?.id ?? '';
+          if (id === '') continue;
+          this.#nearIds[ids] = this.#hash.start().text(publish.system).text(id).end().low;
+          ids += 1;
+        }
+    }
+    this.#bySpan.glanceAll(this.#nearSpans, spans);
+    this.#byId.glanceAll(this.#nearIds, ids);
   }
 
   /** The row of a publish, a new one where it is not known; {@link noMessage} where there are too many names. */

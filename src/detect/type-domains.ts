@@ -8,6 +8,12 @@ const typesMax = 10_000;
 export class TypeDomains {
   readonly #first = new Map<string, string>();
 
+  /** {@link saltOf} as far as types are known already: nothing is learned from asking. */
+  knownSaltOf(type: string, domain: string): string {
+    const first = domain === '' ? undefined : this.#first.get(type);
+    return first === undefined || first === domain ? '' : domain;
+  }
+
   /** What tells the object from those of other domains: '' in the type's first domain and where none is said. */
   saltOf(type: string, domain: string): string {
     if (domain === '') return '';

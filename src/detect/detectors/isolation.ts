@@ -57,6 +57,7 @@ export const isolation = historyDetector(
     };
 
     return {
+      comeNear: (operations, from, to) => history.comeNear(operations, from, to),
       step(operation, report) {
         const facts = operation.facts;
         if (facts === undefined || (facts.version === undefined && operation.kind !== 'delete')) return;
