@@ -107,6 +107,16 @@ export class ProtobufDecoder {
     let hasTraceId = false;
     let hasSpanId = false;
     let at = start;
+    // As SDKs write it: first the ids of trace and span, then mostly the parent's. Anything else is found below.
+    if (end - at >= 38 && view.getUint16(at) === 0x0a10 && view.getUint16(at + 18) === 0x1208) {
+      hasTraceId = copyId(view, at + 2, 16, batch.idView, ids);
+      hasSpanId = copyId(view, at + 20, 8, batch.idView, ids + 16);
+      at += 28;
+      if (view.getUint16(at) === 0x2208) {
+        copyId(view, at + 2, 8, batch.idView, ids + 24);
+        at += 10;
+      }
+    }
     while (at < end) {
       let tag = bytes[at++] as number;
       if (tag > 127) {
@@ -179,16 +189,8 @@ export class ProtobufDecoder {
 
   /** Copies the bytes from `#at` to `stop`; false where they are not `length` bytes or all zero. */
   #copyId(stop: number, length: number, into: DataView, offset: number): boolean {
-    const start = this.#wire.at;
-    if (stop - start !== length) return false;
-    const view = this.#wire.view;
-    let any = 0;
-    for (let i = 0; i < length; i += 4) {
-      const word = view.getInt32(start + i, true);
-      into.setInt32(offset + i, word, true);
-      any |= word;
-    }
-    return any !== 0;
+    const { at, view } = this.#wire;
+    return stop - at === length && copyId(view, at, length, into, offset);
   }
 
   #event(start: number, end: number, batch: SpanBatch): void {
@@ -267,4 +269,15 @@ export class ProtobufDecoder {
     }
     if (at !== end) throw new Malformed('a status ends inside a field');
   }
+}
+
+/** Copies `length` bytes; false where they are all zero. */
+function copyId(from: DataView, at: number, length: number, into: DataView, offset: number): boolean {
+  let any = 0;
+  for (let i = 0; i < length; i += 4) {
+    const word = from.getInt32(at + i, true);
+    into.setInt32(offset + i, word, true);
+    any |= word;
+  }
+  return any !== 0;
 }
