@@ -23,10 +23,10 @@ export class AttributeDecoder {
     this.#strings = strings;
   }
 
-  /** Between messages: starts a new table of keys if somebody has spent this one. */
-  renew(): void {
+  /** Before a message of so many bytes: starts a new table of keys if somebody has spent this one. */
+  renew(bytes: number): void {
     this.#keys.renew();
-    this.#earlier.renew();
+    this.#earlier.renew(bytes);
   }
 
   /** Attributes that come into `columns` are a span's until {@link closeRow}. */

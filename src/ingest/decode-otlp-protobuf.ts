@@ -28,7 +28,7 @@ export class ProtobufDecoder {
   /** Fills `batch`. Malformed bytes leave it with what came before the fault: the caller drops it whole. */
   decode(bytes: Uint8Array, batch: SpanBatch): Decoded {
     this.#strings.renew();
-    this.#attributes.renew();
+    this.#attributes.renew(bytes.byteLength);
     this.#eventNames.renew();
     batch.reset(this.#strings.strings);
     this.#wire.open(bytes);

@@ -7,19 +7,23 @@
  */
 export class EarlierAttributes {
   /**
-   * Of each slot, beside each other because all are looked at: how many bytes come before the length of the value, where the attribute lies
-   * in the message, how many bytes it has, code, kind; and its value, a double, in the last two words.
+   * Of each slot, beside each other because all are looked at: where the attribute lies in the message, counted from the first message on;
+   * how many bytes come before the length of its value, how many bytes it has, code, kind; and its value, a double, in the last two words.
    */
-  readonly #entries: Int32Array = new Int32Array(slots * slotWords);
+  readonly #entries: Int32Array = new Int32Array(slots * slotWords).fill(-1);
   readonly #values: Float64Array = new Float64Array(this.#entries.buffer);
+  /** Where the message begins among all, and where it ends. */
+  #base = 0;
+  #end = 0;
 
-  constructor() {
-    this.renew();
-  }
-
-  /** Between messages: forgets all. */
-  renew(): void {
-    for (let entry = 0; entry < this.#entries.length; entry += slotWords) this.#entries[entry] = nowhere;
+  /** Before a message of so many bytes: what lies before it is not looked at any more. */
+  renew(bytes: number): void {
+    this.#base = this.#end;
+    this.#end += bytes;
+    if (this.#end <= furthest) return;
+    this.#entries.fill(-1);
+    this.#base = 0;
+    this.#end = bytes;
   }
 
   /** The slot of a name's first attribute; those of the others follow by {@link after}. */
@@ -38,9 +42,10 @@ export class EarlierAttributes {
   alike(slot: number, view: DataView, start: number, end: number): number {
     const entries = this.#entries;
     const entry = slot * slotWords;
-    const keyLength = entries[entry] as number;
-    if (start + keyLength >= end) return nothing;
-    const shift = (entries[entry + 1] as number) - start;
+    const from = (entries[entry] as number) - this.#base;
+    const keyLength = entries[entry + 1] as number;
+    if (from < 0 || start + keyLength >= end) return nothing;
+    const shift = from - start;
     // Compiled code compares 64 bits in a register and makes no bigint of them; 32 at a time took half as long again.
     let last = start + keyLength - 8;
     for (let at = start; at < last; at += 8) if (view.getBigInt64(at, true) !== view.getBigInt64(at + shift, true)) return nothing;
@@ -67,8 +72,8 @@ export class EarlierAttributes {
   note(slot: number, start: number, end: number, keyLength: number, code: number, kind: number, value: number): void {
     const entries = this.#entries;
     const entry = slot * slotWords;
-    entries[entry] = keyLength < 8 ? nowhere : keyLength;
-    entries[entry + 1] = start;
+    entries[entry] = keyLength < 8 ? -1 : this.#base + start;
+    entries[entry + 1] = keyLength;
     entries[entry + 2] = end - start;
     entries[entry + 3] = code;
     entries[entry + 4] = kind;
@@ -76,7 +81,7 @@ export class EarlierAttributes {
   }
 
   forget(slot: number): void {
-    this.#entries[slot * slotWords] = nowhere;
+    this.#entries[slot * slotWords] = -1;
   }
 }
 
@@ -88,5 +93,5 @@ const slots = 2048;
 const slotsPerName = 19;
 const slotWords = 8;
 const valueWord = 6;
-/** Length of the key in a slot without an attribute: no attribute is that long. */
-const nowhere = 0x3fff_ffff;
+/** Places of attributes are numbers of 31 bits, as compiled code likes them best. */
+const furthest = 0x3fff_ffff;
