@@ -104,7 +104,6 @@ export class AttributeDecoder {
       code = earlier.codeOf(slot);
       const lengthAt = start + keyLength;
       if ((bytes[lengthAt] as number) > 127 || lengthAt + 1 + (bytes[lengthAt] as number) !== end) code = this.#read(start, end, columns);
-      else if (code === 0) return;
       else this.#anyValue(lengthAt + 1, end, columns, code);
     }
     // A value that says nothing, or a path, of which is noted elsewhere where it stands.

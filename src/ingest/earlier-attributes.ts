@@ -50,6 +50,8 @@ export class EarlierAttributes {
     let last = start + keyLength - 8;
     for (let at = start; at < last; at += 8) if (view.getBigInt64(at, true) !== view.getBigInt64(at + shift, true)) return nothing;
     if (view.getBigInt64(last, true) !== view.getBigInt64(last + shift, true)) return nothing;
+    // Of what nobody wants no value is looked at, only whether it is one to the end.
+    if (entries[entry + 3] === 0) return view.getInt8(start + keyLength) === end - start - keyLength - 1 ? everything : keyLength;
     if (end - start !== (entries[entry + 2] as number)) return keyLength;
     last = end - 8;
     for (let at = start + keyLength; at < last; at += 8)

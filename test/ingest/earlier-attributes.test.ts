@@ -37,3 +37,17 @@ test('what was noted of a message says nothing of the next, however many bytes h
     expect(earlier.alike(slot, viewOf(bytes), one.length, 2 * one.length)).toBe(everything);
   }
 });
+
+test('of an attribute that nobody wants the value may be any, as long as it is one to the end', () => {
+  const earlier = new EarlierAttributes();
+  const unwanted = [attribute('thread.name', 'worker-1'), attribute('thread.name', 'worker-20'), attribute('thread.name', 'x'.repeat(126))];
+  const bytes = Buffer.concat(unwanted);
+  const slot = earlier.first(3);
+  earlier.renew(bytes.length);
+  const [first = 0, second = 0] = unwanted.map((one) => one.length);
+  earlier.note(slot, 0, first, 14, 0, 0, 0);
+  expect(earlier.alike(slot, viewOf(bytes), first, first + second)).toBe(everything);
+  // Something behind the value, and a value whose length takes two bytes.
+  expect(earlier.alike(slot, viewOf(bytes), first, first + second + 1)).toBe(14);
+  expect(earlier.alike(slot, viewOf(bytes), first + second, bytes.length)).toBe(14);
+});
