@@ -25,7 +25,7 @@ export type DetectAnswer =
 /** How long work goes on before messages are looked at. */
 const turnMs = 20;
 /** Reports are gathered for this long, so that small payloads do not each cost a message. */
-const reportEveryMs = 20;
+const reportEveryMs = 50;
 /** How often time moves on while no span comes: findings that wait for the end of a trace are due then. */
 const tickMs = 250;
 
