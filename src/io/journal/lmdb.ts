@@ -232,7 +232,7 @@ const magic = 0xbeefc0de;
 const magicAt = 24;
 const pageBytes = 4096;
 
-/** Two or three requests a commit at the load that one core carries; an exporter waits a fraction of what its batch did. */
+/** Two requests a commit at the load that one core carries, and for that an exporter waits so much longer at most. */
 const gatherMs = 16;
 /** A new file takes a millisecond or two, so it should hold some seconds of heavy load; what is released comes back by whole files. */
 const largestSegmentBytes = 32 * 1024 * 1024;
