@@ -335,6 +335,6 @@ const steadyMs = 60_000;
 const cutOffShare = 1 / 3;
 const longestCutOffMs = 300_000;
 /** Moving time has a cost of its own, and findings are not wanted to the millisecond. */
-const smallestStepUs = 50_000;
+const smallestStepUs = 100_000;
 /** What is made into operations before detectors let go of it again: bounds what is held at once when time jumps. */
 const largestStepUs = 250_000;

@@ -153,7 +153,7 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
  * For how long batches are gathered before they are sent. Where threads share a core each message is a change from one to the other, and of
  * what the core's caches hold; spans wait for late ones for much longer.
  */
-const gatherMs = 40;
+const gatherMs = 100;
 const nurseryMb = 24;
 
 /**
