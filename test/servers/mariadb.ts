@@ -47,11 +47,20 @@ export async function startMariadb(settings: readonly string[] = []): Promise<Te
   const port = await freePort();
   const data = join(dir, 'data');
   const socket = join(dir, 'sock');
-  execFileSync(
-    'mariadb-install-db',
-    ['--no-defaults', `--datadir=${data}`, '--skip-test-db', '--auth-root-authentication-method=normal', '--skip-name-resolve'],
-    { stdio: 'ignore', ...identity, cwd: dir, env: environment },
-  );
+  const install = (): void =>
+    void execFileSync(
+      'mariadb-install-db',
+      ['--no-defaults', `--datadir=${data}`, '--skip-test-db', '--auth-root-authentication-method=normal', '--skip-name-resolve'],
+      { stdio: 'pipe', ...identity, cwd: dir, env: environment },
+    );
+  try {
+    install();
+  } catch (error) {
+    // It fails once in some hundred times on a busy machine, after its server has begun to fill the folder; the error of the second says why.
+    console.error(error);
+    await rm(data, { recursive: true, force: true });
+    install();
+  }
   const start = (): { readonly kill: () => Promise<unknown> } => {
     const child = spawn(
       'mariadbd',
