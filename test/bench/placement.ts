@@ -6,10 +6,14 @@ import type { Bench } from './bench.ts';
 
 /**
  * What moving slots is good for, and what it costs while it goes on: three real nodes, of which one gets nearly all the load, each
- * operation a script that keeps it busy for about a millisecond. Latency is measured before, while half of the hot node's slots go over, and
- * after. Every write is checked against what the writer knows: lost or stale ones are counted.
+ * operation a script that keeps it busy for a fraction of a millisecond. First it is measured how much the hot node carries; then operations
+ * come at random moments at {@link loadShare} of that, however long their answers take, and latency is counted from the moment at which
+ * each was due: before, while half of the hot node's slots go over, and after, under the same load. Every write is checked against what the
+ * writer knows: lost or stale ones are counted.
  */
 const writers = 24;
+/** As busy as a node is when somebody thinks of moving a part of it. */
+const loadShare = 0.8;
 const work = `for i = 1, 20000 do local x = i * i end return redis.call('SET', KEYS[1], ARGV[1], 'GET')`;
 
 export const bench: Bench = {
@@ -28,12 +32,18 @@ export const bench: Bench = {
       let wrong = 0;
       let tookMs: number[] = [];
       let isOver = false;
+      let meanPauseMs = 0;
       const writer = async (own: readonly string[], seed: string): Promise<void> => {
         const rng = createRng(seed);
+        let dueMs = performance.now();
         while (!isOver) {
           const key = rng.pick(own);
           const before = known.get(key) ?? 0;
-          const startedMs = performance.now();
+          // Without a pace the next comes when the last is answered.
+          dueMs = meanPauseMs === 0 ? performance.now() : dueMs - Math.log(1 - rng.next()) * meanPauseMs;
+          const earlyMs = dueMs - performance.now();
+          if (earlyMs > 0) await new Promise((resolve) => setTimeout(resolve, earlyMs));
+          const startedMs = dueMs;
           const found = Number((await client.eval(work, 1, key, before + 1)) ?? 0);
           tookMs.push(performance.now() - startedMs);
           if (found !== before && found !== before + 1) wrong += 1;
@@ -59,6 +69,9 @@ export const bench: Bench = {
       const forMs = quick ? 4_000 : 15_000;
       const rest = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, forMs));
       await rest();
+      const full = await measure(rest);
+      meanPauseMs = (writers * 1000) / (loadShare * full.perS);
+      await rest();
       const before = await measure(rest);
       const never = new AbortController().signal;
       const moving = await measure(() =>
@@ -70,7 +83,10 @@ export const bench: Bench = {
           { saved: null, save: async (_progress, says) => log(says), signal: never, pause: never },
         ),
       );
+      await rest();
       const after = await measure(rest);
+      meanPauseMs = 0;
+      const fullAfter = await measure(rest);
       isOver = true;
       await Promise.all(load);
       let lost = 0;
@@ -80,13 +96,13 @@ export const bench: Bench = {
         figures: {
           p99_after_ms: after.p99Ms,
           p99_while_moving_ms: moving.p99Ms,
-          operations_per_s_after: after.perS,
+          operations_per_s_after: fullAfter.perS,
           move_s: moving.seconds,
           stale_operations: wrong,
           lost_keys: lost,
           p99_after_vs_before: after.p99Ms / before.p99Ms,
         },
-        baseline: { p99_before_ms: before.p99Ms, operations_per_s_before: before.perS },
+        baseline: { p99_before_ms: before.p99Ms, operations_per_s_before: full.perS },
       };
     } finally {
       client.disconnect();
