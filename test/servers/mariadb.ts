@@ -56,7 +56,7 @@ export async function startMariadb(settings: readonly string[] = []): Promise<Te
   try {
     install();
   } catch (error) {
-    // It fails once in some hundred times on a busy machine, after its server has begun to fill the folder; the error of the second says why.
+    // On a busy machine it was seen to fail after its server had begun to fill the folder; the error says why.
     console.error(error);
     await rm(data, { recursive: true, force: true });
     install();
