@@ -151,9 +151,9 @@ export const outboxLag = traceDetector(
     };
 
     const notePublisher = (row: Row, by: SpanNote): void => {
-      const known = publishers.get(row.tableKey.text);
-      if (known !== undefined) known.set(by.service, Math.max(by.startUs, known.get(by.service) ?? 0));
-      else if (publishers.size < tableKeysMax) publishers.set(row.tableKey.text, new Map([[by.service, by.startUs]]));
+      const known = publishers.get(row.tableKey.text) ?? new Map<string, number>();
+      if (known.size < tableKeysMax || known.has(by.service)) known.set(by.service, Math.max(by.startUs, known.get(by.service) ?? 0));
+      if (publishers.size < tableKeysMax) publishers.set(row.tableKey.text, known);
     };
 
     /** Whether a publish of the row would show: who might have published it was heard all the time until its deadline, or not; the silent one's name. */
@@ -486,7 +486,7 @@ function tableKey(operation: Operation): TableKey {
   return key;
 }
 
-/** Stores, and tables of one; a sender of endless names gets no more of them remembered. */
+/** Stores, tables of one, publishers of one; a sender of endless names gets no more of them remembered. */
 const tableKeysMax = 1000;
 
 function relay(afterMs: number) {
