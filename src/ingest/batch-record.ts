@@ -1,29 +1,27 @@
+import { BatchCompactor, compactBytes } from './compact-batch.ts';
 import { countsOf, isNarrow, packBatch, type PackedBatch, unpackBatch } from './packed-batch.ts';
-import { bytesOf } from './packed-regions.ts';
+import { bytesOf, type Place } from './packed-regions.ts';
 import { Malformed } from './protobuf-wire.ts';
 import type { AttributeColumns, SpanBatch } from './span-batch.ts';
 import { attributeCodes, classifyKey, keyOfCode } from './wanted-attributes.ts';
 
 /*
- * A batch as it lies on disk: its packed columns as they are, the strings that they name, and the names of the attributes that they have. It
- * reads alone, without the table of strings that wrote it, and after an upgrade that counts attributes differently.
+ * A batch as it lies on disk: its packed columns, compact where they are, the strings that they name, and the names of the attributes that
+ * they have. It reads alone, without the table of strings that wrote it, and after an upgrade that counts attributes differently.
  *
- *   header (64 bytes)   columns   numbers and lengths of the strings (4 bytes each)   their characters   code, length, name of attributes
+ *   header (96 bytes)   columns   numbers and lengths of the strings (4 bytes each)   their characters   code, length, name of attributes
  *
- * A fifth of what came in protobuf, a tenth of JSON: every byte of a journal is copied, written and synced, which took the kernel as much
- * CPU as decoding did. Characters are Latin-1 where all of a batch are, else UTF-16: the strings come back as they were.
+ * An eighth of what came in protobuf: every byte of a journal is copied, written and synced, which took the kernel as much CPU as decoding
+ * did. Characters are Latin-1 where all of a batch are, else UTF-16: the strings come back as they were.
  */
 
-export interface BatchRecord {
-  readonly bytes: Buffer;
-  /** The columns, in `bytes`. */
-  readonly packed: PackedBatch;
-}
-
-const formatVersion = 1;
-const headerBytes = 64;
-const headerWords = headerBytes / 4;
+/** 1: a header of 64 bytes, and columns that are never compact. */
+const formatVersion = 2;
+const headerBytes = 96;
+const headerBytesOf: Readonly<Record<number, number>> = { 1: 64, [formatVersion]: headerBytes };
 const baseUsAt = 56;
+/** Of the header of version 2: where the counts of the compact form begin. */
+const formWord = 16;
 
 const isLog = 1;
 const hasLongTimes = 2;
@@ -31,9 +29,11 @@ const hasLongNumbers = 4;
 const hasManyAttributes = 8;
 const hasStatusMessages = 16;
 const isUtf16 = 32;
+const isCompact = 64;
 
 const isText = (kind: number): boolean => kind === 1 || kind === 5 || kind === 6;
 
+/** Packs batches as they travel, and makes records of them for the journal. */
 export class BatchRecordWriter {
   /** By number of a string: the last record that had it. */
   #seenIn = new Int32Array(1024);
@@ -41,14 +41,27 @@ export class BatchRecordWriter {
   #numbers: number[] = [];
   readonly #codes = new Uint8Array(256);
   readonly #names: (Buffer | undefined)[] = [];
+  readonly #compactor = new BatchCompactor();
+  #scratch = new ArrayBuffer(0);
 
-  /** The batch as a record, in memory from `take`; undefined where that is not smaller than `largest`, or the batch has no row. */
-  write(batch: SpanBatch, largest: number, take: (bytes: number) => Buffer): BatchRecord | undefined {
-    if (batch.count === 0) return undefined;
+  /** A copy of the batch, packed and compact, in memory from `placeOf`; undefined where it has no row. */
+  pack(batch: SpanBatch, placeOf: (bytes: number) => Place): PackedBatch | undefined {
     const counts = countsOf(batch, this.#look(batch));
-    const columns = bytesOf(counts);
-    if (headerBytes + columns >= largest) return undefined;
-    const { strings } = batch;
+    const packed = packBatch(
+      batch,
+      (bytes) => {
+        if (this.#scratch.byteLength < bytes) this.#scratch = new ArrayBuffer(bytes * 2);
+        return { buffer: this.#scratch, offset: 0 };
+      },
+      counts,
+    );
+    if (this.#scratch.byteLength > largestScratch) this.#scratch = new ArrayBuffer(0);
+    return packed && this.#compactor.compact(packed, placeOf);
+  }
+
+  /** The batch that was packed last as a record, in memory from `take`; undefined where that is not smaller than `largest`. */
+  write(packed: PackedBatch, strings: readonly string[], largest: number, take: (bytes: number) => Buffer): Buffer | undefined {
+    if (headerBytes + packed.bytes >= largest) return undefined;
     const numbers = this.#numbers;
     const texts: string[] = [];
     for (let i = 0; i < numbers.length; i += 1) texts.push(strings[numbers[i] as number] as string);
@@ -57,14 +70,13 @@ export class BatchRecordWriter {
     const textBytes = isWide ? text.length * 2 : text.length;
     let keyBytes = 0;
     for (let code = 0; code < attributeCodes; code += 1) if (this.#codes[code] === 1) keyBytes += this.#nameOf(code).length;
-    const numbersAt = headerBytes + roundedUp(columns);
+    const numbersAt = headerBytes + roundedUp(packed.bytes);
     const textAt = numbersAt + numbers.length * 8;
     const total = textAt + textBytes + keyBytes;
     if (total >= largest) return undefined;
     const bytes = take(total);
-    const packed = packBatch(batch, () => ({ buffer: bytes.buffer, offset: bytes.byteOffset + headerBytes }), counts);
-    if (packed === undefined) return undefined;
-    const words = new Int32Array(bytes.buffer, bytes.byteOffset, headerWords);
+    bytes.set(new Uint8Array(packed.buffer, packed.offset, packed.bytes), headerBytes);
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset, headerBytes / 4);
     words[0] = formatVersion;
     words[1] =
       (packed.isLog ? isLog : 0) |
@@ -72,7 +84,8 @@ export class BatchRecordWriter {
       (packed.hasLongNumbers ? hasLongNumbers : 0) |
       (packed.hasManyAttributes ? hasManyAttributes : 0) |
       (packed.hasStatusMessages ? hasStatusMessages : 0) |
-      (isWide ? isUtf16 : 0);
+      (isWide ? isUtf16 : 0) |
+      (packed.form === undefined ? 0 : isCompact);
     words[2] = packed.rows;
     words[3] = packed.attributes;
     words[4] = packed.resources;
@@ -86,6 +99,8 @@ export class BatchRecordWriter {
     words[12] = textBytes;
     words[13] = keyBytes;
     bytes.writeDoubleLE(packed.baseUs, baseUsAt);
+    const { traces = 0, parents = 0, classes = 0, changed = 0, maskBytes = 0, attributes = 0 } = packed.form ?? {};
+    words.set([traces, parents, classes, changed, maskBytes, attributes], formWord);
     const table = new Int32Array(bytes.buffer, bytes.byteOffset + numbersAt, numbers.length * 2);
     for (let i = 0; i < numbers.length; i += 1) {
       table[i * 2] = numbers[i] as number;
@@ -94,7 +109,7 @@ export class BatchRecordWriter {
     bytes.write(text, textAt, isWide ? 'utf16le' : 'latin1');
     let at = textAt + textBytes;
     for (let code = 0; code < attributeCodes; code += 1) if (this.#codes[code] === 1) at += this.#nameOf(code).copy(bytes, at);
-    return { bytes, packed };
+    return bytes;
   }
 
   /** Which strings and attributes the batch has; how many of its values are not narrow. */
@@ -140,14 +155,16 @@ export class BatchRecordWriter {
 
 /** Reads records back, with a table of strings of its own. */
 export class BatchRecordReader {
+  readonly #compactor = new BatchCompactor();
   #strings: string[] = [''];
   readonly #numberOf = new Map<string, number>([['', 0]]);
 
   /** Fills `batch`; throws {@link Malformed} where the bytes are no record. */
   read(record: Buffer, batch: SpanBatch): void {
     const bytes = aligned(record);
-    const header = bytes.length < headerBytes ? undefined : new Int32Array(bytes.buffer, bytes.byteOffset, headerWords);
-    if (header === undefined || header[0] !== formatVersion) throw new Malformed('a record of another form');
+    const columnsAt = bytes.length < 4 ? undefined : headerBytesOf[bytes.readInt32LE(0)];
+    if (columnsAt === undefined || bytes.length < columnsAt) throw new Malformed('a record of another form');
+    const header = new Int32Array(bytes.buffer, bytes.byteOffset, columnsAt / 4);
     if (this.#strings.length > stringsMax) {
       this.#strings = [''];
       this.#numberOf.clear();
@@ -170,18 +187,31 @@ export class BatchRecordReader {
       hasManyAttributes: (flags & hasManyAttributes) !== 0,
       hasStatusMessages: (flags & hasStatusMessages) !== 0,
     };
+    const form =
+      (flags & isCompact) === 0
+        ? undefined
+        : {
+            traces: word(formWord),
+            parents: word(formWord + 1),
+            classes: word(formWord + 2),
+            changed: word(formWord + 3),
+            maskBytes: word(formWord + 4),
+            attributes: word(formWord + 5),
+          };
     const columns = word(10);
-    const numbersAt = headerBytes + roundedUp(columns);
+    const numbersAt = columnsAt + roundedUp(columns);
     const textAt = numbersAt + word(11) * 8;
     const keysAt = textAt + word(12);
     const isWhole =
-      header.subarray(2, 14).every((count) => count >= 0) && bytesOf(counts) === columns && keysAt + word(13) === bytes.length;
+      header.subarray(2, 14).every((count) => count >= 0) &&
+      Object.values(form ?? {}).every((count) => count >= 0) &&
+      (form === undefined || counts.attributes <= counts.rows * mostAttributes) &&
+      (form === undefined ? bytesOf(counts) : compactBytes(counts, form)) === columns &&
+      keysAt + word(13) === bytes.length;
     if (!isWhole) throw new Malformed('a record whose parts do not fit');
-    unpackBatch(
-      { ...counts, buffer: bytes.buffer, offset: bytes.byteOffset + headerBytes, bytes: columns, isLog: (flags & isLog) !== 0 },
-      this.#strings,
-      batch,
-    );
+    const packed = { ...counts, buffer: bytes.buffer, offset: bytes.byteOffset + columnsAt, bytes: columns, isLog: (flags & isLog) !== 0 };
+    unpackBatch(form === undefined ? packed : this.#compactor.expand({ ...packed, form }), this.#strings, batch);
+    if (batch.attributeStart[batch.count] !== batch.attributes.count) throw new Malformed('a record whose rows have other attributes');
     const numbers = this.#readStrings(bytes, numbersAt, textAt, keysAt, (flags & isUtf16) !== 0);
     const numberOf = (number: number): number => {
       const own = numbers.get(number);
@@ -222,6 +252,10 @@ export class BatchRecordReader {
   }
 }
 
+/** Of one row, where columns are compact. */
+const mostAttributes = 255;
+/** What one large request took is not kept. */
+const largestScratch = 4 * 1024 * 1024;
 /** Strings of a reader's table; then it begins a new one. */
 const stringsMax = 65_536;
 

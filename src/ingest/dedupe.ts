@@ -14,7 +14,6 @@ export class SpanDedupe {
   readonly #capacity: number;
   #young: Generation;
   #old: Generation;
-  readonly #scratch = new Uint8Array(24);
   readonly #low = new Int32Array(blockSize);
   readonly #high = new Int32Array(blockSize);
   /** Where to look first, once for spans of a trace that come together. */
@@ -29,16 +28,15 @@ export class SpanDedupe {
   }
 
   /**
-   * Looks up the ids of `count` rows, at most {@link blockSize}, of 32 bytes each from `row` on, all at once: each look-up waits for memory,
+   * Looks up `count` spans, at most {@link blockSize}, of {@link idWordsARow} words each, all at once: each look-up waits for memory,
    * and waiting for many at a time takes as long as waiting for one. `isNewRow` then asks for one after the other. Each place is looked at
    * once: a processor waits for as many at a time as there are in some hundred instructions, so the loop has nothing else in it.
    */
-  prepare(ids: Uint8Array, row: number, count: number): void {
-    const view = viewOf(ids);
+  prepare(ids: Int32Array, count: number): void {
     let places = 0;
     let last = 0;
     for (let i = 0; i < count; i += 1) {
-      this.#hash(view, (row + i) * 32);
+      this.#hash(ids, i * idWordsARow);
       const low = this.#hashLow;
       this.#low[i] = low;
       this.#high[i] = this.#hashHigh;
@@ -50,31 +48,34 @@ export class SpanDedupe {
     this.seen = this.#old.glanceAll(this.#places, places) ^ this.#young.glanceAll(this.#places, places);
   }
 
-  /** As {@link isNew}, of the row that was prepared as number `i` of its block. */
+  /** True the first time; counts and says false afterwards. Of the row that was prepared as number `i` of its block. */
   isNewRow(i: number): boolean {
     return this.#isNew(this.#low[i] as number, this.#high[i] as number);
   }
 
-  /** True the first time; counts and says false afterwards. The 24 bytes at `offset` are trace id and span id. */
+  /** As {@link isNewRow} of one span; the 24 bytes at `offset` are trace id and span id. */
   isNew(ids: Uint8Array, offset: number): boolean {
-    this.#hash(viewOf(ids), offset);
+    this.#bytes.set(ids.subarray(offset, offset + idWordsARow * 4));
+    this.#hash(this.#words, 0);
     return this.#isNew(this.#hashLow, this.#hashHigh);
   }
 
+  readonly #words = new Int32Array(idWordsARow);
+  readonly #bytes = new Uint8Array(this.#words.buffer);
   #hashLow = 0;
   #hashHigh = 0;
 
-  #hash(ids: DataView, offset: number): void {
+  #hash(ids: Int32Array, from: number): void {
     let low = 0x243f6a88;
     let high = 0x85a308d3;
     let trace = 0;
-    for (let at = offset; at < offset + 24; at += 4) {
-      const word = ids.getInt32(at, true);
+    for (let at = from; at < from + idWordsARow; at += 1) {
+      const word = ids[at] as number;
       low = Math.imul(low ^ word, 0x9e3779b1);
       low ^= low >>> 15;
       high = Math.imul(high + word, 0x85ebca6b);
       high ^= high >>> 13;
-      if (at === offset + 12) trace = Math.imul(low ^ (high >>> 7), 0x2c1b3c6d);
+      if (at === from + 3) trace = Math.imul(low ^ (high >>> 7), 0x2c1b3c6d);
     }
     trace ^= trace >>> 12;
     low = Math.imul(low ^ (high >>> 7), 0x2c1b3c6d) ^ (low >>> 12);
@@ -101,14 +102,12 @@ export class SpanDedupe {
 
   /** The same for ids in hexadecimal. */
   isNewSpan(traceId: string, spanId: string): boolean {
-    this.#scratch.fill(0);
-    this.#scratch.set(Buffer.from(traceId, 'hex').subarray(0, 16));
-    this.#scratch.set(Buffer.from(spanId, 'hex').subarray(0, 8), 16);
-    return this.isNew(this.#scratch, 0);
+    const bytes = new Uint8Array(idWordsARow * 4);
+    bytes.set(Buffer.from(traceId, 'hex').subarray(0, 16));
+    bytes.set(Buffer.from(spanId, 'hex').subarray(0, 8), 16);
+    return this.isNew(bytes, 0);
   }
 }
-
-const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 export function createSpanDedupe(options: { readonly capacity?: number } = {}): SpanDedupe {
   return new SpanDedupe(options.capacity ?? 1 << 20);
@@ -219,6 +218,8 @@ const traceGroups = 4;
 const mostGroups = 24;
 /** As many look-ups as a processor can have on their way to memory, some times over. */
 export const blockSize = 64;
+/** A trace id and a span id. */
+export const idWordsARow = 6;
 
 /** A power of two, at least twice the entries. */
 function slotsFor(entries: number): number {

@@ -1,3 +1,4 @@
+import type { CompactForm } from './compact-batch.ts';
 import { bytesOf, type Counts, type Place, type Regions, regionsOf } from './packed-regions.ts';
 import type { AttributeColumns, EventKind, SpanBatch } from './span-batch.ts';
 
@@ -33,10 +34,10 @@ export interface PackedBatch {
   readonly hasLongNumbers: boolean;
   readonly hasManyAttributes: boolean;
   readonly hasStatusMessages: boolean;
+  /** Its columns are compact, and stand as they are said to here once `BatchCompactor` has expanded them. Absent: they stand so now. */
+  readonly form?: CompactForm;
 }
 
-/** Marks a row of which nobody wants an operation: a duplicate, or a span from the future. No OTLP kind reaches it. */
-const dropped = 255;
 const isWide = 0x80;
 const longestTimeUs = 0xffff_ffff;
 const largestNumber = 0xffff;
@@ -111,9 +112,8 @@ export function packBatch(
     }
     if (!counts.hasManyAttributes)
       to.attributeCount[row] = (batch.attributeStart[row + 1] as number) - (batch.attributeStart[row] as number);
-    const kind = batch.kind[row] as number;
-    to.kind[row] = kind === dropped ? 0 : kind;
   }
+  to.kind.set(batch.kind.subarray(0, rows));
   to.name.set(batch.name.subarray(0, rows));
   if (counts.hasStatusMessages) to.statusMessage.set(batch.statusMessage.subarray(0, rows));
   if (counts.hasManyAttributes) to.attributeStart.set(batch.attributeStart.subarray(0, rows + 1));
@@ -177,7 +177,7 @@ export function movePacked(packed: PackedBatch, { buffer, offset }: Place): Pack
   return { ...packed, buffer, offset };
 }
 
-/** The batch again, into `batch`. `strings`: the table that it was decoded with. */
+/** The batch again, into `batch`; not one that is compact. `strings`: the table that it was decoded with. */
 export function unpackBatch(packed: PackedBatch, strings: readonly string[], batch: SpanBatch): void {
   const { rows } = packed;
   const from = regionsOf(packed, packed);
@@ -247,37 +247,4 @@ function unpackValues(from: Regions, offset: number, count: number, columns: Att
     columns.value[at] = kind >= isWide ? (from.wide[value] as number) : value;
   }
   columns.count = count;
-}
-
-export const isDroppedRow = (batch: SpanBatch, row: number): boolean => batch.kind[row] === dropped;
-
-export interface Kept {
-  readonly rows: number;
-  /** Of the rows that are kept. */
-  readonly minEndUs: number;
-  readonly maxEndUs: number;
-}
-
-/**
- * Marks the rows that `isWanted` refuses, before the batch is unpacked; says what is left. `ids` holds 32 bytes a row, as in a
- * {@link SpanBatch}.
- */
-export function dropRows(packed: PackedBatch, isWanted: (ids: Uint8Array, row: number, endUs: number) => boolean): Kept {
-  const regions = regionsOf(packed, packed);
-  let rows = 0;
-  let minEndUs = Number.POSITIVE_INFINITY;
-  let maxEndUs = Number.NEGATIVE_INFINITY;
-  for (let row = 0; row < packed.rows; row += 1) {
-    const endUs = packed.hasLongTimes
-      ? (regions.endUs[row] as number)
-      : packed.baseUs + (regions.offsetUs[row] as number) + (regions.durationUs[row] as number);
-    if (!isWanted(regions.ids, row, endUs)) {
-      regions.kind[row] = dropped;
-      continue;
-    }
-    rows += 1;
-    if (endUs < minEndUs) minEndUs = endUs;
-    if (endUs > maxEndUs) maxEndUs = endUs;
-  }
-  return { rows, minEndUs, maxEndUs };
 }

@@ -31,7 +31,7 @@ export interface Regions {
 }
 
 /** How many there are of what, and how large: it says where everything lies. */
-export type Counts = Omit<PackedBatch, 'buffer' | 'offset' | 'bytes' | 'isLog'>;
+export type Counts = Omit<PackedBatch, 'buffer' | 'offset' | 'bytes' | 'isLog' | 'form'>;
 
 /** A piece of memory, at a multiple of eight bytes. */
 export interface Place {
@@ -41,7 +41,7 @@ export interface Place {
 
 export function regionsOf(counts: Counts, { buffer, offset }: Place): Regions {
   const { rows } = counts;
-  const values = counts.attributes + counts.resourceAttributes + counts.eventAttributes;
+  const values = valuesOf(counts);
   let at = offset;
   const doubles = (length: number): Float64Array => {
     const region = new Float64Array(buffer, at, length);
@@ -99,9 +99,16 @@ export function regionsOf(counts: Counts, { buffer, offset }: Place): Regions {
 /** How many bytes the regions take: the same sum as in {@link regionsOf}, without making them. */
 export function bytesOf(counts: Counts): number {
   const { rows } = counts;
-  const values = counts.attributes + counts.resourceAttributes + counts.eventAttributes;
-  const eights = (counts.hasLongTimes ? 2 * rows : 0) + counts.wide + counts.events;
+  const values = valuesOf(counts);
   const numbers = rows + (counts.hasStatusMessages ? rows : 0) + values;
+  const ones = rows * (counts.hasManyAttributes ? 34 : 35) + values * 2 + counts.events + counts.links * 24;
+  return widestBytes(counts) + numbers * (counts.hasLongNumbers ? 4 : 2) + ones;
+}
+
+/** How many bytes the regions before the names take: those of 8 and of 4 bytes. */
+export function widestBytes(counts: Counts): number {
+  const { rows } = counts;
+  const eights = (counts.hasLongTimes ? 2 * rows : 0) + counts.wide + counts.events;
   const fours =
     (counts.hasLongTimes ? 0 : 2 * rows) +
     (counts.hasManyAttributes ? rows + 1 : 0) +
@@ -109,6 +116,21 @@ export function bytesOf(counts: Counts): number {
     (counts.links === 0 ? 0 : rows + 1) +
     counts.resources +
     (counts.resources + 1);
-  const ones = rows * (counts.hasManyAttributes ? 34 : 35) + values * 2 + counts.events + counts.links * 24;
-  return eights * 8 + fours * 4 + numbers * (counts.hasLongNumbers ? 4 : 2) + ones;
+  return eights * 8 + fours * 4;
+}
+
+/** Values of attributes of spans, resources and events. */
+export const valuesOf = (counts: Counts): number => counts.attributes + counts.resourceAttributes + counts.eventAttributes;
+
+/** When each row ends, microseconds since 1970, from the first regions alone. */
+export function endsOf(counts: Counts, { buffer, offset }: Place): (row: number) => number {
+  const { rows, baseUs } = counts;
+  if (counts.hasLongTimes) {
+    const endUs = new Float64Array(buffer, offset + rows * 8, rows);
+    return (row) => endUs[row] as number;
+  }
+  const at = offset + (counts.wide + counts.events) * 8;
+  const offsetUs = new Uint32Array(buffer, at, rows);
+  const durationUs = new Uint32Array(buffer, at + rows * 4, rows);
+  return (row) => baseUs + (offsetUs[row] as number) + (durationUs[row] as number);
 }

@@ -1,6 +1,6 @@
-import { BatchCompactor, type CompactBatch } from './compact-batch.ts';
+import { BatchCompactor, isDropped, type Sifted } from './compact-batch.ts';
 import { DueMemory, type Held as HeldMemory } from './due-memory.ts';
-import { isDroppedRow, type Kept, type PackedBatch, unpackBatch } from './packed-batch.ts';
+import { type PackedBatch, unpackBatch } from './packed-batch.ts';
 import { SpanBatch } from './span-batch.ts';
 
 /**
@@ -32,23 +32,26 @@ export class WaitingRoom {
     this.#mostBytes = mostBytes;
   }
 
-  /** Keeps a copy. `kept`: what `dropRows` left of the batch; a batch of which nothing is left has no business here. */
-  add(sequence: number, packed: PackedBatch, strings: readonly string[], kept: Kept): void {
+  /** Keeps a copy, compact. `kept`: what `sift` left of the batch; a batch of which nothing is left has no business here. */
+  add(sequence: number, packed: PackedBatch, strings: readonly string[], kept: Sifted): void {
     if (kept.rows === 0) return;
     const spreadUs = kept.maxEndUs - kept.minEndUs;
     const ticket: Ticket = { sequence, isGone: false };
     this.#arrivals.push(ticket);
-    const compact = this.#compactor.compact(packed, (bytes) => this.#memory.take(kept.maxEndUs, bytes));
+    let place: HeldMemory | undefined;
+    const own = this.#compactor.compact(packed, (bytes) => (place = this.#memory.take(kept.maxEndUs, bytes)));
     this.#push({
       ticket,
-      compact,
+      packed: own,
+      place,
+      kept,
       strings,
       stepUs: Math.max(shortestStepUs, spreadUs / mostSteps),
       dueUs: kept.minEndUs,
       maxEndUs: kept.maxEndUs,
       releasedUs: Number.NEGATIVE_INFINITY,
     });
-    this.bytes += compact.bytes + heldOverheadBytes;
+    this.bytes += own.bytes + heldOverheadBytes;
     this.rows += packed.rows;
   }
 
@@ -78,29 +81,28 @@ export class WaitingRoom {
   release(upToUs: number, into: () => SpanBatch, each: (batch: SpanBatch, rows: Int32Array, count: number) => void): boolean {
     const held = this.#heap[0];
     if (held === undefined || held.dueUs > upToUs) return false;
-    const { compact } = held;
-    const { packed } = compact;
+    const { packed, place, kept } = held;
     const untilUs = Math.max(held.dueUs, upToUs) + held.stepUs;
     const isLast = untilUs >= held.maxEndUs;
     const isWhole = isLast && held.releasedUs === Number.NEGATIVE_INFINITY;
     const batch = isWhole ? into() : this.#batch;
-    unpackBatch(this.#compactor.expand(compact), held.strings, batch);
+    unpackBatch(this.#compactor.expand(packed), held.strings, batch);
     if (this.#compactor.classes > 0) batch.classify(this.#compactor.classes, this.#compactor.classOf);
     if (this.#rowNumbers.length < packed.rows) this.#rowNumbers = new Int32Array(packed.rows * 2);
     const rows = this.#rowNumbers;
     let count = 0;
     for (let row = 0; row < packed.rows; row += 1) {
       const endUs = batch.endUs[row] as number;
-      if (endUs <= held.releasedUs || (endUs > untilUs && !isLast) || isDroppedRow(batch, row)) continue;
+      if (endUs <= held.releasedUs || (endUs > untilUs && !isLast) || isDropped(kept, row)) continue;
       rows[count] = row;
       count += 1;
     }
     this.#pop();
     if (isLast) {
       held.ticket.isGone = true;
-      this.bytes -= compact.bytes + heldOverheadBytes;
+      this.bytes -= packed.bytes + heldOverheadBytes;
       this.rows -= packed.rows;
-      this.#memory.giveBack(compact.place);
+      if (place !== undefined) this.#memory.giveBack(place);
     } else {
       held.releasedUs = untilUs;
       held.dueUs = untilUs;
@@ -157,7 +159,9 @@ interface Ticket {
 
 interface Held {
   readonly ticket: Ticket;
-  readonly compact: CompactBatch<HeldMemory>;
+  readonly packed: PackedBatch;
+  readonly place: HeldMemory | undefined;
+  readonly kept: Sifted;
   readonly strings: readonly string[];
   readonly stepUs: number;
   readonly maxEndUs: number;

@@ -1,8 +1,9 @@
 import { createDetection, type Detection, type DetectionOptions, type DetectionStats } from '../detect/run.ts';
 import type { Anomaly } from '../domain/anomaly.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
-import { blockSize, createSpanDedupe } from '../ingest/dedupe.ts';
-import { dropRows, type PackedBatch } from '../ingest/packed-batch.ts';
+import { sift } from '../ingest/compact-batch.ts';
+import { createSpanDedupe } from '../ingest/dedupe.ts';
+import type { PackedBatch } from '../ingest/packed-batch.ts';
 import { type StringsAdded, StringTablesTwin } from '../ingest/string-tables.ts';
 import { WaitingRoom } from '../ingest/waiting-room.ts';
 import { DueRows } from './due-rows.ts';
@@ -49,10 +50,10 @@ export class CheckStage {
   take({ packed, strings }: CheckBatch): void {
     const table = this.#tables.take(strings);
     const dedupe = this.#dedupe;
-    const kept = dropRows(packed, (ids, row) => {
+    const kept = sift(packed, (ids, nth, count) => {
       if (packed.isLog) return true;
-      if (row % blockSize === 0) dedupe.prepare(ids, row, Math.min(blockSize, packed.rows - row));
-      return dedupe.isNewRow(row % blockSize);
+      if (nth === 0) dedupe.prepare(ids, count);
+      return dedupe.isNewRow(nth);
     });
     if (kept.maxEndUs > this.#newestUs) this.#newestUs = kept.maxEndUs;
     this.#room.add(this.#batches, packed, table, kept);

@@ -9,10 +9,11 @@ import { createDetection, type DetectionOptions, type DetectionStats } from '../
 import { type ClientLegs, type ClientReplicas, createClientLegs } from '../forecast/client-legs.ts';
 import { createFeatures, type FeatureOptions, type FeaturePoint } from '../forecast/features.ts';
 import { createReadLooks, type TracedLook } from '../forecast/read-looks.ts';
+import { BatchCompactor, isDropped, sift, type Sifted } from '../ingest/compact-batch.ts';
 import { ConcernedRows } from '../ingest/concerned-rows.ts';
-import { blockSize, createSpanDedupe } from '../ingest/dedupe.ts';
+import { createSpanDedupe } from '../ingest/dedupe.ts';
 import { OperationReader } from '../ingest/operation-from-span.ts';
-import { dropRows, isDroppedRow, type PackedBatch, unpackBatch } from '../ingest/packed-batch.ts';
+import { type PackedBatch, unpackBatch } from '../ingest/packed-batch.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
 import { type StringsAdded, StringTablesTwin } from '../ingest/string-tables.ts';
 import { WaitingRoom } from '../ingest/waiting-room.ts';
@@ -96,6 +97,7 @@ export class DetectStage {
   readonly #due: DueRows;
   readonly #concerned: ConcernedRows;
   readonly #concernedReader = new OperationReader();
+  readonly #compactor = new BatchCompactor();
   readonly #batch = new SpanBatch();
   readonly #places: ReturnType<typeof createPlaces>;
   readonly #features: ReturnType<typeof createFeatures> | undefined;
@@ -161,13 +163,13 @@ export class DetectStage {
     const strings = this.#tables.take(sent.strings);
     const futureUs = (this.#clock.nowMs() + futureLimitMs) * 1000;
     let newestUs = this.#newestUs;
-    const kept = dropRows(packed, (ids, row, endUs) => {
-      if (!isLog && row % blockSize === 0) dedupe.prepare(ids, row, Math.min(blockSize, packed.rows - row));
+    const kept = sift(packed, (ids, nth, count, endUs) => {
+      if (!isLog && nth === 0) dedupe.prepare(ids, count);
       if (endUs > futureUs) {
         this.#futureSpans += 1;
         return false;
       }
-      if (!isLog && !dedupe.isNewRow(row % blockSize)) return false;
+      if (!isLog && !dedupe.isNewRow(nth)) return false;
       if (endUs > newestUs) newestUs = endUs;
       return true;
     });
@@ -177,7 +179,7 @@ export class DetectStage {
       this.#newestUs = newestUs;
       this.#newestAtMs = nowMs;
     }
-    if (!this.#concerned.isEmpty && kept.rows > 0) this.#keepConcerned(packed, strings);
+    if (!this.#concerned.isEmpty && kept.rows > 0) this.#keepConcerned(packed, strings, kept);
     this.#room.add(sent.sequence, packed, strings, kept);
     giveBack(packed);
     this.#taken = sent.sequence + 1;
@@ -217,12 +219,12 @@ export class DetectStage {
     }
   }
 
-  #keepConcerned(packed: PackedBatch, strings: readonly string[]): void {
+  #keepConcerned(packed: PackedBatch, strings: readonly string[], kept: Sifted): void {
     const batch = this.#batch;
-    unpackBatch(packed, strings, batch);
+    unpackBatch(this.#compactor.expand(packed), strings, batch);
     this.#concerned.find(
       batch,
-      (row) => !isDroppedRow(batch, row),
+      (row) => !isDropped(kept, row),
       (rows, count) => {
         const operations = this.#concernedReader.readRows(batch, rows, count);
         this.#features?.fold(operations);

@@ -2,13 +2,13 @@ import { gunzipSync } from 'node:zlib';
 import type { Clock } from '../base/clock.ts';
 import type { Measurement } from '../domain/measurement.ts';
 import type { Operation } from '../domain/operation.ts';
-import { type BatchRecord, BatchRecordReader, BatchRecordWriter } from '../ingest/batch-record.ts';
+import { BatchRecordReader, BatchRecordWriter } from '../ingest/batch-record.ts';
 import { JsonDecoder } from '../ingest/decode-otlp-json.ts';
 import { LogsDecoder } from '../ingest/decode-otlp-logs.ts';
 import { MetricsDecoder } from '../ingest/decode-otlp-metrics.ts';
 import { type Decoded, ProtobufDecoder } from '../ingest/decode-otlp-protobuf.ts';
 import { type LogKey, LogKeys } from '../ingest/log-keys.ts';
-import { movePacked, type PackedBatch, packBatch } from '../ingest/packed-batch.ts';
+import type { PackedBatch } from '../ingest/packed-batch.ts';
 import type { Place } from '../ingest/packed-regions.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
 import type { Appended, Journal } from '../io/journal/journal.ts';
@@ -20,7 +20,7 @@ import type { BatchConsumer } from './batch-consumer.ts';
 import { createIngestCounters, type IngestCounters } from './ingest-loop-counters.ts';
 import { createInlineConsumer } from './inline-consumer.ts';
 import { Retention } from './retention.ts';
-import { giveBack, SharedSlabs } from './shared-slabs.ts';
+import { giveBack, isInSlab, SharedSlabs } from './shared-slabs.ts';
 
 export interface IngestOptions {
   readonly host: string;
@@ -100,6 +100,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
   const batch = new SpanBatch();
   const slabs = new SharedSlabs(mostSlabBytes);
   const records = { writer: new BatchRecordWriter(), reader: new BatchRecordReader(), buffers: new BodyBuffers() };
+  const placeOf = (bytes: number): Place => slabs.take(bytes) ?? { buffer: new ArrayBuffer(bytes), offset: 0 };
   const waiting = new Map<number, Held>();
   /** The next sequence that the consumer gets. */
   let turn = journal.first;
@@ -148,18 +149,20 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     if (batch.count === 0 && batch.measurements.length === 0) return { is: 'accepted', rejected, message };
     counters.measured(batch.measurements.length);
     const spans = batch.count;
-    const record = records.writer.write(batch, payload.bytes.length, (bytes) => records.buffers.take(bytes));
-    const held = holdOf(batch, (bytes) => slabs.take(bytes), record);
-    const appended = await append(payload, record?.bytes);
+    const { strings, measurements } = batch;
+    const packed = records.writer.pack(batch, placeOf);
+    const record = packed && records.writer.write(packed, strings, payload.bytes.length, (bytes) => records.buffers.take(bytes));
+    const appended = await append(payload, record);
     // Refused, it may still be somewhere: then it is left to the collector.
-    if (record !== undefined && appended.is === 'durable') records.buffers.giveBack(record.bytes);
+    if (record !== undefined && appended.is === 'durable') records.buffers.giveBack(record);
     if (appended.is !== 'durable') {
-      if (held?.packed !== undefined) giveBack(held.packed);
+      if (packed !== undefined) giveBack(packed);
       const why = appended.is === 'failed' ? 'cannot be written' : `is full (${journal.maxBytes} bytes wait to be processed)`;
       return { is: 'busy', message: `the journal ${why}`, retryAfterS: 5 };
     }
     counters.accept(payload, spans);
-    if (held !== undefined) waiting.set(appended.sequence, held);
+    // What found no room beside the others that wait is read again when its turn comes.
+    if (packed === undefined || isInSlab(packed)) waiting.set(appended.sequence, { packed, strings, measurements });
     durable = Math.max(durable, appended.sequence + 1);
     wake?.();
     return { is: 'accepted', rejected, message };
@@ -176,7 +179,8 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
         if (decoded.is === 'malformed') throw new Error(decoded.what);
       }
       counters.redecoded(batch.count);
-      return holdOf(batch, (bytes) => slabs.take(bytes) ?? { buffer: new ArrayBuffer(bytes), offset: 0 });
+      const { strings, measurements } = batch;
+      return { packed: records.writer.pack(batch, placeOf), strings, measurements };
     } catch (error) {
       // It was decoded once before it was acknowledged, so only a damaged disk comes here; the rest of the journal is still good.
       options.onFailure(new Error(`journal record ${sequence} cannot be read and is skipped`, { cause: error }));
@@ -322,14 +326,6 @@ interface Held {
   readonly packed: PackedBatch | undefined;
   readonly strings: readonly string[];
   readonly measurements: readonly Measurement[];
-}
-
-/** Undefined where there is no room for it. `record`: the batch, packed already. */
-function holdOf(batch: SpanBatch, placeOf: (bytes: number) => Place | undefined, record?: BatchRecord): Held | undefined {
-  const place = record === undefined ? undefined : placeOf(record.packed.bytes);
-  const packed = record === undefined ? packBatch(batch, placeOf) : place && movePacked(record.packed, place);
-  if (packed === undefined && batch.count > 0) return undefined;
-  return { packed, strings: batch.strings, measurements: batch.measurements };
 }
 
 /** What a partial success says: spans that could not be taken, or a shape that nobody reads. */

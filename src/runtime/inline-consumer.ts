@@ -1,7 +1,8 @@
 import type { Operation } from '../domain/operation.ts';
+import { BatchCompactor, isDropped, sift } from '../ingest/compact-batch.ts';
 import { createSpanDedupe } from '../ingest/dedupe.ts';
 import { OperationReader } from '../ingest/operation-from-span.ts';
-import { dropRows, isDroppedRow, type PackedBatch, unpackBatch } from '../ingest/packed-batch.ts';
+import { type PackedBatch, unpackBatch } from '../ingest/packed-batch.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
 import type { BatchConsumer } from './batch-consumer.ts';
 import { giveBack } from './shared-slabs.ts';
@@ -19,6 +20,7 @@ export interface InlineConsumerOptions {
 export function createInlineConsumer(options: InlineConsumerOptions): BatchConsumer & { close(): Promise<void> } {
   const dedupe = createSpanDedupe(options.dedupeCapacity === undefined ? {} : { capacity: options.dedupeCapacity });
   const reader = new OperationReader();
+  const compactor = new BatchCompactor();
   const batch = new SpanBatch();
   let operationCount = 0;
   let settled = 0;
@@ -42,10 +44,14 @@ export function createInlineConsumer(options: InlineConsumerOptions): BatchConsu
   };
 
   const readNew = (packed: PackedBatch, strings: readonly string[]): readonly Operation[] => {
-    dropRows(packed, (ids, row) => packed.isLog || dedupe.isNew(ids, row * 32));
-    unpackBatch(packed, strings, batch);
+    const kept = sift(packed, (ids, nth, count) => {
+      if (packed.isLog) return true;
+      if (nth === 0) dedupe.prepare(ids, count);
+      return dedupe.isNewRow(nth);
+    });
+    unpackBatch(compactor.expand(packed), strings, batch);
     giveBack(packed);
-    const rows = Int32Array.from({ length: batch.count }, (_, row) => row).filter((row) => !isDroppedRow(batch, row));
+    const rows = Int32Array.from({ length: batch.count }, (_, row) => row).filter((row) => !isDropped(kept, row));
     return reader.readRows(batch, rows, rows.length);
   };
 

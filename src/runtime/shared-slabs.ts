@@ -74,6 +74,8 @@ export function giveBack(place: Place): void {
   if (place.buffer instanceof SharedArrayBuffer) Atomics.sub(new Int32Array(place.buffer, 0, 1), 0, 1);
 }
 
+export const isInSlab = ({ buffer }: Place): boolean => buffer instanceof SharedArrayBuffer;
+
 const inUse = (slab: SharedArrayBuffer): number => Atomics.load(new Int32Array(slab, 0, 1), 0);
 const roundedUp = (bytes: number): number => (bytes + 7) & ~7;
 

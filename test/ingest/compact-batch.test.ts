@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { BatchCompactor } from '../../src/ingest/compact-batch.ts';
+import { BatchCompactor, idsAtOnce, isDropped, sift } from '../../src/ingest/compact-batch.ts';
 import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
-import { dropRows, packBatch, type PackedBatch } from '../../src/ingest/packed-batch.ts';
+import { idWordsARow } from '../../src/ingest/dedupe.ts';
+import { packBatch, type PackedBatch } from '../../src/ingest/packed-batch.ts';
 import type { Place } from '../../src/ingest/packed-regions.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
 import { createLoad } from '../bench/ingest-load.ts';
@@ -34,19 +35,18 @@ describe('BatchCompactor', () => {
     const compactor = new BatchCompactor();
     let compacted = 0;
     fc.assert(
-      fc.property(requestsOfLikeSpans, fc.array(fc.boolean(), { minLength: 1 }), (requests, wanted) => {
+      fc.property(requestsOfLikeSpans, (requests) => {
         // Requests of protobuf one behind the other are one request of all that they hold.
         const batch = new SpanBatch();
         new ProtobufDecoder().decode(Buffer.concat(requests), batch);
         const packed = packBatch(batch, dirty(8));
         if (packed === undefined) return;
-        dropRows(packed, (_ids, row) => wanted[row % wanted.length] === true);
         const before = Buffer.from(bytesOf(packed));
         const compact = compactor.compact(packed, dirty());
         expect(bytesOf(packed)).toEqual(before);
         bytesOf(packed).fill(0);
         if (compact.form !== undefined) compacted += 1;
-        const { buffer, offset } = compact.place;
+        const { buffer, offset } = compact;
         const around = [...new Uint8Array(buffer, 0, offset), ...new Uint8Array(buffer, offset + compact.bytes)];
         expect(around.every((byte) => byte === 0xa5)).toBe(true);
         expect(bytesOf(compactor.expand(compact))).toEqual(before);
@@ -64,6 +64,40 @@ describe('BatchCompactor', () => {
     const compact = packed.map((one) => compactor.compact(one, dirty()));
     expect(compact.every(({ form }) => form !== undefined)).toBe(true);
     for (const nth of [3, 0, 4, 1, 2]) expect(bytesOf(compactor.expand(compact[nth] as never))).toEqual(bytesOf(packed[nth] as never));
+  });
+
+  test('what is asked of rows is their ids and ends, whether they are compact or not, and those that nobody wants are marked', () => {
+    const compactor = new BatchCompactor();
+    let compacted = 0;
+    fc.assert(
+      fc.property(requestsOfLikeSpans, fc.array(fc.boolean(), { minLength: 1 }), (requests, wanted) => {
+        const batch = new SpanBatch();
+        new ProtobufDecoder().decode(Buffer.concat(requests), batch);
+        const packed = packBatch(batch, dirty(8));
+        if (packed === undefined) return;
+        const compact = compactor.compact(packed, dirty());
+        if (compact.form !== undefined) compacted += 1;
+        for (const one of [packed, compact]) {
+          const ends: number[] = [];
+          const kept = sift(one, (ids, nth, count, endUs) => {
+            const row = ends.push(endUs) - 1;
+            expect(nth).toBe(row % idsAtOnce);
+            expect(count).toBe(Math.min(idsAtOnce, packed.rows - row + nth));
+            const words = Buffer.from(ids.buffer, nth * idWordsARow * 4, idWordsARow * 4);
+            expect(words).toEqual(Buffer.from(batch.ids.subarray(row * 32, row * 32 + 24)));
+            return wanted[row % wanted.length] === true;
+          });
+          // Ends before starts are no times.
+          expect(ends).toEqual([...batch.endUs.subarray(0, packed.rows)].map((us, row) => Math.max(us, batch.startUs[row] as number)));
+          const left = ends.filter((_, row) => wanted[row % wanted.length] === true);
+          expect(kept).toMatchObject({ rows: left.length, minEndUs: Math.min(...left), maxEndUs: Math.max(...left) });
+          expect(kept.dropped === undefined).toBe(left.length === packed.rows);
+          for (let row = 0; row < packed.rows; row += 1) expect(isDropped(kept, row)).toBe(wanted[row % wanted.length] === false);
+        }
+      }),
+      { numRuns: 200 },
+    );
+    expect(compacted).toBeGreaterThan(60);
   });
 
   const second = 1_000_000_000n;

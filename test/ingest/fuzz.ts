@@ -1,17 +1,18 @@
 import { createRng, type Rng } from '../../src/base/rng.ts';
+import { BatchCompactor, sift } from '../../src/ingest/compact-batch.ts';
 import { JsonDecoder } from '../../src/ingest/decode-otlp-json.ts';
 import { LogsDecoder } from '../../src/ingest/decode-otlp-logs.ts';
 import { MetricsDecoder } from '../../src/ingest/decode-otlp-metrics.ts';
 import { type Decoded, ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
 import { OperationReader } from '../../src/ingest/operation-from-span.ts';
-import { dropRows, packBatch, unpackBatch } from '../../src/ingest/packed-batch.ts';
+import { packBatch, unpackBatch } from '../../src/ingest/packed-batch.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
 import { createLoad } from '../bench/ingest-load.ts';
 import { encodeTraces, logsRequestType, metricsRequestType, traceRequestType } from './otlp-proto.ts';
 
 /**
  * Requests that were damaged in every way that bytes can be, through everything that a receiver does with them before detectors look:
- * decode, pack, unpack, operations. A fault is an exception; a hang shows as the slowest input, growth as memory that the next thousand
+ * decode, pack, compact, expand, unpack, operations. A fault is an exception; a hang shows as the slowest input, growth as memory that the next thousand
  * inputs do not give back.
  */
 export interface Fuzzed {
@@ -38,6 +39,7 @@ export function fuzz(options: {
 }): Fuzzed {
   const rng = createRng(options.seed);
   const targets = makeTargets(rng);
+  const compactor = new BatchCompactor();
   const [batch, again] = [new SpanBatch(), new SpanBatch()];
   const reader = new OperationReader();
   let malformed = 0;
@@ -60,8 +62,9 @@ export function fuzz(options: {
     else {
       const packed = packBatch(batch);
       if (packed !== undefined) {
-        dropRows(packed, (_, row) => row % 7 !== 6);
-        unpackBatch(packed, batch.strings, again);
+        const compact = compactor.compact(packed, (size) => ({ buffer: new ArrayBuffer(size), offset: 0 }));
+        sift(compact, (ids) => ids[0] !== ids[1]);
+        unpackBatch(compactor.expand(compact), batch.strings, again);
         operations += reader.read(again).length;
       }
     }

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { sift } from '../../src/ingest/compact-batch.ts';
 import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
-import { dropRows, isDroppedRow, movePacked, packBatch, unpackBatch } from '../../src/ingest/packed-batch.ts';
+import { movePacked, packBatch, unpackBatch } from '../../src/ingest/packed-batch.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
 import { StringTables, StringTablesTwin } from '../../src/ingest/string-tables.ts';
 import { createLoad } from '../bench/ingest-load.ts';
@@ -88,7 +89,7 @@ describe('packBatch', () => {
       const packed = packBatch(batch);
       if (packed === undefined) throw new Error('there are spans');
       const ends: number[] = [];
-      dropRows(packed, (_ids, _row, endUs) => ends.push(endUs) > 0);
+      sift(packed, (_ids, _nth, _count, endUs) => ends.push(endUs) > 0);
       expect(ends).toEqual([...batch.endUs.subarray(0, batch.count)]);
       unpackBatch(movePacked(packed, { buffer: new ArrayBuffer(packed.bytes + 64), offset: 64 }), batch.strings, again);
       expect(spansOf(again)).toEqual(spansOf(batch));
@@ -108,24 +109,5 @@ describe('packBatch', () => {
       }),
       { numRuns: 200 },
     );
-  });
-
-  test('rows that nobody wants are marked, and no other', () => {
-    const batch = new SpanBatch();
-    new ProtobufDecoder().decode(createLoad({ seed: 8, spansPerRequest: 30 }).next(), batch);
-    const packed = packBatch(batch);
-    if (packed === undefined) throw new Error('the load has spans');
-    const ends: number[] = [];
-    const kept = dropRows(packed, (ids, row, endUs) => {
-      expect(Buffer.from(ids.subarray(row * 32, row * 32 + 32))).toEqual(Buffer.from(batch.ids.subarray(row * 32, row * 32 + 32)));
-      ends.push(endUs);
-      return row % 3 > 0;
-    });
-    const wanted = ends.filter((_, row) => row % 3 > 0);
-    expect(kept).toEqual({ rows: 20, minEndUs: Math.min(...wanted), maxEndUs: Math.max(...wanted) });
-    expect(ends).toEqual([...batch.endUs.subarray(0, 30)]);
-    const again = new SpanBatch();
-    unpackBatch(packed, batch.strings, again);
-    for (let row = 0; row < 30; row += 1) expect(isDroppedRow(again, row)).toBe(row % 3 === 0);
   });
 });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { dropRows, packBatch } from '../../src/ingest/packed-batch.ts';
+import { sift } from '../../src/ingest/compact-batch.ts';
+import { packBatch } from '../../src/ingest/packed-batch.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
 import { WaitingRoom } from '../../src/ingest/waiting-room.ts';
 
@@ -35,7 +36,7 @@ test('each span leaves once, never after the watermark has passed it and never l
               sequence,
               packed,
               [''],
-              dropRows(packed, () => true),
+              sift(packed, () => true),
             );
         });
         const left: number[] = [];
@@ -73,7 +74,7 @@ test('knows the first sequence of which something waits, whatever left before it
         10 + i,
         packed,
         [''],
-        dropRows(packed, () => true),
+        sift(packed, () => true),
       );
   });
   while (
@@ -102,7 +103,7 @@ test('says when it holds more than it should', () => {
     1,
     packed,
     [''],
-    dropRows(packed, () => true),
+    sift(packed, () => true),
   );
   expect(room.isOverBound).toBe(true);
   while (
