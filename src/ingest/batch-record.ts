@@ -1,8 +1,9 @@
-import { BatchCompactor, compactBytes } from './compact-batch.ts';
-import { countsOf, isNarrow, packBatch, type PackedBatch, unpackBatch } from './packed-batch.ts';
+import { BatchPacker, isText } from './batch-packer.ts';
+import { BatchExpander, compactBytes } from './compact-batch.ts';
+import { type PackedBatch, unpackBatch } from './packed-batch.ts';
 import { bytesOf, type Place } from './packed-regions.ts';
 import { Malformed } from './protobuf-wire.ts';
-import type { AttributeColumns, SpanBatch } from './span-batch.ts';
+import type { SpanBatch } from './span-batch.ts';
 import { attributeCodes, classifyKey, keyOfCode } from './wanted-attributes.ts';
 
 /*
@@ -31,45 +32,27 @@ const hasStatusMessages = 16;
 const isUtf16 = 32;
 const isCompact = 64;
 
-const isText = (kind: number): boolean => kind === 1 || kind === 5 || kind === 6;
-
 /** Packs batches as they travel, and makes records of them for the journal. */
 export class BatchRecordWriter {
-  /** By number of a string: the last record that had it. */
-  #seenIn = new Int32Array(1024);
-  #record = 0;
-  #numbers: number[] = [];
-  readonly #codes = new Uint8Array(256);
+  readonly #packer = new BatchPacker();
   readonly #names: (Buffer | undefined)[] = [];
-  readonly #compactor = new BatchCompactor();
-  #scratch = new ArrayBuffer(0);
 
   /** A copy of the batch, packed and compact, in memory from `placeOf`; undefined where it has no row. */
   pack(batch: SpanBatch, placeOf: (bytes: number) => Place): PackedBatch | undefined {
-    const counts = countsOf(batch, this.#look(batch));
-    const packed = packBatch(
-      batch,
-      (bytes) => {
-        if (this.#scratch.byteLength < bytes) this.#scratch = new ArrayBuffer(bytes * 2);
-        return { buffer: this.#scratch, offset: 0 };
-      },
-      counts,
-    );
-    if (this.#scratch.byteLength > largestScratch) this.#scratch = new ArrayBuffer(0);
-    return packed && this.#compactor.compact(packed, placeOf);
+    return this.#packer.pack(batch, placeOf);
   }
 
   /** The batch that was packed last as a record, in memory from `take`; undefined where that is not smaller than `largest`. */
   write(packed: PackedBatch, strings: readonly string[], largest: number, take: (bytes: number) => Buffer): Buffer | undefined {
     if (headerBytes + packed.bytes >= largest) return undefined;
-    const numbers = this.#numbers;
+    const { texts: numbers, codes } = this.#packer;
     const texts: string[] = [];
     for (let i = 0; i < numbers.length; i += 1) texts.push(strings[numbers[i] as number] as string);
     const text = texts.join('');
     const isWide = !isLatin1(text);
     const textBytes = isWide ? text.length * 2 : text.length;
     let keyBytes = 0;
-    for (let code = 0; code < attributeCodes; code += 1) if (this.#codes[code] === 1) keyBytes += this.#nameOf(code).length;
+    for (let code = 0; code < attributeCodes; code += 1) if (codes[code] === 1) keyBytes += this.#nameOf(code).length;
     const numbersAt = headerBytes + roundedUp(packed.bytes);
     const textAt = numbersAt + numbers.length * 8;
     const total = textAt + textBytes + keyBytes;
@@ -108,41 +91,8 @@ export class BatchRecordWriter {
     }
     bytes.write(text, textAt, isWide ? 'utf16le' : 'latin1');
     let at = textAt + textBytes;
-    for (let code = 0; code < attributeCodes; code += 1) if (this.#codes[code] === 1) at += this.#nameOf(code).copy(bytes, at);
+    for (let code = 0; code < attributeCodes; code += 1) if (codes[code] === 1) at += this.#nameOf(code).copy(bytes, at);
     return bytes;
-  }
-
-  /** Which strings and attributes the batch has; how many of its values are not narrow. */
-  #look(batch: SpanBatch): number {
-    if (this.#seenIn.length < batch.strings.length) this.#seenIn = new Int32Array(batch.strings.length * 2);
-    this.#record = this.#record === 0x7fff_ffff ? 1 : this.#record + 1;
-    if (this.#record === 1) this.#seenIn.fill(0);
-    this.#numbers = [];
-    this.#codes.fill(0);
-    const { name, statusMessage, count } = batch;
-    for (let row = 0; row < count; row += 1) {
-      this.#note(name[row] as number);
-      this.#note(statusMessage[row] as number);
-    }
-    return this.#lookAt(batch.attributes) + this.#lookAt(batch.resourceAttributes) + this.#lookAt(batch.eventAttributes);
-  }
-
-  #lookAt({ code, kind, value, count }: AttributeColumns): number {
-    const codes = this.#codes;
-    let wide = 0;
-    for (let at = 0; at < count; at += 1) {
-      const one = value[at] as number;
-      codes[code[at] as number] = 1;
-      if (isText(kind[at] as number)) this.#note(one);
-      if (!isNarrow(one)) wide += 1;
-    }
-    return wide;
-  }
-
-  #note(number: number): void {
-    if (this.#seenIn[number] === this.#record) return;
-    this.#seenIn[number] = this.#record;
-    this.#numbers.push(number);
   }
 
   #nameOf(code: number): Buffer {
@@ -155,7 +105,7 @@ export class BatchRecordWriter {
 
 /** Reads records back, with a table of strings of its own. */
 export class BatchRecordReader {
-  readonly #compactor = new BatchCompactor();
+  readonly #expander = new BatchExpander();
   #strings: string[] = [''];
   readonly #numberOf = new Map<string, number>([['', 0]]);
 
@@ -210,7 +160,7 @@ export class BatchRecordReader {
       keysAt + word(13) === bytes.length;
     if (!isWhole) throw new Malformed('a record whose parts do not fit');
     const packed = { ...counts, buffer: bytes.buffer, offset: bytes.byteOffset + columnsAt, bytes: columns, isLog: (flags & isLog) !== 0 };
-    unpackBatch(form === undefined ? packed : this.#compactor.expand({ ...packed, form }), this.#strings, batch);
+    unpackBatch(form === undefined ? packed : this.#expander.expand({ ...packed, form }), this.#strings, batch);
     if (batch.attributeStart[batch.count] !== batch.attributes.count) throw new Malformed('a record whose rows have other attributes');
     const numbers = this.#readStrings(bytes, numbersAt, textAt, keysAt, (flags & isUtf16) !== 0);
     const numberOf = (number: number): number => {
@@ -254,8 +204,6 @@ export class BatchRecordReader {
 
 /** Of one row, where columns are compact. */
 const mostAttributes = 255;
-/** What one large request took is not kept. */
-const largestScratch = 4 * 1024 * 1024;
 /** Strings of a reader's table; then it begins a new one. */
 const stringsMax = 65_536;
 

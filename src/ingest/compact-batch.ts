@@ -1,11 +1,11 @@
 import { type ClassCounts, classBytes, classNumbers, CompactClasses } from './compact-classes.ts';
-import { CompactIds, type IdCounts, idWords, mostRows } from './compact-ids.ts';
+import { CompactIds, type IdCounts, idWords } from './compact-ids.ts';
 import { blockSize, idWordsARow } from './dedupe.ts';
-import { movePacked, type PackedBatch } from './packed-batch.ts';
+import type { PackedBatch } from './packed-batch.ts';
 import { bytesOf, type Counts, endsOf, type Place, regionsOf, valuesOf, widestBytes } from './packed-regions.ts';
 
 /**
- * A packed batch in less than half of its bytes, without loss: {@link BatchCompactor.expand} gives every byte back. So it travels, lies in
+ * A packed batch in less than half of its bytes, without loss: `BatchPacker` makes it, {@link BatchExpander} gives every byte back. So it travels, lies in
  * the journal and waits. Two things that spans of a batch have in common are said once:
  *
  * - ids: a trace's once a batch; a parent that is in the batch too by the number of its row. 12 to 16 bytes a span instead of 32.
@@ -20,43 +20,14 @@ import { bytesOf, type Counts, endsOf, type Place, regionsOf, valuesOf, widestBy
  */
 export interface CompactForm extends IdCounts, ClassCounts {}
 
-/** What fewer rows would save is not worth the way there and back. */
-const fewestRows = 32;
-
-export class BatchCompactor {
+/** Expands what a `BatchPacker` has packed. */
+export class BatchExpander {
   readonly #ids = new CompactIds();
   readonly #classes = new CompactClasses();
   #scratch = new ArrayBuffer(0);
   /** Of the batch that was expanded last; none where nobody looked. */
   classes = 0;
   classOf: Uint16Array = new Uint16Array(0);
-
-  /** A copy of the batch, in memory from `placeOf`: compact where that is less. */
-  compact(packed: PackedBatch, placeOf: (bytes: number) => Place): PackedBatch {
-    const { rows, attributes } = packed;
-    const isTooLarge = rows > mostRows || packed.hasLongNumbers || packed.hasManyAttributes;
-    if (packed.form !== undefined || rows < fewestRows || isTooLarge) return movePacked(packed, placeOf(packed.bytes));
-    const from = regionsOf(packed, packed);
-    const form = { ...this.#ids.look(from.ids, rows), ...this.#classes.look(from, rows, attributes) };
-    const bytes = compactBytes(packed, form);
-    if (bytes >= packed.bytes) return movePacked(packed, placeOf(packed.bytes));
-    const place = placeOf(bytes);
-    const at = new Parts(place);
-    at.bytes(widestBytes(packed)).set(new Uint8Array(packed.buffer, packed.offset, widestBytes(packed)));
-    this.#ids.write(at.words(idWords(rows, form)), rows, form);
-    at.numbers(from.statusMessage.length).set(from.statusMessage);
-    at.numbers(rows).set(this.#ids.traceOf.subarray(0, rows));
-    at.numbers(rows).set(this.#classes.classOf.subarray(0, rows));
-    at.numbers(rows).set(this.#ids.parentOf.subarray(0, rows));
-    at.numbers(form.changed).set(this.#classes.changed.subarray(0, form.changed));
-    at.numbers(from.values.length - attributes).set(from.values.subarray(attributes));
-    const numbers = at.numbers(classNumbers(form));
-    for (const region of [from.codes.subarray(attributes), from.kinds.subarray(attributes), from.eventKind, from.linkIds])
-      at.bytes(region.length).set(region);
-    at.bytes(form.maskBytes).set(this.#classes.masks.subarray(0, form.maskBytes));
-    this.#classes.write(from, numbers, at.bytes(classBytes(form)));
-    return { ...packed, buffer: place.buffer, offset: place.offset, bytes, form };
-  }
 
   /** The batch as it was, in memory that the next call writes over; one that is not compact is returned as it is. */
   expand(packed: PackedBatch): PackedBatch {
@@ -91,9 +62,7 @@ export function compactBytes(counts: Counts, form: CompactForm): number {
   const { rows, attributes, events, links } = counts;
   const others = valuesOf(counts) - attributes;
   const numbers = rows * (counts.hasStatusMessages ? 4 : 3) + form.changed + others + classNumbers(form);
-  return (
-    widestBytes(counts) + idWords(rows, form) * 4 + numbers * 2 + others * 2 + events + links * 24 + form.maskBytes + classBytes(form)
-  );
+  return widestBytes(counts) + idWords(rows, form) * 4 + numbers * 2 + others * 2 + events + links * 24 + form.maskBytes + classBytes(form);
 }
 
 export interface Sifted {
@@ -171,13 +140,12 @@ function idsOfColumns(packed: PackedBatch): CopyIds {
   const view = new DataView(ids.buffer, ids.byteOffset, ids.byteLength);
   return (to, from, count) => {
     for (let nth = 0; nth < count; nth += 1)
-      for (let word = 0; word < idWordsARow; word += 1)
-        to[nth * idWordsARow + word] = view.getInt32((from + nth) * 32 + word * 4, true);
+      for (let word = 0; word < idWordsARow; word += 1) to[nth * idWordsARow + word] = view.getInt32((from + nth) * 32 + word * 4, true);
   };
 }
 
 /** Pieces of memory one behind the other. */
-class Parts {
+export class Parts {
   readonly #buffer: ArrayBufferLike;
   #at: number;
 

@@ -1,6 +1,7 @@
 import { isOwn } from './attribute-roles.ts';
 import { emptySlots, mixed } from './compact-ids.ts';
 import type { Regions } from './packed-regions.ts';
+import type { SpanBatch } from './span-batch.ts';
 
 export interface ClassCounts {
   readonly classes: number;
@@ -18,6 +19,14 @@ export const classBytes = ({ classes, attributes }: ClassCounts): number => clas
 
 const text = 1;
 
+/** What rows are looked at by: their batch, and its attributes as they are packed. */
+export interface RowColumns {
+  readonly batch: SpanBatch;
+  readonly codes: Uint8Array;
+  readonly kinds: Uint8Array;
+  readonly values: Uint16Array;
+}
+
 /**
  * What the rows of a batch are, once a class, and which of their own values changed from one row of a class to the next: see `classes` of a
  * `SpanBatch`. A class's numbers are its name and its attributes' values, its bytes kind, status, how many attributes, their codes and kinds.
@@ -32,32 +41,32 @@ export class CompactClasses {
   #last = new Int32Array(0);
   #next = new Uint16Array(0);
   #slots = new Int32Array(0);
-  #resourceOf = new Int32Array(0);
+  #columns: RowColumns | undefined;
   #classes = 0;
 
-  look(from: Regions, rows: number, attributes: number): ClassCounts {
+  look(columns: RowColumns, rows: number, attributes: number): ClassCounts {
+    this.#columns = columns;
     this.#hold(rows, attributes);
-    this.#lookAtResources(from.resourceRows, rows);
     this.#slots = emptySlots(this.#slots, rows);
     this.#classes = 0;
-    const { codes, values, attributeCount } = from;
+    const { batch, codes, values } = columns;
+    const { attributeStart } = batch;
     const { changed, masks } = this;
-    let start = 0;
     let changes = 0;
     let maskBytes = 0;
     let ofClasses = 0;
     let number = 0;
     for (let row = 0; row < rows; row += 1) {
-      const size = attributeCount[row] as number;
+      const start = attributeStart[row] as number;
+      const size = (attributeStart[row + 1] as number) - start;
       const before = number;
       // Mostly it is the one that came after the former's last time.
       number = this.#next[before] as number;
-      if (row === 0 || !this.#isOf(number, from, row, start)) {
-        number = this.#numberOf(from, row, start);
+      if (row === 0 || !this.#isOf(number, columns, row)) {
+        number = this.#numberOf(columns, row);
         if (number === this.#classes) {
           this.#classes += 1;
           this.#firstRow[number] = row;
-          this.#first[number] = start;
           this.#last[number] = -1;
           this.#next[number] = number;
           ofClasses += size;
@@ -88,29 +97,31 @@ export class CompactClasses {
       }
       this.#last[number] = start;
       this.classOf[row] = number;
-      start += size;
     }
     return { classes: this.#classes, changed: changes, maskBytes, attributes: ofClasses };
   }
 
   /** Writes the classes that were looked at last. */
-  write(from: Regions, numbers: Uint16Array, bytes: Uint8Array): void {
+  write(numbers: Uint16Array, bytes: Uint8Array): void {
+    const { batch, codes, kinds, values } = this.#columns as RowColumns;
     let at = 0;
     let value = 0;
     for (let number = 0; number < this.#classes; number += 1) {
       const row = this.#firstRow[number] as number;
-      const start = this.#first[number] as number;
-      const size = from.attributeCount[row] as number;
-      numbers[value] = from.name[row] as number;
-      numbers.set(from.values.subarray(start, start + size), value + 1);
+      const start = batch.attributeStart[row] as number;
+      const end = batch.attributeStart[row + 1] as number;
+      const size = end - start;
+      numbers[value] = batch.name[row] as number;
+      numbers.set(values.subarray(start, end), value + 1);
       value += 1 + size;
-      bytes[at] = from.kind[row] as number;
-      bytes[at + 1] = from.status[row] as number;
+      bytes[at] = batch.kind[row] as number;
+      bytes[at + 1] = batch.status[row] as number;
       bytes[at + 2] = size;
-      bytes.set(from.codes.subarray(start, start + size), at + 3);
-      bytes.set(from.kinds.subarray(start, start + size), at + 3 + size);
+      bytes.set(codes.subarray(start, end), at + 3);
+      bytes.set(kinds.subarray(start, end), at + 3 + size);
       at += 3 + size * 2;
     }
+    this.#columns = undefined;
   }
 
   /** Writes name, kind, status and attributes of every row to `to`. */
@@ -179,61 +190,51 @@ export class CompactClasses {
       this.#first = new Int32Array(size);
       this.#last = new Int32Array(size);
       this.#next = new Uint16Array(size);
-      this.#resourceOf = new Int32Array(size);
     }
     if (this.changed.length < attributes) this.changed = new Uint16Array(attributes * 2);
     // A row's bits begin a byte.
     if (this.masks.length < attributes + rows) this.masks = new Uint8Array((attributes + rows) * 2);
   }
 
-  /** Rows come resource by resource; those behind the last have none. */
-  #lookAtResources(resourceRows: Int32Array, rows: number): void {
-    let row = 0;
-    for (let resource = 0; resource < resourceRows.length; resource += 1) {
-      const end = row + (resourceRows[resource] as number);
-      this.#resourceOf.fill(resource, row, end);
-      row = end;
-    }
-    this.#resourceOf.fill(-1, row, rows);
-  }
-
-  #isOf(number: number, from: Regions, row: number, start: number): boolean {
+  #isOf(number: number, { batch, codes, kinds, values }: RowColumns, row: number): boolean {
+    const { attributeStart, name, kind, status, resource } = batch;
     const other = this.#firstRow[number] as number;
-    const size = from.attributeCount[row] as number;
+    const start = attributeStart[row] as number;
+    const end = attributeStart[row + 1] as number;
+    let known = attributeStart[other] as number;
     if (
-      from.attributeCount[other] !== size ||
-      from.name[other] !== from.name[row] ||
-      from.kind[other] !== from.kind[row] ||
-      from.status[other] !== from.status[row] ||
-      this.#resourceOf[other] !== this.#resourceOf[row]
+      (attributeStart[other + 1] as number) - known !== end - start ||
+      name[other] !== name[row] ||
+      kind[other] !== kind[row] ||
+      status[other] !== status[row] ||
+      resource[other] !== resource[row]
     )
       return false;
-    const { codes, kinds, values } = from;
-    for (let at = start, known = this.#first[number] as number; at < start + size; at += 1, known += 1) {
+    for (let at = start; at < end; at += 1, known += 1) {
       const code = codes[at] as number;
-      const kind = kinds[at] as number;
-      if (code !== codes[known] || kind !== kinds[known]) return false;
+      const ofValue = kinds[at] as number;
+      if (code !== codes[known] || ofValue !== kinds[known]) return false;
       const value = values[at] as number;
       if (value === values[known]) continue;
       // Of its own values a class says only whether they are empty.
-      if (isOwn[code] === 0 || (kind === text && (value === 0 || values[known] === 0))) return false;
+      if (isOwn[code] === 0 || (ofValue === text && (value === 0 || values[known] === 0))) return false;
     }
     return true;
   }
 
   /** The number of a row's class: one more than the last where it is new. */
-  #numberOf(from: Regions, row: number, start: number): number {
-    const { codes, kinds, values } = from;
-    let hash = mixed(from.name[row] as number, ((this.#resourceOf[row] as number) << 8) | (from.kind[row] as number));
-    const end = start + (from.attributeCount[row] as number);
-    for (let at = start; at < end; at += 1) {
+  #numberOf(columns: RowColumns, row: number): number {
+    const { batch, codes, kinds, values } = columns;
+    let hash = mixed(batch.name[row] as number, ((batch.resource[row] as number) << 8) | (batch.kind[row] as number));
+    const end = batch.attributeStart[row + 1] as number;
+    for (let at = batch.attributeStart[row] as number; at < end; at += 1) {
       const code = codes[at] as number;
       hash = mixed(hash, code | ((kinds[at] as number) << 8) | (isOwn[code] === 0 ? (values[at] as number) << 16 : 0));
     }
     const mask = this.#slots.length - 1;
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const known = (this.#slots[slot] as number) - 1;
-      if (known >= 0 && !this.#isOf(known, from, row, start)) continue;
+      if (known >= 0 && !this.#isOf(known, columns, row)) continue;
       if (known < 0) this.#slots[slot] = this.#classes + 1;
       return known < 0 ? this.#classes : known;
     }

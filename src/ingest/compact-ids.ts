@@ -17,8 +17,10 @@ export const idWords = (rows: number, { traces, parents }: IdCounts): number => 
  * elsewhere, and two numbers a row.
  */
 export class CompactIds {
-  /** Eight words a row. They need not be aligned where they come from. */
-  #ids = new Int32Array(0);
+  /** Of the batch that is looked at: eight words a row. */
+  #ids: Int32Array = new Int32Array(0);
+  /** What is read, before it goes to where it need not be aligned. */
+  #words = new Int32Array(0);
   #bytes = new Uint8Array(0);
   traceOf: Uint16Array = new Uint16Array(0);
   parentOf: Uint16Array = new Uint16Array(0);
@@ -28,10 +30,10 @@ export class CompactIds {
   /** Open addressing; a number more than what stands there, 0 for nothing. */
   #slots = new Int32Array(0);
 
-  /** Looks through 32 bytes a row. */
-  look(bytes: Uint8Array, rows: number): IdCounts {
+  /** Looks through eight words a row; `ids` must stay as they are until {@link write}. */
+  look(ids: Int32Array, rows: number): IdCounts {
     this.#hold(rows);
-    this.#bytes.set(bytes);
+    this.#ids = ids;
     return { traces: this.#lookAtTraces(rows), parents: this.#lookAtParents(rows) };
   }
 
@@ -60,8 +62,11 @@ export class CompactIds {
   /** Writes 32 bytes a row to `to`. */
   read(words: Int32Array, traceOf: Uint16Array, parentOf: Uint16Array, { traces }: IdCounts, to: Uint8Array): void {
     const rows = traceOf.length;
-    this.#hold(rows);
-    const ids = this.#ids;
+    if (this.#words.length < rows * 8) {
+      this.#words = new Int32Array(rows * 16);
+      this.#bytes = new Uint8Array(this.#words.buffer);
+    }
+    const ids = this.#words;
     const spansAt = traces * 4;
     let elsewhereAt = spansAt + rows * 2;
     for (let row = 0; row < rows; row += 1) {
@@ -91,8 +96,6 @@ export class CompactIds {
   #hold(rows: number): void {
     if (this.traceOf.length >= rows) return;
     const size = rows * 2;
-    this.#ids = new Int32Array(8 * size);
-    this.#bytes = new Uint8Array(this.#ids.buffer);
     this.traceOf = new Uint16Array(size);
     this.parentOf = new Uint16Array(size);
     this.#traceRows = new Uint16Array(size);

@@ -1,5 +1,5 @@
 import type { CompactForm } from './compact-batch.ts';
-import { bytesOf, type Counts, type Place, type Regions, regionsOf } from './packed-regions.ts';
+import { bytesOf, type Counts, type Place, type Regions, regionsOf, type WidestRegions } from './packed-regions.ts';
 import type { AttributeColumns, EventKind, SpanBatch } from './span-batch.ts';
 
 /**
@@ -38,12 +38,12 @@ export interface PackedBatch {
   readonly form?: CompactForm;
 }
 
-const isWide = 0x80;
+export const isWide = 0x80;
 const longestTimeUs = 0xffff_ffff;
 const largestNumber = 0xffff;
 const mostAttributes = 255;
 
-const ownBuffer = (bytes: number): Place => ({ buffer: new ArrayBuffer(bytes), offset: 0 });
+export const ownBuffer = (bytes: number): Place => ({ buffer: new ArrayBuffer(bytes), offset: 0 });
 
 /** What a batch takes when it is packed: {@link bytesOf} says how many bytes. `wide`: how many of its values are not narrow, where it is known. */
 export function countsOf(batch: SpanBatch, wide: number = wideOf(batch)): Counts {
@@ -94,39 +94,50 @@ export function packBatch(
   placeOf: (bytes: number) => Place | undefined = ownBuffer,
   counts: Counts = countsOf(batch),
 ): PackedBatch | undefined {
-  const { rows, baseUs, hasLongTimes } = counts;
+  const { rows } = counts;
   if (rows === 0) return undefined;
   const bytes = bytesOf(counts);
   const place = placeOf(bytes);
   if (place === undefined) return undefined;
   const to = regionsOf(counts, place);
+  writeWidest(batch, counts, to);
+  if (!counts.hasManyAttributes)
+    for (let row = 0; row < rows; row += 1)
+      to.attributeCount[row] = (batch.attributeStart[row + 1] as number) - (batch.attributeStart[row] as number);
+  to.name.set(batch.name.subarray(0, rows));
+  if (counts.hasStatusMessages) to.statusMessage.set(batch.statusMessage.subarray(0, rows));
+  to.ids.set(batch.ids.subarray(0, rows * 32));
+  to.kind.set(batch.kind.subarray(0, rows));
+  to.status.set(batch.status.subarray(0, rows));
+  to.eventKind.set(batch.eventKind.subarray(0, counts.events));
+  to.linkIds.set(batch.linkIds.subarray(0, counts.links * 24));
+  let wideAt = packValues(batch.attributes, to, 0, 0);
+  wideAt = packValues(batch.resourceAttributes, to, counts.attributes, wideAt);
+  packValues(batch.eventAttributes, to, counts.attributes + counts.resourceAttributes, wideAt);
+  return { ...counts, buffer: place.buffer, offset: place.offset, bytes, isLog: batch.isLog };
+}
+
+/** The regions of 8 and 4 bytes, but for the wide values. */
+export function writeWidest(batch: SpanBatch, counts: Counts, to: WidestRegions): void {
+  const { rows, baseUs } = counts;
   for (let row = 0; row < rows; row += 1) {
     const startUs = batch.startUs[row] as number;
     const endUs = Math.max(batch.endUs[row] as number, startUs);
-    if (hasLongTimes) {
+    if (counts.hasLongTimes) {
       to.startUs[row] = startUs;
       to.endUs[row] = endUs;
     } else {
       to.offsetUs[row] = startUs - baseUs;
       to.durationUs[row] = endUs - startUs;
     }
-    if (!counts.hasManyAttributes)
-      to.attributeCount[row] = (batch.attributeStart[row + 1] as number) - (batch.attributeStart[row] as number);
   }
-  to.kind.set(batch.kind.subarray(0, rows));
-  to.name.set(batch.name.subarray(0, rows));
-  if (counts.hasStatusMessages) to.statusMessage.set(batch.statusMessage.subarray(0, rows));
   if (counts.hasManyAttributes) to.attributeStart.set(batch.attributeStart.subarray(0, rows + 1));
   if (counts.events > 0) {
     to.eventStart.set(batch.eventStart.subarray(0, rows + 1));
     to.eventAttributeStart.set(batch.eventAttributeStart.subarray(0, counts.events + 1));
     to.eventUs.set(batch.eventUs.subarray(0, counts.events));
-    to.eventKind.set(batch.eventKind.subarray(0, counts.events));
   }
-  if (counts.links > 0) {
-    to.linkStart.set(batch.linkStart.subarray(0, rows + 1));
-    to.linkIds.set(batch.linkIds.subarray(0, counts.links * 24));
-  }
+  if (counts.links > 0) to.linkStart.set(batch.linkStart.subarray(0, rows + 1));
   // Rows come resource by resource: how many rows each has says it all.
   to.resourceRows.fill(0);
   for (let row = 0; row < rows; row += 1) {
@@ -134,12 +145,6 @@ export function packBatch(
     if (resource >= 0) to.resourceRows[resource] = (to.resourceRows[resource] as number) + 1;
   }
   to.resourceAttributeStart.set(batch.resourceAttributeStart.subarray(0, counts.resources + 1));
-  to.ids.set(batch.ids.subarray(0, rows * 32));
-  to.status.set(batch.status.subarray(0, rows));
-  let wideAt = packValues(batch.attributes, to, 0, 0);
-  wideAt = packValues(batch.resourceAttributes, to, counts.attributes, wideAt);
-  packValues(batch.eventAttributes, to, counts.attributes + counts.resourceAttributes, wideAt);
-  return { ...counts, buffer: place.buffer, offset: place.offset, bytes, isLog: batch.isLog };
 }
 
 /** Whether a value fits its two bytes; -0 is no whole number. */

@@ -2,7 +2,8 @@ import type { PackedBatch } from './packed-batch.ts';
 
 type Numbers = Uint16Array | Int32Array;
 
-export interface Regions {
+/** Those of 8 and 4 bytes, with which the columns begin. */
+export interface WidestRegions {
   /** 8 bytes each where times are long: start and end. */
   readonly startUs: Float64Array;
   readonly endUs: Float64Array;
@@ -17,6 +18,9 @@ export interface Regions {
   readonly resourceRows: Int32Array;
   readonly resourceAttributeStart: Int32Array;
   readonly eventAttributeStart: Int32Array;
+}
+
+export interface Regions extends WidestRegions {
   readonly name: Numbers;
   readonly statusMessage: Numbers;
   readonly values: Numbers;
@@ -39,9 +43,8 @@ export interface Place {
   readonly offset: number;
 }
 
-export function regionsOf(counts: Counts, { buffer, offset }: Place): Regions {
+export function widestRegionsOf(counts: Counts, { buffer, offset }: Place): WidestRegions {
   const { rows } = counts;
-  const values = valuesOf(counts);
   let at = offset;
   const doubles = (length: number): Float64Array => {
     const region = new Float64Array(buffer, at, length);
@@ -58,17 +61,6 @@ export function regionsOf(counts: Counts, { buffer, offset }: Place): Regions {
     at += length * 4;
     return region;
   };
-  const numbers = (length: number): Numbers => {
-    if (counts.hasLongNumbers) return words(length);
-    const region = new Uint16Array(buffer, at, length);
-    at += length * 2;
-    return region;
-  };
-  const bytes = (length: number): Uint8Array => {
-    const region = new Uint8Array(buffer, at, length);
-    at += length;
-    return region;
-  };
   return {
     startUs: doubles(counts.hasLongTimes ? rows : 0),
     endUs: doubles(counts.hasLongTimes ? rows : 0),
@@ -82,6 +74,25 @@ export function regionsOf(counts: Counts, { buffer, offset }: Place): Regions {
     resourceRows: words(counts.resources),
     resourceAttributeStart: words(counts.resources + 1),
     eventAttributeStart: words(counts.events === 0 ? 0 : counts.events + 1),
+  };
+}
+
+export function regionsOf(counts: Counts, { buffer, offset }: Place): Regions {
+  const { rows } = counts;
+  const values = valuesOf(counts);
+  let at = offset + widestBytes(counts);
+  const numbers = (length: number): Numbers => {
+    const region = counts.hasLongNumbers ? new Int32Array(buffer, at, length) : new Uint16Array(buffer, at, length);
+    at += length * region.BYTES_PER_ELEMENT;
+    return region;
+  };
+  const bytes = (length: number): Uint8Array => {
+    const region = new Uint8Array(buffer, at, length);
+    at += length;
+    return region;
+  };
+  return {
+    ...widestRegionsOf(counts, { buffer, offset }),
     name: numbers(rows),
     statusMessage: numbers(counts.hasStatusMessages ? rows : 0),
     values: numbers(values),

@@ -1,6 +1,6 @@
-import { BatchCompactor, isDropped, type Sifted } from './compact-batch.ts';
+import { BatchExpander, isDropped, type Sifted } from './compact-batch.ts';
 import { DueMemory, type Held as HeldMemory } from './due-memory.ts';
-import { type PackedBatch, unpackBatch } from './packed-batch.ts';
+import { movePacked, type PackedBatch, unpackBatch } from './packed-batch.ts';
 import { SpanBatch } from './span-batch.ts';
 
 /**
@@ -24,7 +24,7 @@ export class WaitingRoom {
   readonly #arrivals: Ticket[] = [];
   #firstArrival = 0;
   readonly #memory = new DueMemory(2 * shortestStepUs);
-  readonly #compactor = new BatchCompactor();
+  readonly #expander = new BatchExpander();
   readonly #batch = new SpanBatch();
   #rowNumbers: Int32Array = new Int32Array(1024);
 
@@ -32,17 +32,16 @@ export class WaitingRoom {
     this.#mostBytes = mostBytes;
   }
 
-  /** Keeps a copy, compact. `kept`: what `sift` left of the batch; a batch of which nothing is left has no business here. */
+  /** Keeps a copy. `kept`: what `sift` left of the batch; a batch of which nothing is left has no business here. */
   add(sequence: number, packed: PackedBatch, strings: readonly string[], kept: Sifted): void {
     if (kept.rows === 0) return;
     const spreadUs = kept.maxEndUs - kept.minEndUs;
     const ticket: Ticket = { sequence, isGone: false };
     this.#arrivals.push(ticket);
-    let place: HeldMemory | undefined;
-    const own = this.#compactor.compact(packed, (bytes) => (place = this.#memory.take(kept.maxEndUs, bytes)));
+    const place = this.#memory.take(kept.maxEndUs, packed.bytes);
     this.#push({
       ticket,
-      packed: own,
+      packed: movePacked(packed, place),
       place,
       kept,
       strings,
@@ -51,7 +50,7 @@ export class WaitingRoom {
       maxEndUs: kept.maxEndUs,
       releasedUs: Number.NEGATIVE_INFINITY,
     });
-    this.bytes += own.bytes + heldOverheadBytes;
+    this.bytes += packed.bytes + heldOverheadBytes;
     this.rows += packed.rows;
   }
 
@@ -86,8 +85,8 @@ export class WaitingRoom {
     const isLast = untilUs >= held.maxEndUs;
     const isWhole = isLast && held.releasedUs === Number.NEGATIVE_INFINITY;
     const batch = isWhole ? into() : this.#batch;
-    unpackBatch(this.#compactor.expand(packed), held.strings, batch);
-    if (this.#compactor.classes > 0) batch.classify(this.#compactor.classes, this.#compactor.classOf);
+    unpackBatch(this.#expander.expand(packed), held.strings, batch);
+    if (this.#expander.classes > 0) batch.classify(this.#expander.classes, this.#expander.classOf);
     if (this.#rowNumbers.length < packed.rows) this.#rowNumbers = new Int32Array(packed.rows * 2);
     const rows = this.#rowNumbers;
     let count = 0;
@@ -102,7 +101,7 @@ export class WaitingRoom {
       held.ticket.isGone = true;
       this.bytes -= packed.bytes + heldOverheadBytes;
       this.rows -= packed.rows;
-      if (place !== undefined) this.#memory.giveBack(place);
+      this.#memory.giveBack(place);
     } else {
       held.releasedUs = untilUs;
       held.dueUs = untilUs;
@@ -160,7 +159,7 @@ interface Ticket {
 interface Held {
   readonly ticket: Ticket;
   readonly packed: PackedBatch;
-  readonly place: HeldMemory | undefined;
+  readonly place: HeldMemory;
   readonly kept: Sifted;
   readonly strings: readonly string[];
   readonly stepUs: number;

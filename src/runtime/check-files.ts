@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads';
 import { Failure } from '../base/failure.ts';
 import type { DetectionOptions } from '../detect/run.ts';
 import type { LogKey } from '../ingest/log-keys.ts';
-import { packBatch } from '../ingest/packed-batch.ts';
+import { BatchPacker } from '../ingest/batch-packer.ts';
 import { StringTables } from '../ingest/string-tables.ts';
 import { readOtlpBatches } from '../io/otlp/read-file.ts';
 import type { CheckResult } from './check-stage.ts';
@@ -75,6 +75,7 @@ export async function checkFiles(files: readonly string[], options: CheckFilesOp
   };
   options.signal.addEventListener('abort', hear);
   try {
+    const packer = new BatchPacker();
     let spans = 0;
     for (const [nth, file] of files.entries()) {
       const batches = readOtlpBatches(file, {
@@ -84,7 +85,7 @@ export async function checkFiles(files: readonly string[], options: CheckFilesOp
       });
       for await (const batch of batches) {
         options.signal.throwIfAborted();
-        const packed = packBatch(batch);
+        const packed = packer.pack(batch);
         if (packed === undefined) continue;
         spans += packed.rows;
         const { bytes, buffer } = packed;

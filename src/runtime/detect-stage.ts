@@ -9,7 +9,7 @@ import { createDetection, type DetectionOptions, type DetectionStats } from '../
 import { type ClientLegs, type ClientReplicas, createClientLegs } from '../forecast/client-legs.ts';
 import { createFeatures, type FeatureOptions, type FeaturePoint } from '../forecast/features.ts';
 import { createReadLooks, type TracedLook } from '../forecast/read-looks.ts';
-import { BatchCompactor, isDropped, sift, type Sifted } from '../ingest/compact-batch.ts';
+import { BatchExpander, isDropped, sift, type Sifted } from '../ingest/compact-batch.ts';
 import { ConcernedRows } from '../ingest/concerned-rows.ts';
 import { createSpanDedupe } from '../ingest/dedupe.ts';
 import { OperationReader } from '../ingest/operation-from-span.ts';
@@ -97,7 +97,7 @@ export class DetectStage {
   readonly #due: DueRows;
   readonly #concerned: ConcernedRows;
   readonly #concernedReader = new OperationReader();
-  readonly #compactor = new BatchCompactor();
+  readonly #expander = new BatchExpander();
   readonly #batch = new SpanBatch();
   readonly #places: ReturnType<typeof createPlaces>;
   readonly #features: ReturnType<typeof createFeatures> | undefined;
@@ -221,7 +221,7 @@ export class DetectStage {
 
   #keepConcerned(packed: PackedBatch, strings: readonly string[], kept: Sifted): void {
     const batch = this.#batch;
-    unpackBatch(this.#compactor.expand(packed), strings, batch);
+    unpackBatch(this.#expander.expand(packed), strings, batch);
     this.#concerned.find(
       batch,
       (row) => !isDropped(kept, row),

@@ -1,5 +1,5 @@
 import type { Operation } from '../domain/operation.ts';
-import { BatchCompactor, isDropped, sift } from '../ingest/compact-batch.ts';
+import { BatchExpander, isDropped, sift } from '../ingest/compact-batch.ts';
 import { createSpanDedupe } from '../ingest/dedupe.ts';
 import { OperationReader } from '../ingest/operation-from-span.ts';
 import { type PackedBatch, unpackBatch } from '../ingest/packed-batch.ts';
@@ -20,7 +20,7 @@ export interface InlineConsumerOptions {
 export function createInlineConsumer(options: InlineConsumerOptions): BatchConsumer & { close(): Promise<void> } {
   const dedupe = createSpanDedupe(options.dedupeCapacity === undefined ? {} : { capacity: options.dedupeCapacity });
   const reader = new OperationReader();
-  const compactor = new BatchCompactor();
+  const expander = new BatchExpander();
   const batch = new SpanBatch();
   let operationCount = 0;
   let settled = 0;
@@ -49,7 +49,7 @@ export function createInlineConsumer(options: InlineConsumerOptions): BatchConsu
       if (nth === 0) dedupe.prepare(ids, count);
       return dedupe.isNewRow(nth);
     });
-    unpackBatch(compactor.expand(packed), strings, batch);
+    unpackBatch(expander.expand(packed), strings, batch);
     giveBack(packed);
     const rows = Int32Array.from({ length: batch.count }, (_, row) => row).filter((row) => !isDropped(kept, row));
     return reader.readRows(batch, rows, rows.length);

@@ -3,8 +3,8 @@ import { PerformanceObserver } from 'node:perf_hooks';
 import { getHeapStatistics } from 'node:v8';
 import type { Clock } from '../../src/base/clock.ts';
 import { defaultConfig } from '../../src/config.ts';
+import { BatchPacker } from '../../src/ingest/batch-packer.ts';
 import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
-import { packBatch } from '../../src/ingest/packed-batch.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
 import { StringTables } from '../../src/ingest/string-tables.ts';
 import { detectStageOptions } from '../../src/runtime/detect-options.ts';
@@ -34,6 +34,7 @@ export const bench: Bench = {
     const decoder = new ProtobufDecoder();
     const decoded = new SpanBatch();
     const tables = new StringTables();
+    const packer = new BatchPacker();
     const clock = new HeldClock();
     const stage = new DetectStage({ ...detectStageOptions(defaultConfig()), graceMs: 0 }, clock);
     let sequence = 0;
@@ -43,7 +44,7 @@ export const bench: Bench = {
         if (template === undefined) throw new Error('no templates');
         const atMs = clock.nowMs() + (nth * stepMs) / count;
         decoder.decode(template.fresh(Date.now() - atMs), decoded);
-        const packed = packBatch(decoded);
+        const packed = packer.pack(decoded);
         if (packed === undefined) throw new Error('no rows');
         sequence += 1;
         return { sequence: sequence - 1, packed, strings: tables.added(decoded.strings) };

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { BatchRecordReader, BatchRecordWriter } from '../../src/ingest/batch-record.ts';
-import { BatchCompactor } from '../../src/ingest/compact-batch.ts';
+import { BatchExpander } from '../../src/ingest/compact-batch.ts';
 import { JsonDecoder } from '../../src/ingest/decode-otlp-json.ts';
 import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
 import { LogKeys } from '../../src/ingest/log-keys.ts';
@@ -36,7 +36,7 @@ const load = (seed: number, spansPerRequest = 960): SpanBatch => {
 describe('a batch as the journal keeps it', () => {
   test('reads as what it was, one after the other, by a reader that has no table of the writer', () => {
     const decoder = new ProtobufDecoder({ distinctStrings: 64, arenaBytes: 16_384 });
-    const [writer, reader, compactor] = [new BatchRecordWriter(), new BatchRecordReader(), new BatchCompactor()];
+    const [writer, reader, expander] = [new BatchRecordWriter(), new BatchRecordReader(), new BatchExpander()];
     const [batch, again] = [new SpanBatch(), new SpanBatch()];
     fc.assert(
       fc.property(traceRequest, fc.boolean(), (bytes, isLog) => {
@@ -50,7 +50,7 @@ describe('a batch as the journal keeps it', () => {
         }
         const before = asPacked(batch);
         // What the consumer gets at once is the same.
-        unpackBatch(compactor.expand(packed), batch.strings, again);
+        unpackBatch(expander.expand(packed), batch.strings, again);
         expect(spansOf(again)).toEqual(before);
         // Wherever in memory it lies.
         for (const offset of [0, 1 + (bytes.length % 7)]) {

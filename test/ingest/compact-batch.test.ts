@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { BatchCompactor, idsAtOnce, isDropped, sift } from '../../src/ingest/compact-batch.ts';
+import { BatchPacker } from '../../src/ingest/batch-packer.ts';
+import { BatchExpander, idsAtOnce, isDropped, sift } from '../../src/ingest/compact-batch.ts';
 import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
 import { idWordsARow } from '../../src/ingest/dedupe.ts';
 import { packBatch, type PackedBatch } from '../../src/ingest/packed-batch.ts';
@@ -17,12 +18,14 @@ const dirty =
   (around = 64) =>
   (bytes: number): Place => ({ buffer: new Uint8Array(bytes + around * 2).fill(0xa5).buffer, offset: around });
 
-const decoded = (bytes: Buffer): PackedBatch => {
+const decoded = (bytes: Buffer): SpanBatch => {
   const batch = new SpanBatch();
   new ProtobufDecoder().decode(bytes, batch);
-  const packed = packBatch(batch, dirty(8));
-  if (packed === undefined) throw new Error('there are spans');
-  return packed;
+  return batch;
+};
+const present = <T>(value: T | undefined): T => {
+  if (value === undefined) throw new Error('there are spans');
+  return value;
 };
 
 /** A few requests, each of them many times, as spans of one place in the code are alike. */
@@ -30,26 +33,25 @@ const requestsOfLikeSpans = fc
   .tuple(fc.array(traceRequest, { minLength: 1, maxLength: 8 }), fc.array(fc.nat(), { minLength: 1, maxLength: 120, size: 'max' }))
   .map(([requests, picks]) => picks.map((pick) => requests[pick % requests.length] as Buffer));
 
-describe('BatchCompactor', () => {
+describe('BatchPacker and BatchExpander', () => {
   test('what waits compact comes out byte by byte as it went in, batch after batch', () => {
-    const compactor = new BatchCompactor();
+    const [packer, expander] = [new BatchPacker(), new BatchExpander()];
     let compacted = 0;
     fc.assert(
       fc.property(requestsOfLikeSpans, (requests) => {
         // Requests of protobuf one behind the other are one request of all that they hold.
-        const batch = new SpanBatch();
-        new ProtobufDecoder().decode(Buffer.concat(requests), batch);
+        const batch = decoded(Buffer.concat(requests));
+        const compact = packer.pack(batch, dirty());
         const packed = packBatch(batch, dirty(8));
-        if (packed === undefined) return;
-        const before = Buffer.from(bytesOf(packed));
-        const compact = compactor.compact(packed, dirty());
-        expect(bytesOf(packed)).toEqual(before);
-        bytesOf(packed).fill(0);
+        if (packed === undefined || compact === undefined) {
+          expect(compact).toBe(packed);
+          return;
+        }
         if (compact.form !== undefined) compacted += 1;
         const { buffer, offset } = compact;
         const around = [...new Uint8Array(buffer, 0, offset), ...new Uint8Array(buffer, offset + compact.bytes)];
         expect(around.every((byte) => byte === 0xa5)).toBe(true);
-        expect(bytesOf(compactor.expand(compact))).toEqual(before);
+        expect(bytesOf(expander.expand(compact))).toEqual(bytesOf(packed));
       }),
       { numRuns: 300 },
     );
@@ -57,25 +59,25 @@ describe('BatchCompactor', () => {
   });
 
   test('batches of different sizes are kept apart: each comes out as it was, in whatever order', () => {
-    const compactor = new BatchCompactor();
+    const [packer, expander] = [new BatchPacker(), new BatchExpander()];
     const load = createLoad({ seed: 8, spansPerRequest: 40 });
     const larger = createLoad({ seed: 9, spansPerRequest: 3000 });
-    const packed = [load, larger, load, load, larger].map((one) => decoded(one.next()));
-    const compact = packed.map((one) => compactor.compact(one, dirty()));
+    const batches = [load, larger, load, load, larger].map((one) => decoded(one.next()));
+    const packed = batches.map((one) => present(packBatch(one, dirty(8))));
+    const compact = batches.map((one) => present(packer.pack(one, dirty())));
     expect(compact.every(({ form }) => form !== undefined)).toBe(true);
-    for (const nth of [3, 0, 4, 1, 2]) expect(bytesOf(compactor.expand(compact[nth] as never))).toEqual(bytesOf(packed[nth] as never));
+    for (const nth of [3, 0, 4, 1, 2]) expect(bytesOf(expander.expand(compact[nth] as never))).toEqual(bytesOf(packed[nth] as never));
   });
 
   test('what is asked of rows is their ids and ends, whether they are compact or not, and those that nobody wants are marked', () => {
-    const compactor = new BatchCompactor();
+    const packer = new BatchPacker();
     let compacted = 0;
     fc.assert(
       fc.property(requestsOfLikeSpans, fc.array(fc.boolean(), { minLength: 1 }), (requests, wanted) => {
-        const batch = new SpanBatch();
-        new ProtobufDecoder().decode(Buffer.concat(requests), batch);
+        const batch = decoded(Buffer.concat(requests));
         const packed = packBatch(batch, dirty(8));
-        if (packed === undefined) return;
-        const compact = compactor.compact(packed, dirty());
+        const compact = packer.pack(batch, dirty());
+        if (packed === undefined || compact === undefined) return;
         if (compact.form !== undefined) compacted += 1;
         for (const one of [packed, compact]) {
           const ends: number[] = [];
@@ -136,14 +138,14 @@ describe('BatchCompactor', () => {
     ),
   };
   test.each(Object.entries(cases))('%s', (_, spans) => {
-    const compactor = new BatchCompactor();
-    const packed = decoded(Buffer.from(encodeTraces({ resourceSpans: [{ scopeSpans: [{ spans }] }] })));
-    expect(packed.rows).toBe(spans.length);
-    expect(bytesOf(compactor.expand(compactor.compact(packed, dirty())))).toEqual(bytesOf(packed));
+    const batch = decoded(Buffer.from(encodeTraces({ resourceSpans: [{ scopeSpans: [{ spans }] }] })));
+    expect(batch.count).toBe(spans.length);
+    const compact = present(new BatchPacker().pack(batch, dirty()));
+    expect(bytesOf(new BatchExpander().expand(compact))).toEqual(bytesOf(present(packBatch(batch, dirty(8)))));
   });
 
   test('a span of ordinary instrumentation waits in forty bytes', () => {
-    const packed = decoded(createLoad({ seed: 8, spansPerRequest: 960 }).next());
-    expect(new BatchCompactor().compact(packed, dirty()).bytes / 960).toBeLessThan(40);
+    const batch = decoded(createLoad({ seed: 8, spansPerRequest: 960 }).next());
+    expect(present(new BatchPacker().pack(batch, dirty())).bytes / 960).toBeLessThan(40);
   });
 });

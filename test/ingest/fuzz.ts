@@ -1,18 +1,19 @@
 import { createRng, type Rng } from '../../src/base/rng.ts';
-import { BatchCompactor, sift } from '../../src/ingest/compact-batch.ts';
+import { BatchPacker } from '../../src/ingest/batch-packer.ts';
+import { BatchExpander, sift } from '../../src/ingest/compact-batch.ts';
 import { JsonDecoder } from '../../src/ingest/decode-otlp-json.ts';
 import { LogsDecoder } from '../../src/ingest/decode-otlp-logs.ts';
 import { MetricsDecoder } from '../../src/ingest/decode-otlp-metrics.ts';
 import { type Decoded, ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
 import { OperationReader } from '../../src/ingest/operation-from-span.ts';
-import { packBatch, unpackBatch } from '../../src/ingest/packed-batch.ts';
+import { unpackBatch } from '../../src/ingest/packed-batch.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
 import { createLoad } from '../bench/ingest-load.ts';
 import { encodeTraces, logsRequestType, metricsRequestType, traceRequestType } from './otlp-proto.ts';
 
 /**
  * Requests that were damaged in every way that bytes can be, through everything that a receiver does with them before detectors look:
- * decode, pack, compact, expand, unpack, operations. A fault is an exception; a hang shows as the slowest input, growth as memory that the next thousand
+ * decode, pack, expand, unpack, operations. A fault is an exception; a hang shows as the slowest input, growth as memory that the next thousand
  * inputs do not give back.
  */
 export interface Fuzzed {
@@ -39,7 +40,7 @@ export function fuzz(options: {
 }): Fuzzed {
   const rng = createRng(options.seed);
   const targets = makeTargets(rng);
-  const compactor = new BatchCompactor();
+  const [packer, expander] = [new BatchPacker(), new BatchExpander()];
   const [batch, again] = [new SpanBatch(), new SpanBatch()];
   const reader = new OperationReader();
   let malformed = 0;
@@ -60,11 +61,10 @@ export function fuzz(options: {
     const from = performance.now();
     if (target.decode(bytes, batch).is === 'malformed') malformed += 1;
     else {
-      const packed = packBatch(batch);
+      const packed = packer.pack(batch);
       if (packed !== undefined) {
-        const compact = compactor.compact(packed, (size) => ({ buffer: new ArrayBuffer(size), offset: 0 }));
-        sift(compact, (ids) => ids[0] !== ids[1]);
-        unpackBatch(compactor.expand(compact), batch.strings, again);
+        sift(packed, (ids) => ids[0] !== ids[1]);
+        unpackBatch(expander.expand(packed), batch.strings, again);
         operations += reader.read(again).length;
       }
     }

@@ -1,10 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Operation } from '../../src/domain/operation.ts';
-import { BatchCompactor } from '../../src/ingest/compact-batch.ts';
+import { BatchPacker } from '../../src/ingest/batch-packer.ts';
+import { BatchExpander } from '../../src/ingest/compact-batch.ts';
 import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
 import { OperationReader } from '../../src/ingest/operation-from-span.ts';
-import { packBatch, unpackBatch } from '../../src/ingest/packed-batch.ts';
+import { unpackBatch } from '../../src/ingest/packed-batch.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
 import { isPlainRow, SpanReader } from '../../src/ingest/span-reader.ts';
 import { WordTable } from '../../src/ingest/word-table.ts';
@@ -166,7 +167,7 @@ describe('SpanReader', () => {
   }, () => {
     const spans = new SpanReader();
     const decoder = new ProtobufDecoder({ distinctStrings: 256 });
-    const compactor = new BatchCompactor();
+    const [packer, expander] = [new BatchPacker(), new BatchExpander()];
     const [batch, waited, part] = [new SpanBatch(), new SpanBatch(), new SpanBatch()];
     let known = 0;
     fc.assert(
@@ -178,12 +179,11 @@ describe('SpanReader', () => {
             scopeSpans: scopeSpans(own),
           }));
           decoder.decode(encodeTraces({ resourceSpans: resources }), batch);
-          const packed = packBatch(batch);
+          const packed = packer.pack(batch);
           if (packed === undefined) throw new Error('there are spans');
-          const compact = compactor.compact(packed, (bytes) => ({ buffer: new ArrayBuffer(bytes), offset: 0 }));
-          unpackBatch(compactor.expand(compact), batch.strings, waited);
-          if (compactor.classes > 0) {
-            waited.classify(compactor.classes, compactor.classOf);
+          unpackBatch(expander.expand(packed), batch.strings, waited);
+          if (expander.classes > 0) {
+            waited.classify(expander.classes, expander.classOf);
             known += 1;
           }
           let read = waited;
@@ -234,16 +234,12 @@ describe('SpanReader', () => {
     new ProtobufDecoder().decode(encodeTraces({ resourceSpans }), batch);
     const expected = new OperationReader().read(batch);
     expect(plain(expected[0] as Operation)).not.toEqual({ ...plain(expected.at(-1) as Operation), spanId: expected[0]?.spanId });
-    const packed = packBatch(batch);
+    const packed = new BatchPacker().pack(batch);
     if (packed === undefined) throw new Error('there are spans');
-    const compactor = new BatchCompactor();
-    unpackBatch(
-      compactor.expand(compactor.compact(packed, (bytes) => ({ buffer: new ArrayBuffer(bytes), offset: 0 }))),
-      batch.strings,
-      batch,
-    );
-    expect(compactor.classes).toBeGreaterThan(0);
-    batch.classify(compactor.classes, compactor.classOf);
+    const expander = new BatchExpander();
+    unpackBatch(expander.expand(packed), batch.strings, batch);
+    expect(expander.classes).toBeGreaterThan(0);
+    batch.classify(expander.classes, expander.classOf);
     const spans = new SpanReader();
     const held = { batch, ids: new Int32Array(batch.ids.buffer) };
     for (let row = 0; row < batch.count; row += 1) expect(plain(spans.read(held, row))).toEqual(plain(expected[row] as Operation));

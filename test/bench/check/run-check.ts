@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { createGunzip } from 'node:zlib';
 import { JsonDecoder } from '../../../src/ingest/decode-otlp-json.ts';
-import { packBatch } from '../../../src/ingest/packed-batch.ts';
+import { BatchPacker } from '../../../src/ingest/batch-packer.ts';
 import { SpanBatch } from '../../../src/ingest/span-batch.ts';
 import { StringTables } from '../../../src/ingest/string-tables.ts';
 import { checkFiles } from '../../../src/runtime/check-files.ts';
@@ -40,10 +40,11 @@ async function parsed(): Promise<{ operations: number; findings: number }> {
   const decoder = new JsonDecoder();
   const batch = new SpanBatch();
   const tables = new StringTables();
+  const packer = new BatchPacker();
   const bytes = createReadStream(file);
   for await (const line of createInterface({ input: file.endsWith('.gz') ? bytes.pipe(createGunzip()) : bytes })) {
     decoder.decodeText(line, batch);
-    const packed = packBatch(batch);
+    const packed = packer.pack(batch);
     if (packed !== undefined) stage.take({ packed, strings: tables.added(batch.strings) });
   }
   const { stats, anomalies } = stage.finish();

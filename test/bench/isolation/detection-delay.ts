@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { ProtobufDecoder } from '../../../src/ingest/decode-otlp-protobuf.ts';
-import { packBatch } from '../../../src/ingest/packed-batch.ts';
+import { BatchPacker } from '../../../src/ingest/batch-packer.ts';
 import { SpanBatch } from '../../../src/ingest/span-batch.ts';
 import { StringTables } from '../../../src/ingest/string-tables.ts';
 import type { DetectStageOptions } from '../../../src/runtime/detect-stage.ts';
@@ -35,13 +35,14 @@ export async function measureDetectionDelay(
   const decoder = new ProtobufDecoder();
   const batch = new SpanBatch();
   const tables = new StringTables();
+  const packer = new BatchPacker();
   const untilMs = Date.now() + seconds * 1000;
   for (let sequence = 0; Date.now() < untilMs; sequence += 1) {
     const key = `account ${sequence}`;
     const nowMs = Date.now();
     endedMs.set(key, nowMs);
     decoder.decode(twoWrites(key, nowMs), batch);
-    const packed = packBatch(batch);
+    const packed = packer.pack(batch);
     if (packed !== undefined) {
       const request: DetectRequest = { is: 'batches', batches: [{ sequence, packed, strings: tables.added(batch.strings) }] };
       worker.postMessage(request);
