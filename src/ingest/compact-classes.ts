@@ -35,7 +35,7 @@ export class CompactClasses {
   classOf: Uint16Array = new Uint16Array(0);
   changed: Uint16Array = new Uint16Array(0);
   masks: Uint8Array = new Uint8Array(0);
-  /** Of each class: its first row, where the attributes of that row and of its last one begin, which class came after it. */
+  /** Of each class: its first row, where the attributes of its last one begin (of the first one, while reading), which class came after it. */
   #firstRow = new Int32Array(0);
   #first = new Int32Array(0);
   #last = new Int32Array(0);
@@ -43,62 +43,107 @@ export class CompactClasses {
   #slots = new Int32Array(0);
   #columns: RowColumns | undefined;
   #classes = 0;
+  #changes = 0;
+  #maskBytes = 0;
 
   look(columns: RowColumns, rows: number, attributes: number): ClassCounts {
     this.#columns = columns;
     this.#hold(rows, attributes);
     this.#slots = emptySlots(this.#slots, rows);
     this.#classes = 0;
-    const { batch, codes, values } = columns;
-    const { attributeStart } = batch;
-    const { changed, masks } = this;
-    let changes = 0;
-    let maskBytes = 0;
+    this.#changes = 0;
+    this.#maskBytes = 0;
+    const { attributeStart } = columns.batch;
     let ofClasses = 0;
     let number = 0;
     for (let row = 0; row < rows; row += 1) {
-      const start = attributeStart[row] as number;
-      const size = (attributeStart[row + 1] as number) - start;
       const before = number;
       // Mostly it is the one that came after the former's last time.
       number = this.#next[before] as number;
-      if (row === 0 || !this.#isOf(number, columns, row)) {
+      if (row === 0 || !this.#takes(number, columns, row)) {
         number = this.#numberOf(columns, row);
         if (number === this.#classes) {
-          this.#classes += 1;
-          this.#firstRow[number] = row;
-          this.#last[number] = -1;
-          this.#next[number] = number;
-          ofClasses += size;
+          this.#begin(columns, row);
+          ofClasses += (attributeStart[row + 1] as number) - (attributeStart[row] as number);
         }
         this.#next[before] = number;
       }
-      const last = this.#last[number] as number;
-      let bits = 0;
-      let bit = 1;
-      for (let at = start, known = last; at < start + size; at += 1, known += 1) {
-        if (isOwn[codes[at] as number] === 0) continue;
-        const value = values[at] as number;
-        if (last < 0 || values[known] !== value) {
-          bits |= bit;
-          changed[changes] = value;
-          changes += 1;
-        }
-        bit <<= 1;
-        if (bit < 256) continue;
-        masks[maskBytes] = bits;
-        maskBytes += 1;
-        bits = 0;
-        bit = 1;
-      }
-      if (bit > 1) {
-        masks[maskBytes] = bits;
-        maskBytes += 1;
-      }
-      this.#last[number] = start;
+      this.#last[number] = attributeStart[row] as number;
       this.classOf[row] = number;
     }
-    return { classes: this.#classes, changed: changes, maskBytes, attributes: ofClasses };
+    return { classes: this.#classes, changed: this.#changes, maskBytes: this.#maskBytes, attributes: ofClasses };
+  }
+
+  /** A class of which the row is the first: all its own values are said. */
+  #begin({ batch, codes, values }: RowColumns, row: number): void {
+    const number = this.#classes;
+    this.#classes += 1;
+    this.#firstRow[number] = row;
+    this.#next[number] = number;
+    let bits = 0;
+    const end = batch.attributeStart[row + 1] as number;
+    for (let at = batch.attributeStart[row] as number; at < end; at += 1) {
+      if (isOwn[codes[at] as number] === 0) continue;
+      this.changed[this.#changes] = values[at] as number;
+      this.#changes += 1;
+      bits += 1;
+    }
+    for (; bits > 0; bits -= 8) {
+      this.masks[this.#maskBytes] = bits < 8 ? (1 << bits) - 1 : 255;
+      this.#maskBytes += 1;
+    }
+  }
+
+  /** Whether the row is of the class; if it is, notes which of its own values are not those of the class's last row. */
+  #takes(number: number, { batch, codes, kinds, values }: RowColumns, row: number): boolean {
+    const { attributeStart, name, kind, status, resource } = batch;
+    const other = this.#firstRow[number] as number;
+    const start = attributeStart[row] as number;
+    const end = attributeStart[row + 1] as number;
+    if (
+      (attributeStart[other + 1] as number) - (attributeStart[other] as number) !== end - start ||
+      name[other] !== name[row] ||
+      kind[other] !== kind[row] ||
+      status[other] !== status[row] ||
+      resource[other] !== resource[row]
+    )
+      return false;
+    const { changed, masks } = this;
+    let changes = this.#changes;
+    let maskBytes = this.#maskBytes;
+    let bits = 0;
+    let bit = 1;
+    for (let at = start, known = this.#last[number] as number; at < end; at += 1, known += 1) {
+      const code = codes[at] as number;
+      const ofValue = kinds[at] as number;
+      if (code !== codes[known] || ofValue !== kinds[known]) return false;
+      const value = values[at] as number;
+      const before = values[known] as number;
+      if (isOwn[code] === 0) {
+        if (value !== before) return false;
+        continue;
+      }
+      if (value !== before) {
+        // Of its own values a class says only whether they are empty.
+        if (ofValue === text && (value === 0 || before === 0)) return false;
+        bits |= bit;
+        changed[changes] = value;
+        changes += 1;
+      }
+      bit <<= 1;
+      if (bit < 256) continue;
+      masks[maskBytes] = bits;
+      maskBytes += 1;
+      bits = 0;
+      bit = 1;
+    }
+    if (bit > 1) {
+      masks[maskBytes] = bits;
+      maskBytes += 1;
+    }
+    this.#changes = changes;
+    this.#maskBytes = maskBytes;
+    return true;
   }
 
   /** Writes the classes that were looked at last. */
@@ -196,33 +241,7 @@ export class CompactClasses {
     if (this.masks.length < attributes + rows) this.masks = new Uint8Array((attributes + rows) * 2);
   }
 
-  #isOf(number: number, { batch, codes, kinds, values }: RowColumns, row: number): boolean {
-    const { attributeStart, name, kind, status, resource } = batch;
-    const other = this.#firstRow[number] as number;
-    const start = attributeStart[row] as number;
-    const end = attributeStart[row + 1] as number;
-    let known = attributeStart[other] as number;
-    if (
-      (attributeStart[other + 1] as number) - known !== end - start ||
-      name[other] !== name[row] ||
-      kind[other] !== kind[row] ||
-      status[other] !== status[row] ||
-      resource[other] !== resource[row]
-    )
-      return false;
-    for (let at = start; at < end; at += 1, known += 1) {
-      const code = codes[at] as number;
-      const ofValue = kinds[at] as number;
-      if (code !== codes[known] || ofValue !== kinds[known]) return false;
-      const value = values[at] as number;
-      if (value === values[known]) continue;
-      // Of its own values a class says only whether they are empty.
-      if (isOwn[code] === 0 || (ofValue === text && (value === 0 || values[known] === 0))) return false;
-    }
-    return true;
-  }
-
-  /** The number of a row's class: one more than the last where it is new. */
+  /** The number of a row's class, which has taken it; one more than the last where it is new. */
   #numberOf(columns: RowColumns, row: number): number {
     const { batch, codes, kinds, values } = columns;
     let hash = mixed(batch.name[row] as number, ((batch.resource[row] as number) << 8) | (batch.kind[row] as number));
@@ -234,7 +253,7 @@ export class CompactClasses {
     const mask = this.#slots.length - 1;
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const known = (this.#slots[slot] as number) - 1;
-      if (known >= 0 && !this.#isOf(known, columns, row)) continue;
+      if (known >= 0 && !this.#takes(known, columns, row)) continue;
       if (known < 0) this.#slots[slot] = this.#classes + 1;
       return known < 0 ? this.#classes : known;
     }

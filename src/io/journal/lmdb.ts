@@ -50,7 +50,7 @@ export async function openLmdbJournal(options: { readonly directory: string; rea
   /** Bytes that the disk can take, as of a few milliseconds ago and less what was appended since. */
   const room = (): number => {
     const nowMs = performance.now();
-    if (nowMs - lookedAtMs > roomLookMs) {
+    if (nowMs - lookedAtMs > (roomLeft > plentyBytes ? plentyLookMs : roomLookMs)) {
       const { bavail, bsize } = statfsSync(directory);
       roomLeft = bavail * bsize;
       lookedAtMs = nowMs;
@@ -241,5 +241,8 @@ const segmentsOfDisk = 16;
 /** Appends leave the disk so much: for the pages beside their own, and for marks. */
 const leastRoomBytes = 4 * 1024 * 1024;
 const roomLookMs = 5;
+/** Who else writes to the disk does not fill so much in that time. */
+const plentyBytes = 4 * 1024 * 1024 * 1024;
+const plentyLookMs = 100;
 /** Key, node and page overhead of a record, roughly: a journal of empty payloads is bounded too. */
 const overheadBytes = 32;

@@ -15,12 +15,15 @@ export class BodyBuffers {
     if (chunks.length === 1) return chunks[0] as Buffer;
     const bytes = this.take(length);
     let at = 0;
-    for (const chunk of chunks) {
-      at += chunk.copy(bytes, at);
-      // One that lies in a larger piece, as those of HTTP/2 do, is not ours alone.
-      if (chunk.length === chunk.buffer.byteLength) chunk.buffer.transfer(0);
-    }
+    for (const chunk of chunks) at += this.move(chunk, bytes, at);
     return bytes;
+  }
+
+  /** Copies the chunk to `at`, which says how long it was; it is empty afterwards, unless it lies in a larger piece, as those of HTTP/2 do. */
+  move(chunk: Buffer<ArrayBuffer>, bytes: Buffer, at: number): number {
+    const length = chunk.copy(bytes, at);
+    if (length === chunk.buffer.byteLength) chunk.buffer.transfer(0);
+    return length;
   }
 
   /** A buffer whose memory begins at a multiple of eight bytes; what it holds is anything. */

@@ -240,6 +240,8 @@ function preflight(request: IncomingMessage, response: ServerResponse): void {
 }
 
 const bodies = new BodyBuffers();
+/** Memory that is taken for a body before all of it has come. */
+const mostTakenAhead = 1024 * 1024;
 
 /** The whole body; `gone` where the client hung up, `no-room` where `hasRoom` says so of the bytes that have come. */
 function readBody(
@@ -249,25 +251,42 @@ function readBody(
 ): Promise<Buffer | 'too-large' | 'no-room' | 'gone'> {
   return new Promise((resolve) => {
     const chunks: Buffer<ArrayBuffer>[] = [];
+    // Each chunk is copied while the caches hold it, where the sender has said how much there will be.
+    const declared = declaredLength(request);
+    let whole: Buffer | undefined;
     let length = 0;
     let isOver = false;
+    const giveUp = (reason: 'too-large' | 'no-room' | 'gone'): void => {
+      if (whole !== undefined) bodies.giveBack(whole);
+      whole = undefined;
+      chunks.length = 0;
+      resolve(reason);
+    };
     request.on('data', (chunk: Buffer<ArrayBuffer>) => {
+      if (isOver) return;
       length += chunk.length;
       if (length > largest || !hasRoom(length)) {
         isOver = true;
-        chunks.length = 0;
         request.removeAllListeners('data');
-        resolve(length > largest ? 'too-large' : 'no-room');
+        giveUp(length > largest ? 'too-large' : 'no-room');
         return;
       }
-      chunks.push(chunk);
+      if (chunk.length < declared && declared <= mostTakenAhead) whole ??= bodies.take(declared);
+      if (whole === undefined) chunks.push(chunk);
+      else bodies.move(chunk, whole, length - chunk.length);
     });
     request.on('end', () => {
       if (isOver) return;
-      resolve(bodies.gather(chunks, length));
+      isOver = true;
+      resolve(whole ?? bodies.gather(chunks, length));
     });
-    request.on('close', () => resolve('gone'));
-    request.on('error', () => resolve('gone'));
+    const hangUp = (): void => {
+      if (isOver) return;
+      isOver = true;
+      giveUp('gone');
+    };
+    request.on('close', hangUp);
+    request.on('error', hangUp);
   });
 }
 
