@@ -1,6 +1,6 @@
 import type { ByteInterner } from './byte-interner.ts';
-import { EarlierAttributes, everything, nothing } from './earlier-attributes.ts';
 import { KeyCodes } from './key-codes.ts';
+import { jsonOfValue } from './nested-value.ts';
 import { Malformed, type ProtobufWire } from './protobuf-wire.ts';
 import { dropRoutedPaths, isPathCode } from './routed-paths.ts';
 import type { AttributeColumns, ValueKind } from './span-batch.ts';
@@ -14,19 +14,15 @@ export class AttributeDecoder {
   #row: AttributeColumns | undefined;
   #rowFrom = 0;
   readonly #paths: number[] = [];
-  readonly #earlier = new EarlierAttributes();
-  /** Of the next attribute of the open row. */
-  #slot = 0;
 
   constructor(wire: ProtobufWire, strings: ByteInterner) {
     this.#wire = wire;
     this.#strings = strings;
   }
 
-  /** Before a message of so many bytes: starts a new table of keys if somebody has spent this one. */
-  renew(bytes: number): void {
+  /** Before a message: starts a new table of keys if somebody has spent this one. */
+  renew(): void {
     this.#keys.renew();
-    this.#earlier.renew(bytes);
   }
 
   /** Attributes that come into `columns` are a span's until {@link closeRow}. */
@@ -34,12 +30,6 @@ export class AttributeDecoder {
     this.#row = columns;
     this.#rowFrom = columns.count;
     if (this.#paths.length > 0) this.#paths.length = 0;
-    this.#slot = this.#earlier.first(0);
-  }
-
-  /** The number of the open row's name: what its attributes are is guessed by it. */
-  name(number: number): void {
-    this.#slot = this.#earlier.first(number);
   }
 
   /** Drops the paths of a span that has a route, and makes texts of the others: of most, nobody has made one then. */
@@ -57,62 +47,6 @@ export class AttributeDecoder {
 
   /** One `KeyValue` message into `columns`, if its key is wanted. */
   keyValue(start: number, end: number, columns: AttributeColumns): void {
-    this.#read(start, end, columns);
-  }
-
-  /** The attributes of the open row that follow each other, which are most of its bytes, from the length of the first on; where they end. */
-  ofRow(from: number, end: number): number {
-    const { bytes, view } = this.#wire;
-    const columns = this.#row as AttributeColumns;
-    const earlier = this.#earlier;
-    let slot = this.#slot;
-    let at = from;
-    for (;;) {
-      // The usual one-byte length is read in place.
-      const length = bytes[at] as number;
-      let start = at + 1;
-      let stop = start + length;
-      if (length < 128) {
-        if (stop > end) throw new Malformed('an attribute is longer than its span');
-      } else {
-        stop = this.#wire.lengthPrefix(at, end);
-        start = this.#wire.at;
-      }
-      const keyLength = earlier.alike(slot, view, start, stop);
-      if (keyLength === everything) {
-        const code = earlier.codeOf(slot);
-        if (code !== 0) columns.add(code, earlier.kindOf(slot) as ValueKind, earlier.valueOf(slot));
-      } else this.#unlike(slot, start, stop, keyLength);
-      slot = earlier.after(slot);
-      if (stop >= end || bytes[stop] !== attributeTag) {
-        this.#slot = slot;
-        return stop;
-      }
-      at = stop + 1;
-    }
-  }
-
-  /** One of the open row that is not as the slot's is; `keyLength`: what `alike` says of it. */
-  #unlike(slot: number, start: number, end: number, keyLength: number): void {
-    const { bytes } = this.#wire;
-    const columns = this.#row as AttributeColumns;
-    const earlier = this.#earlier;
-    const at = columns.count;
-    let code: number;
-    if (keyLength === nothing) code = this.#read(start, end, columns);
-    else {
-      code = earlier.codeOf(slot);
-      const lengthAt = start + keyLength;
-      if ((bytes[lengthAt] as number) > 127 || lengthAt + 1 + (bytes[lengthAt] as number) !== end) code = this.#read(start, end, columns);
-      else this.#anyValue(lengthAt + 1, end, columns, code);
-    }
-    // A value that says nothing, or a path, of which is noted elsewhere where it stands.
-    if (code < 0 || (code > 0 && columns.count === at) || isPathCode(code)) return earlier.forget(slot);
-    earlier.note(slot, start, end, (bytes[start + 1] as number) + 3, code, columns.kind[at] as number, columns.value[at] as number);
-  }
-
-  /** The code of the attribute, 0 where it is not wanted; -1 where it is in another form than usual. */
-  #read(start: number, end: number, columns: AttributeColumns): number {
     const bytes = this.#wire.bytes;
     // The usual form: a short key, then a value to the end. Anything else goes the general way.
     if (bytes[start] === 0x0a) {
@@ -124,12 +58,12 @@ export class AttributeDecoder {
           if (keyEnd + 2 + valueLength === end) {
             const code = this.#keyCode(start + 2, keyEnd);
             if (code !== 0) this.#anyValue(keyEnd + 2, end, columns, code);
-            return code;
+            return;
           }
         } else if (this.#wire.lengthPrefix(keyEnd + 1, end) === end) {
           const code = this.#keyCode(start + 2, keyEnd);
           if (code !== 0) this.#anyValue(this.#wire.at, end, columns, code);
-          return code;
+          return;
         }
       }
     }
@@ -157,7 +91,6 @@ export class AttributeDecoder {
     }
     if (at !== end) throw new Malformed('an attribute ends inside a field');
     if (code !== 0 && valueStart >= 0) this.#anyValue(valueStart, valueEnd, columns, code);
-    return -1;
   }
 
   #keyCode(start: number, end: number): number {
@@ -217,7 +150,7 @@ export class AttributeDecoder {
         case 0x3a: {
           const stop = this.#wire.lengthPrefix(at, end);
           kind = 6;
-          value = this.#number(JSON.stringify(this.#structured(tag, this.#wire.at, stop, 0)));
+          value = this.#number(jsonOfValue(this.#wire, tag, this.#wire.at, stop));
           at = stop;
           break;
         }
@@ -242,77 +175,4 @@ export class AttributeDecoder {
   #number(text: string): number {
     return this.#strings.strings.push(text) - 1;
   }
-
-  /** Array, map or bytes as a plain value; rare, so it may make objects. */
-  #structured(tag: number, start: number, end: number, depth: number): unknown {
-    if (depth > deepestValue) throw new Malformed(`an attribute value is nested deeper than ${deepestValue} levels`);
-    if (tag === 0x3a) return this.#wire.bytes.toString('base64', start, end);
-    const items: unknown[] = [];
-    const members: [string, unknown][] = [];
-    let at = start;
-    while (at < end) {
-      const field = this.#wire.varint(at);
-      at = this.#wire.at;
-      if (field === 0x0a) {
-        const stop = this.#wire.lengthPrefix(at, end);
-        if (tag === 0x2a) items.push(this.#plainValue(this.#wire.at, stop, depth + 1));
-        else members.push(this.#plainMember(this.#wire.at, stop, depth + 1));
-        at = stop;
-      } else at = this.#wire.skip(field, at, end, 0);
-    }
-    if (at !== end) throw new Malformed('an attribute value ends inside a field');
-    return tag === 0x2a ? items : Object.fromEntries(members);
-  }
-
-  #plainMember(start: number, end: number, depth: number): [string, unknown] {
-    let key = '';
-    let value: unknown = null;
-    let at = start;
-    while (at < end) {
-      const field = this.#wire.varint(at);
-      at = this.#wire.at;
-      if (field === 0x0a || field === 0x12) {
-        const stop = this.#wire.lengthPrefix(at, end);
-        if (field === 0x0a) key = this.#wire.bytes.toString('utf8', this.#wire.at, stop);
-        else value = this.#plainValue(this.#wire.at, stop, depth);
-        at = stop;
-      } else at = this.#wire.skip(field, at, end, 0);
-    }
-    if (at !== end) throw new Malformed('an attribute ends inside a field');
-    return [key, value];
-  }
-
-  #plainValue(start: number, end: number, depth: number): unknown {
-    let value: unknown = null;
-    let at = start;
-    while (at < end) {
-      const field = this.#wire.varint(at);
-      at = this.#wire.at;
-      if (field === 0x0a || field === 0x2a || field === 0x32 || field === 0x3a) {
-        const stop = this.#wire.lengthPrefix(at, end);
-        value =
-          field === 0x0a ? this.#wire.bytes.toString('utf8', this.#wire.at, stop) : this.#structured(field, this.#wire.at, stop, depth);
-        at = stop;
-      } else if (field === 0x10) {
-        value = this.#wire.varint(at) !== 0 || this.#wire.high !== 0;
-        at = this.#wire.at;
-      } else if (field === 0x18) {
-        const low = this.#wire.varint(at);
-        const whole = (BigInt(this.#wire.high | 0) << 32n) | BigInt(low);
-        // Integers travel as decimal text in JSON where a double cannot hold them, as OTLP's own JSON does.
-        value = Number.isSafeInteger(Number(whole)) ? Number(whole) : whole.toString();
-        at = this.#wire.at;
-      } else if (field === 0x21) {
-        value = this.#wire.view.getFloat64(at, true);
-        at += 8;
-      } else at = this.#wire.skip(field, at, end, 0);
-    }
-    if (at !== end) throw new Malformed('an attribute value ends inside a field');
-    return value;
-  }
 }
-
-/** Field and wire type of a span's attributes. */
-export const attributeTag = 0x4a;
-/** Bound of recursion: the stack must not depend on what somebody sends. */
-const deepestValue = 32;

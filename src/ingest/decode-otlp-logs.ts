@@ -23,7 +23,7 @@ export class LogsDecoder {
 
   decode(bytes: Uint8Array, batch: SpanBatch): Decoded {
     this.#strings.renew();
-    this.#attributes.renew(bytes.byteLength);
+    this.#attributes.renew();
     batch.reset(this.#strings.strings);
     batch.isLog = true;
     this.#wire.open(bytes);

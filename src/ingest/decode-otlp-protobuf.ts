@@ -1,283 +1,61 @@
-import { ByteInterner } from './byte-interner.ts';
-import { AttributeDecoder, attributeTag } from './attribute-decoder.ts';
-import { Malformed, ProtobufWire } from './protobuf-wire.ts';
-import { type EventKind, eventKindOf, type SpanBatch } from './span-batch.ts';
+import { PlainSpanDecoder } from './plain-span-decoder.ts';
+import type { SpanBatch } from './span-batch.ts';
+import { SpanCore } from './span-core.ts';
+
+export type Decoded = { readonly is: 'decoded' } | { readonly is: 'malformed'; readonly what: string };
 
 /**
- * `ExportTraceServiceRequest` (OTLP 1.11) from protobuf bytes into columns, in one pass and without an object a span. Attributes that
- * nobody wants are skipped as bytes; strings are interned by bytes. Written by hand because this is the hot path: generated decoders
- * make an object for each span, attribute and value and reach a fifth of its speed or less (`npm run bench -- decode`); protobufjs is
- * the oracle in the tests.
+ * `ExportTraceServiceRequest` (OTLP 1.11) from protobuf bytes into columns. Written by hand because this is the hot path: generated decoders
+ * make an object for each span, attribute and value and reach a tenth of its speed or less (`npm run bench -- decode`); protobufjs is the
+ * oracle in the tests.
  *
  * As the protobuf specification asks: fields in any order, unknown fields skipped, a field with another wire type is unknown, the last
  * of a repeated scalar wins, overlong varints are accepted. Groups are skipped. UTF-8 is not checked: broken text becomes U+FFFD.
+ *
+ * Decoded by a compiled core. What is malformed, larger than 16 MiB, or holds groups or far more spans or attributes than its size lets
+ * expect, is left to the decoder in TypeScript, which takes twice as long and has its own strings.
  */
-export type Decoded = { readonly is: 'decoded' } | { readonly is: 'malformed'; readonly what: string };
-
 export class ProtobufDecoder {
-  readonly #wire = new ProtobufWire();
-  readonly #strings: ByteInterner;
-  readonly #attributes: AttributeDecoder;
-  readonly #eventNames = new ByteInterner(256, 16 * 1024);
+  readonly #distinctStrings: number;
+  readonly #arenaBytes: number;
+  #core: SpanCore | undefined;
+  #plain: PlainSpanDecoder | undefined;
+  /** Requests since the last large one; infinite where there was none. */
+  #sinceLarge = Number.POSITIVE_INFINITY;
 
   constructor(options: { readonly distinctStrings?: number; readonly arenaBytes?: number } = {}) {
-    this.#strings = new ByteInterner(options.distinctStrings ?? 32_768, options.arenaBytes ?? 4 * 1024 * 1024);
-    this.#attributes = new AttributeDecoder(this.#wire, this.#strings);
+    this.#distinctStrings = options.distinctStrings ?? 32_768;
+    this.#arenaBytes = options.arenaBytes ?? 4 * 1024 * 1024;
+    this.#core = openCore(this.#distinctStrings, this.#arenaBytes);
   }
 
   /** Fills `batch`. Malformed bytes leave it with what came before the fault: the caller drops it whole. */
   decode(bytes: Uint8Array, batch: SpanBatch): Decoded {
-    this.#strings.renew();
-    this.#attributes.renew(bytes.byteLength);
-    this.#eventNames.renew();
-    batch.reset(this.#strings.strings);
-    this.#wire.open(bytes);
-    try {
-      this.#request(bytes.byteLength, batch);
-      return { is: 'decoded' };
-    } catch (error) {
-      // A fixed number at the very end reads past the view before its bound is checked.
-      if (error instanceof Malformed) return { is: 'malformed', what: error.message };
-      if (error instanceof RangeError) return { is: 'malformed', what: 'the message ends inside a field' };
-      throw error;
-    } finally {
-      this.#wire.close();
-    }
+    this.#letGo(bytes.byteLength);
+    if (this.#core?.decode(bytes, batch) === true) return { is: 'decoded' };
+    this.#plain ??= new PlainSpanDecoder(this.#distinctStrings, this.#arenaBytes);
+    return this.#plain.decode(bytes, batch);
   }
 
-  #request(end: number, batch: SpanBatch): void {
-    const bytes = this.#wire.bytes;
-    let at = 0;
-    while (at < end) {
-      let tag = bytes[at++] as number;
-      if (tag > 127) {
-        tag = this.#wire.varint(at - 1);
-        at = this.#wire.at;
-      }
-      if (tag === 0x0a) {
-        const stop = this.#wire.lengthPrefix(at, end);
-        this.#resourceSpans(this.#wire.at, stop, batch);
-        at = stop;
-      } else at = this.#wire.skip(tag, at, end, 0);
-    }
-    if (at !== end) throw new Malformed('the message ends inside a field');
-  }
-
-  #resourceSpans(start: number, end: number, batch: SpanBatch): void {
-    // The resource may come after its spans: its fields first, then the spans.
-    batch.openResource();
-    this.#wire.nested(start, end, 0x0a, batch, this.#resource);
-    batch.closeResource();
-    this.#wire.nested(start, end, 0x12, batch, this.#scopeSpans);
-  }
-
-  /** As `nested`, but with a call that is known: most of a message passes through here. */
-  readonly #scopeSpans = (start: number, end: number, batch: SpanBatch): void => {
-    const wire = this.#wire;
-    const bytes = wire.bytes;
-    let at = start;
-    while (at < end) {
-      let tag = bytes[at++] as number;
-      if (tag > 127) {
-        tag = wire.varint(at - 1);
-        at = wire.at;
-      }
-      if (tag === 0x12) {
-        const stop = wire.lengthPrefix(at, end);
-        this.#span(wire.at, stop, batch);
-        at = stop;
-      } else at = wire.skip(tag, at, end, 0);
-    }
-    if (at !== end) throw new Malformed('spans of a scope end inside a field');
-  };
-
-  readonly #resource = (start: number, end: number, batch: SpanBatch): void =>
-    this.#wire.nested(start, end, 0x0a, batch, this.#resourceAttribute);
-  readonly #resourceAttribute = (start: number, end: number, batch: SpanBatch): void =>
-    this.#attributes.keyValue(start, end, batch.resourceAttributes);
-  readonly #eventAttribute = (start: number, end: number, batch: SpanBatch): void =>
-    this.#attributes.keyValue(start, end, batch.eventAttributes);
-
-  #span(start: number, end: number, batch: SpanBatch): void {
-    const bytes = this.#wire.bytes;
-    const view = this.#wire.view;
-    const row = batch.openRow();
-    this.#attributes.openRow(batch.attributes);
-    const ids = row * 32;
-    let hasTraceId = false;
-    let hasSpanId = false;
-    let at = start;
-    // As SDKs write it: first the ids of trace and span, then mostly the parent's. Anything else is found below.
-    if (end - at >= 38 && view.getUint16(at) === 0x0a10 && view.getUint16(at + 18) === 0x1208) {
-      hasTraceId = copyId(view, at + 2, 16, batch.idView, ids);
-      hasSpanId = copyId(view, at + 20, 8, batch.idView, ids + 16);
-      at += 28;
-      if (view.getUint16(at) === 0x2208) {
-        copyId(view, at + 2, 8, batch.idView, ids + 24);
-        at += 10;
-      }
-    }
-    while (at < end) {
-      let tag = bytes[at++] as number;
-      if (tag > 127) {
-        tag = this.#wire.varint(at - 1);
-        at = this.#wire.at;
-      }
-      let stop: number;
-      switch (tag) {
-        case attributeTag:
-          at = this.#attributes.ofRow(at, end);
-          break;
-        case 0x0a: // trace_id
-          stop = this.#wire.lengthPrefix(at, end);
-          hasTraceId = this.#copyId(stop, 16, batch.idView, ids);
-          at = stop;
-          break;
-        case 0x12: // span_id
-          stop = this.#wire.lengthPrefix(at, end);
-          hasSpanId = this.#copyId(stop, 8, batch.idView, ids + 16);
-          at = stop;
-          break;
-        case 0x22: // parent_span_id: empty or zero for a root; another length cannot name a span, so it is a root too.
-          stop = this.#wire.lengthPrefix(at, end);
-          if (!this.#copyId(stop, 8, batch.idView, ids + 24)) batch.ids.fill(0, ids + 24, ids + 32);
-          at = stop;
-          break;
-        case 0x2a: // name
-          stop = this.#wire.lengthPrefix(at, end);
-          batch.name[row] = this.#strings.intern(bytes, view, this.#wire.at, stop);
-          this.#attributes.name(batch.name[row] as number);
-          at = stop;
-          break;
-        case 0x30: // kind
-          batch.kind[row] = Math.min(this.#wire.varint(at), 255);
-          at = this.#wire.at;
-          break;
-        case 0x39: // start_time_unix_nano
-          batch.startUs[row] = this.#wire.microseconds(at);
-          at += 8;
-          break;
-        case 0x41: // end_time_unix_nano
-          batch.endUs[row] = this.#wire.microseconds(at);
-          at += 8;
-          break;
-        case 0x5a: // events
-          stop = this.#wire.lengthPrefix(at, end);
-          this.#event(this.#wire.at, stop, batch);
-          at = stop;
-          break;
-        case 0x6a: // links
-          stop = this.#wire.lengthPrefix(at, end);
-          this.#link(this.#wire.at, stop, batch);
-          at = stop;
-          break;
-        case 0x7a: // status
-          stop = this.#wire.lengthPrefix(at, end);
-          this.#status(this.#wire.at, stop, batch, row);
-          at = stop;
-          break;
-        default:
-          at = this.#wire.skip(tag, at, end, 0);
-      }
-    }
-    if (at !== end) throw new Malformed('a span ends inside a field');
-    this.#attributes.closeRow();
-    if (!hasTraceId) batch.rejectRow('bad-trace-id');
-    else if (!hasSpanId) batch.rejectRow('bad-span-id');
-    else batch.keepRow();
-  }
-
-  /** Copies the bytes from `#at` to `stop`; false where they are not `length` bytes or all zero. */
-  #copyId(stop: number, length: number, into: DataView, offset: number): boolean {
-    const { at, view } = this.#wire;
-    return stop - at === length && copyId(view, at, length, into, offset);
-  }
-
-  #event(start: number, end: number, batch: SpanBatch): void {
-    const bytes = this.#wire.bytes;
-    let at = start;
-    let us = 0;
-    let kind: EventKind | 0 = 0;
-    let attributes = 0;
-    while (at < end) {
-      let tag = bytes[at++] as number;
-      if (tag > 127) {
-        tag = this.#wire.varint(at - 1);
-        at = this.#wire.at;
-      }
-      if (tag === 0x09) {
-        us = this.#wire.microseconds(at);
-        at += 8;
-      } else if (tag === 0x12) {
-        const stop = this.#wire.lengthPrefix(at, end);
-        kind = eventKindOf(this.#eventNames.strings[this.#eventNames.intern(bytes, this.#wire.view, this.#wire.at, stop)] as string);
-        at = stop;
-      } else {
-        if (tag === 0x1a) attributes += 1;
-        at = this.#wire.skip(tag, at, end, 0);
-      }
-    }
-    if (at !== end) throw new Malformed('an event ends inside a field');
-    if (kind === 0) return;
-    batch.openEvent(kind, us);
-    if (attributes > 0) this.#wire.nested(start, end, 0x1a, batch, this.#eventAttribute);
-    batch.closeEvent();
-  }
-
-  #link(start: number, end: number, batch: SpanBatch): void {
-    const bytes = this.#wire.bytes;
-    const offset = batch.openLink();
-    let at = start;
-    let isWhole = 0;
-    while (at < end) {
-      let tag = bytes[at++] as number;
-      if (tag > 127) {
-        tag = this.#wire.varint(at - 1);
-        at = this.#wire.at;
-      }
-      if (tag === 0x0a || tag === 0x12) {
-        const stop = this.#wire.lengthPrefix(at, end);
-        const isTrace = tag === 0x0a;
-        const bit = isTrace ? 1 : 2;
-        if (this.#copyId(stop, isTrace ? 16 : 8, batch.linkView, isTrace ? offset : offset + 16)) isWhole |= bit;
-        else isWhole &= ~bit;
-        at = stop;
-      } else at = this.#wire.skip(tag, at, end, 0);
-    }
-    if (at !== end) throw new Malformed('a link ends inside a field');
-    // A link that names no span says nothing.
-    if (isWhole !== 3) batch.linkCount -= 1;
-  }
-
-  #status(start: number, end: number, batch: SpanBatch, row: number): void {
-    const bytes = this.#wire.bytes;
-    let at = start;
-    while (at < end) {
-      let tag = bytes[at++] as number;
-      if (tag > 127) {
-        tag = this.#wire.varint(at - 1);
-        at = this.#wire.at;
-      }
-      if (tag === 0x12) {
-        const stop = this.#wire.lengthPrefix(at, end);
-        batch.statusMessage[row] = this.#strings.intern(bytes, this.#wire.view, this.#wire.at, stop);
-        at = stop;
-      } else if (tag === 0x18) {
-        batch.status[row] = Math.min(this.#wire.varint(at), 255);
-        at = this.#wire.at;
-      } else at = this.#wire.skip(tag, at, end, 0);
-    }
-    if (at !== end) throw new Malformed('a status ends inside a field');
+  /** Of what large requests have touched once they do not come any more: a new core has touched nothing. */
+  #letGo(bytes: number): void {
+    this.#sinceLarge = bytes > largeBytes ? 0 : this.#sinceLarge + 1;
+    if (this.#sinceLarge !== requestsUntilSmall) return;
+    this.#core = openCore(this.#distinctStrings, this.#arenaBytes);
+    this.#plain = undefined;
   }
 }
 
-/** Copies `length` bytes; false where they are all zero. */
-function copyId(from: DataView, at: number, length: number, into: DataView, offset: number): boolean {
-  let any = 0;
-  for (let i = 0; i < length; i += 4) {
-    const word = from.getInt32(at + i, true);
-    into.setInt32(offset + i, word, true);
-    any |= word;
+/** None where JavaScript has no compiler, on processors without its instructions, and where address space is bounded too tightly. */
+function openCore(distinctStrings: number, arenaBytes: number): SpanCore | undefined {
+  if (typeof WebAssembly === 'undefined') return undefined;
+  try {
+    return new SpanCore(distinctStrings, arenaBytes);
+  } catch (error) {
+    if (error instanceof WebAssembly.CompileError || error instanceof RangeError) return undefined;
+    throw error;
   }
-  return any !== 0;
 }
+
+const largeBytes = 1024 * 1024;
+const requestsUntilSmall = 1000;

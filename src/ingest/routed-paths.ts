@@ -13,6 +13,7 @@ const isPath = new Uint8Array(256);
 for (const key of paths) isPath[codeOf(key)] = 1;
 
 export const isPathCode = (code: number): boolean => isPath[code] === 1;
+export const isRouteCode = (code: number): boolean => routes.some((key) => codeOf(key) === code);
 
 /** Takes the paths from the attributes of the open row, which begin at `from`, where a route is among them; false where none is. */
 export function dropRoutedPaths(columns: AttributeColumns, from: number): boolean {

@@ -164,9 +164,9 @@ const parameterPrefix = 'db.query.parameter.';
 export function classifyKey(key: string): number {
   const code = codes.get(key);
   if (code !== undefined) return code;
-  if (key.startsWith(parameterPrefix) && key.length <= parameterPrefix.length + 2) {
+  if (key.startsWith(parameterPrefix) && /^\d{1,2}$/.test(key.slice(parameterPrefix.length))) {
     const index = Number(key.slice(parameterPrefix.length));
-    if (Number.isInteger(index) && index >= 0 && index < parametersKept) return firstParameter + index;
+    if (index < parametersKept) return firstParameter + index;
   }
   return 0;
 }

@@ -180,6 +180,12 @@ const alikeAttributes: readonly Buffer[] = [
   join([textField(1, 'thread.name'), bytesField(2, textValue('worker-1')), textField(1, 'db.system.name')]),
   join([textField(1, 'db.system.name'), bytesField(2, textValue('mysql')), textField(1, 'thread.name')]),
   join([textField(1, 'thread.name')]),
+  // The length of the value is 2 in two bytes, of which the first is also what is left of the attribute; and another key comes last.
+  Buffer.concat([
+    join([textField(1, 'thread.name')]),
+    Buffer.from([0x12, 0x82, 0x00, 0x0a, 0x00]),
+    join([bytesField(100, Buffer.alloc(108)), textField(1, 'db.system.name')]),
+  ]),
   Buffer.alloc(0),
 ];
 /** Requests of many spans of few names, whose attributes differ here and there. */
@@ -216,3 +222,25 @@ export const alikeRequest: fc.Arbitrary<Buffer> = fc
       ),
     ]),
   );
+
+/** Requests of which some bytes are others, too many or missing. */
+export const mutated = (request: fc.Arbitrary<Buffer>): fc.Arbitrary<Buffer> =>
+  fc
+    .tuple(
+      request,
+      fc.array(fc.tuple(fc.nat(), fc.constantFrom('flip', 'cut', 'insert', 'zero', 'ones'), fc.nat({ max: 255 })), {
+        minLength: 1,
+        maxLength: 5,
+      }),
+    )
+    .map(([original, mutations]) => {
+      let bytes = Buffer.from(original);
+      for (const [where, how, value] of mutations) {
+        if (bytes.length === 0) break;
+        const at = where % bytes.length;
+        if (how === 'cut') bytes = bytes.subarray(0, at);
+        else if (how === 'insert') bytes = Buffer.concat([bytes.subarray(0, at), Buffer.from([value]), bytes.subarray(at)]);
+        else bytes[at] = how === 'flip' ? (bytes[at] ?? 0) ^ (1 << (value & 7)) : how === 'zero' ? 0 : 255;
+      }
+      return bytes;
+    });
