@@ -6,7 +6,7 @@ export type Decoded = { readonly is: 'decoded' } | { readonly is: 'malformed'; r
 
 /**
  * `ExportTraceServiceRequest` (OTLP 1.11) from protobuf bytes into columns. Written by hand because this is the hot path: generated decoders
- * make an object for each span, attribute and value and reach a tenth of its speed or less (`npm run bench -- decode`); protobufjs is the
+ * make an object for each span, attribute and value and reach a twentieth of its speed or less (`npm run bench -- decode`); protobufjs is the
  * oracle in the tests.
  *
  * As the protobuf specification asks: fields in any order, unknown fields skipped, a field with another wire type is unknown, the last
