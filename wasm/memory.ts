@@ -3,10 +3,12 @@
  * read with it, so each such place has something behind it.
  */
 
-/** What a request has come to: rows, attributes, events, links, resources, spans without an id of a trace, spans without one of their own. */
+/** What a request has come to, in words: `countNames` of `span-core.ts`. */
 export const counts: u32 = 0x400;
+/** What start times count from where it is compact, a double. */
+export const baseUs: u32 = counts + 64;
 /** Of each slot: where the attribute is; bytes before the length of its value; its bytes; code; kind; request; value, a double. */
-export const slots: u32 = counts + 64;
+export const slots: u32 = baseUs + 64;
 export const mostSlots: u32 = 2048;
 export const slotBytes: u32 = 32;
 export const slotsPerName: u32 = 19;
@@ -15,7 +17,7 @@ export const keys: u32 = slots + mostSlots * slotBytes;
 export const mostKeys: u32 = 1024;
 export const keyBytes: u32 = keys + mostKeys * 16;
 export const mostKeyBytes: u32 = 0x4000;
-/** Of each code: 1 a path, 2 a route. */
+/** Of each code: 1 a path, 2 a route, 4 a span's own value (`attribute-roles.ts`). */
 export const roles: u32 = keyBytes + mostKeyBytes;
 /** Names of the events that mean something, each in 32 bytes. */
 export const eventNames: u32 = roles + 256;
@@ -66,7 +68,35 @@ export const eventCode: u32 = eventKind + mostEvents;
 export const eventValueKind: u32 = eventCode + mostEventAttributes;
 export const resourceCode: u32 = eventValueKind + mostEventAttributes;
 export const resourceValueKind: u32 = resourceCode + mostResourceAttributes;
-export const body: u32 = (resourceValueKind + mostResourceAttributes + 4095) & ~4095;
+
+/** Values of rows, resources and events, one behind the other, as they are packed; and those that are wide. */
+export const mostValues: u32 = mostAttributes + mostResourceAttributes + mostEventAttributes;
+export const wides: u32 = (resourceValueKind + mostResourceAttributes + 7) & ~7;
+export const packedValues: u32 = wides + mostValues * 8;
+export const packedKinds: u32 = packedValues + mostValues * 2;
+/** By number of a text: the last request that had it. The numbers of those that this one has. By code whether it has such an attribute. */
+export const mostNumbers: u32 = mostTexts + mostNewTexts + 16;
+export const seenIn: u32 = (packedKinds + mostValues + 3) & ~3;
+export const listedTexts: u32 = seenIn + mostNumbers * 4;
+export const hasCode: u32 = listedTexts + mostNumbers * 4;
+/** An open table of rows, a number more than what stands there. Then what is found out of each row, or of each class, trace or parent. */
+export const mostRowSlots: u32 = mostRows * 2;
+export const rowSlots: u32 = hasCode + 256;
+export const traceRows: u32 = rowSlots + mostRowSlots * 4;
+export const parentRows: u32 = traceRows + mostRows * 4;
+export const firstRows: u32 = parentRows + mostRows * 4;
+export const lastStarts: u32 = firstRows + mostRows * 4;
+export const nextClasses: u32 = lastStarts + mostRows * 4;
+export const traceOf: u32 = nextClasses + mostRows * 4;
+export const classOf: u32 = traceOf + mostRows * 2;
+export const parentOf: u32 = classOf + mostRows * 2;
+export const changed: u32 = parentOf + mostRows * 2;
+export const masks: u32 = changed + mostAttributes * 2;
+/** The compact batch. */
+export const mostCompactBytes: u32 = 0x80_0000;
+export const compactAt: u32 = (masks + mostAttributes + mostRows + 7) & ~7;
+
+export const body: u32 = (compactAt + mostCompactBytes + 4095) & ~4095;
 /** Larger ones are decoded elsewhere; what exporters and collectors send is smaller. */
 export const mostBodyBytes: u32 = 0x100_0000;
 /** The memory's pages: a whole one behind the body. */

@@ -48,8 +48,10 @@ import { lengthPrefix, microseconds, skip, varint, wire } from './wire';
 
 export {
   attributeStart,
+  baseUs,
   body,
   code,
+  compactAt,
   counts,
   endUs,
   eventAttributeEnd,
@@ -60,11 +62,13 @@ export {
   eventUs,
   eventValue,
   eventValueKind,
+  hasCode,
   ids,
   keyBytes,
   kind,
   linkIds,
   linkStart,
+  listedTexts,
   mostArenaBytes,
   mostBodyBytes,
   mostNewTexts,
@@ -84,6 +88,7 @@ export {
   value,
   valueKind,
 } from './memory';
+export { compact } from './compact';
 export { newTextCount, openTexts, renewTexts, wantKey } from './texts';
 
 /** Decodes the request of so many bytes that lies at `body`. */

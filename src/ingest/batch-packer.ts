@@ -18,8 +18,10 @@ const fewestRows = 32;
  */
 export class BatchPacker {
   /** Of the batch that was packed last: the numbers of its strings, each once, and by code whether it has such an attribute. */
-  texts: number[] = [];
-  readonly codes = new Uint8Array(attributeCodes);
+  texts: ArrayLike<number> = [];
+  codes: ArrayLike<number> = [];
+  #texts: number[] = [];
+  readonly #codes = new Uint8Array(attributeCodes);
   readonly #ids = new CompactIds();
   readonly #classes = new CompactClasses();
   /** By number of a string: the last batch that had it. */
@@ -33,6 +35,13 @@ export class BatchPacker {
 
   /** A copy of the batch in memory from `placeOf`, or in a buffer of its own; undefined where it has no row. The batch may be used again. */
   pack(batch: SpanBatch, placeOf: (bytes: number) => Place = ownBuffer): PackedBatch | undefined {
+    const compact = batch.columnsIn?.pack(placeOf);
+    if (compact !== undefined) {
+      this.texts = compact.texts;
+      this.codes = compact.codes;
+      return compact.packed;
+    }
+    batch.columnsIn?.fill(batch);
     this.#look(batch);
     if (batch.count === 0) return undefined;
     const counts = countsOf(batch, this.#wideCount);
@@ -78,8 +87,10 @@ export class BatchPacker {
     if (this.#seenIn.length < batch.strings.length) this.#seenIn = new Int32Array(batch.strings.length * 2);
     this.#batch = this.#batch === 0x7fff_ffff ? 1 : this.#batch + 1;
     if (this.#batch === 1) this.#seenIn.fill(0);
-    this.texts = [];
-    this.codes.fill(0);
+    this.#texts = [];
+    this.texts = this.#texts;
+    this.#codes.fill(0);
+    this.codes = this.#codes;
     const { name, statusMessage, count, attributes, resourceAttributes, eventAttributes } = batch;
     for (let row = 0; row < count; row += 1) {
       this.#note(name[row] as number);
@@ -97,7 +108,7 @@ export class BatchPacker {
   }
 
   #lookAt({ code, kind, value, count }: AttributeColumns, offset: number): void {
-    const codes = this.codes;
+    const codes = this.#codes;
     const [values, kinds] = [this.#values, this.#kinds];
     for (let at = 0; at < count; at += 1) {
       const one = value[at] as number;
@@ -118,7 +129,7 @@ export class BatchPacker {
   #note(number: number): void {
     if (this.#seenIn[number] === this.#batch) return;
     this.#seenIn[number] = this.#batch;
-    this.texts.push(number);
+    this.#texts.push(number);
   }
 
   #keepWide(value: number): void {

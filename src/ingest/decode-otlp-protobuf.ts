@@ -31,8 +31,15 @@ export class ProtobufDecoder {
 
   /** Fills `batch`. Malformed bytes leave it with what came before the fault: the caller drops it whole. */
   decode(bytes: Uint8Array, batch: SpanBatch): Decoded {
+    const decoded = this.read(bytes, batch);
+    if (decoded.is === 'decoded') batch.columnsIn?.fill(batch);
+    return decoded;
+  }
+
+  /** {@link decode} for a `BatchPacker`: the batch need not have its columns, and has to be packed or filled before the next request. */
+  read(bytes: Uint8Array, batch: SpanBatch): Decoded {
     this.#letGo(bytes.byteLength);
-    if (this.#core?.decode(bytes, batch) === true) return { is: 'decoded' };
+    if (this.#core?.read(bytes, batch) === true) return { is: 'decoded' };
     this.#plain ??= new PlainSpanDecoder(this.#distinctStrings, this.#arenaBytes);
     return this.#plain.decode(bytes, batch);
   }

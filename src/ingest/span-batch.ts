@@ -1,4 +1,6 @@
 import type { Measurement } from '../domain/measurement.ts';
+import type { PackedBatch } from './packed-batch.ts';
+import type { Place } from './packed-regions.ts';
 
 /**
  * Spans as columns: what one export request holds, without an object a span. Rows are numbered in the order in which they came.
@@ -55,6 +57,9 @@ export class SpanBatch {
   classOf: Uint16Array = new Uint16Array(0);
   classTemplate: Int32Array = new Int32Array(0);
 
+  /** Who has the columns while they have not been filled in here: then only the counts of rows and rejected spans, and the strings, are. */
+  columnsIn: ColumnSource | undefined;
+
   strings: readonly string[] = [''];
   /** Rows are log records that carry `consistency.*` attributes: their ids are those of the span that wrote them. */
   isLog = false;
@@ -73,6 +78,7 @@ export class SpanBatch {
     this.resourceAttributes.count = 0;
     this.describedGeneration = 0;
     this.classes = 0;
+    this.columnsIn = undefined;
     this.strings = strings;
     this.isLog = false;
     this.measurements = [];
@@ -249,6 +255,20 @@ export class SpanBatch {
     this.eventStart = grown(this.eventStart);
     this.linkStart = grown(this.linkStart);
   }
+}
+
+/** Has columns of its own, for a batch that need not have them. */
+export interface ColumnSource {
+  fill(batch: SpanBatch): void;
+  /** Undefined where they are not compact: then they have to be filled in. */
+  pack(placeOf: (bytes: number) => Place): CompactColumns | undefined;
+}
+
+export interface CompactColumns {
+  readonly packed: PackedBatch;
+  /** The numbers of its strings, each once, and by code whether it has such an attribute; both are used again. */
+  readonly texts: ArrayLike<number>;
+  readonly codes: ArrayLike<number>;
 }
 
 /** Attributes as columns: code of the key, kind of the value, value. */

@@ -1,17 +1,20 @@
+import { isOwn } from './attribute-roles.ts';
 import { compiledSpanDecoder } from './compiled-span-decoder.ts';
 import { jsonOfValue } from './nested-value.ts';
+import type { PackedBatch } from './packed-batch.ts';
+import { bytesOf, type Place } from './packed-regions.ts';
 import { Malformed, ProtobufWire } from './protobuf-wire.ts';
 import { isPathCode, isRouteCode } from './routed-paths.ts';
-import type { EventKind, SpanBatch, ValueKind } from './span-batch.ts';
+import type { ColumnSource, CompactColumns, EventKind, SpanBatch, ValueKind } from './span-batch.ts';
 import { attributeCodes, classifyKey, keyOfCode } from './wanted-attributes.ts';
 
 /**
  * The span decoder that is compiled to WebAssembly (`wasm/span-decoder.ts`) as JavaScript sees it: the body is copied into its memory, it
- * fills columns there, and those are copied into the batch, which knows nothing of it. The memory is 33 MiB and never grows; the system
+ * fills columns there, and those are copied into the batch, or packed at once. The memory is 50 MiB and never grows; the system
  * gives as much of it as has been touched, which for requests of half a megabyte is two, and at most five for remembered texts. It never
  * takes anything back: whoever has decoded large requests opens another core later.
  */
-export class SpanCore {
+export class SpanCore implements ColumnSource {
   /** String of each number of this generation, as of a `ByteInterner`. Number 0 is ''. */
   strings: string[] = [''];
   readonly #core: Exports;
@@ -20,6 +23,9 @@ export class SpanCore {
   readonly #body: number;
   readonly #newTexts: Int32Array;
   readonly #counts: Int32Array;
+  readonly #baseUs: Float64Array;
+  readonly #listedTexts: Int32Array;
+  readonly #hasCode: Uint8Array;
   readonly #wire = new ProtobufWire();
   /** Of the last request: false where one of its nested values is malformed. */
   #isSound = true;
@@ -34,6 +40,9 @@ export class SpanCore {
     this.#body = core.body.value;
     this.#newTexts = new Int32Array(core.memory.buffer, core.newTexts.value, core.mostNewTexts.value * 3);
     this.#counts = new Int32Array(core.memory.buffer, core.counts.value, countNames);
+    this.#baseUs = new Float64Array(core.memory.buffer, core.baseUs.value, 1);
+    this.#listedTexts = new Int32Array(core.memory.buffer, core.listedTexts.value);
+    this.#hasCode = new Uint8Array(core.memory.buffer, core.hasCode.value, attributeCodes);
     core.openTexts(Math.min(distinctStrings, core.mostTexts.value), Math.min(arenaBytes, core.mostArenaBytes.value));
     let offset = 0;
     for (let code = 1; code < attributeCodes; code += 1) {
@@ -41,7 +50,7 @@ export class SpanCore {
         core.wantKey(offset, this.#memory.write(key, core.keyBytes.value + offset), code);
         offset += key.length;
       }
-      this.#memory[core.roles.value + code] = (isPathCode(code) ? 1 : 0) | (isRouteCode(code) ? 2 : 0);
+      this.#memory[core.roles.value + code] = (isPathCode(code) ? 1 : 0) | (isRouteCode(code) ? 2 : 0) | (isOwn[code] === 0 ? 0 : 4);
     }
     this.#memory.write('exception', core.eventNames.value);
     this.#memory.write('consistency.operation', core.eventNames.value + 32);
@@ -52,8 +61,11 @@ export class SpanCore {
     return this.#core.mostBodyBytes.value;
   }
 
-  /** Fills `batch`; false where this request has to be decoded by somebody else, because it is malformed, or hardly comes like this. */
-  decode(bytes: Uint8Array, batch: SpanBatch): boolean {
+  /**
+   * Decodes for `batch`, which it fills only when it is asked to ({@link fill}), with the next request at the latest; false where this one has
+   * to be decoded by somebody else, because it is malformed, or hardly comes like this.
+   */
+  read(bytes: Uint8Array, batch: SpanBatch): boolean {
     const core = this.#core;
     if (bytes.byteLength > this.mostBytes) return false;
     if (core.renewTexts() !== 0) this.strings = [''];
@@ -69,8 +81,56 @@ export class SpanCore {
     this.#isSound = isWhole;
     this.#makeTexts(bytes, core.newTextCount());
     if (!this.#isSound) return false;
-    this.#fill(batch);
+    const [rows = 0, , , , , badTraceIds = 0, badSpanIds = 0] = this.#counts;
+    batch.reset(this.strings);
+    batch.count = rows;
+    batch.columnsIn = this;
+    if (badTraceIds > 0) batch.rejected.set('bad-trace-id', badTraceIds);
+    if (badSpanIds > 0) batch.rejected.set('bad-span-id', badSpanIds);
     return true;
+  }
+
+  /** The request that was read last as a compact batch in memory from `placeOf`; undefined where it is not compact. */
+  pack(placeOf: (bytes: number) => Place): CompactColumns | undefined {
+    const bytes = this.#core.compact();
+    const packed = bytes === 0 ? undefined : this.#packedAs(bytes);
+    if (packed === undefined) return undefined;
+    const place = placeOf(bytes);
+    const at = this.#core.compactAt.value;
+    new Uint8Array(place.buffer, place.offset, bytes).set(this.#memory.subarray(at, at + bytes));
+    return {
+      packed: { ...packed, buffer: place.buffer, offset: place.offset },
+      texts: this.#listedTexts.subarray(0, this.#counts[textsAt]),
+      codes: this.#hasCode,
+    };
+  }
+
+  /** What the compact batch is, but for where it will be. */
+  #packedAs(bytes: number): PackedBatch | undefined {
+    const [rows = 0, attributes = 0, events = 0, links = 0, resources = 0, , , wide = 0, ...more] = this.#counts;
+    const [traces = 0, parents = 0, classes = 0, changed = 0, maskBytes = 0, ofClasses = 0, , messages = 0] = more;
+    const columns = this.#columns;
+    const packed: PackedBatch = {
+      rows,
+      attributes,
+      resources,
+      resourceAttributes: resources === 0 ? 0 : (columns.resourceAttributeEnd[resources - 1] as number),
+      events,
+      eventAttributes: events === 0 ? 0 : (columns.eventAttributeEnd[events - 1] as number),
+      links,
+      wide,
+      baseUs: this.#baseUs[0] as number,
+      hasLongTimes: false,
+      hasLongNumbers: false,
+      hasManyAttributes: false,
+      hasStatusMessages: messages === 1,
+      isLog: false,
+      buffer: this.#memory.buffer,
+      offset: this.#core.compactAt.value,
+      bytes,
+      form: { traces, parents, classes, changed, maskBytes, attributes: ofClasses },
+    };
+    return bytes < bytesOf(packed) ? packed : undefined;
   }
 
   #makeTexts(bytes: Uint8Array, count: number): void {
@@ -102,10 +162,11 @@ export class SpanCore {
     }
   }
 
-  #fill(batch: SpanBatch): void {
+  /** The columns of the request that was read last for it. */
+  fill(batch: SpanBatch): void {
     const columns = this.#columns;
-    const [rows = 0, attributes = 0, events = 0, links = 0, resources = 0, badTraceIds = 0, badSpanIds = 0] = this.#counts;
-    batch.reset(this.strings);
+    const [rows = 0, attributes = 0, events = 0, links = 0, resources = 0] = this.#counts;
+    batch.columnsIn = undefined;
     batch.holdRows(rows);
     batch.attributes.hold(attributes);
     batch.count = rows;
@@ -130,8 +191,6 @@ export class SpanCore {
       const at = batch.openLink();
       batch.linkIds.set(columns.linkIds.subarray(at, at + 24), at);
     }
-    if (badTraceIds > 0) batch.rejected.set('bad-trace-id', badTraceIds);
-    if (badSpanIds > 0) batch.rejected.set('bad-span-id', badSpanIds);
   }
 
   #fillResources(batch: SpanBatch, count: number): void {
@@ -178,7 +237,12 @@ function namesOf(code: number): readonly string[] {
 const latin = 0;
 const utf8 = 1;
 const bigInteger = 5;
-const countNames = 7;
+/**
+ * Rows, attributes, events, links, resources, spans without an id of a trace, without one of their own; and of what is compact: wide values,
+ * traces, parents elsewhere, classes, changed values, bytes of bits, attributes of classes, texts, whether there are messages.
+ */
+const countNames = 16;
+const textsAt = 14;
 
 /** A place in memory, or a number that a request has come to. */
 type Figure = { readonly value: number };
@@ -191,9 +255,14 @@ interface Exports extends Readonly<Record<Column | FigureName, Figure>> {
   renewTexts(): number;
   newTextCount(): number;
   decode(length: number): void;
+  compact(): number;
 }
 
 type FigureName =
+  | 'baseUs'
+  | 'compactAt'
+  | 'hasCode'
+  | 'listedTexts'
   | 'keyBytes'
   | 'roles'
   | 'eventNames'

@@ -114,7 +114,7 @@ export async function startIngest(options: IngestOptions): Promise<Ingest> {
     if (encoding === 'json') return decoders.json.decodeBytes(body, batch, signal);
     switch (signal) {
       case 'traces':
-        return decoders.protobuf.decode(body, batch);
+        return decoders.protobuf.read(body, batch);
       case 'logs':
         return decoders.logs.decode(body, batch);
       case 'metrics':

@@ -39,6 +39,6 @@ export async function compileSpanDecoder(): Promise<string> {
 }
 
 /** Of 64 KiB: what `wasm/memory.ts` lays out, which does not grow. */
-const pages = '531';
+const pages = '840';
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await writeFile(compiledPath, await compileSpanDecoder());

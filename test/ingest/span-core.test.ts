@@ -3,13 +3,16 @@ import { readFileSync } from 'node:fs';
 import { join as joinPath } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import { BatchPacker } from '../../src/ingest/batch-packer.ts';
 import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
+import type { PackedBatch } from '../../src/ingest/packed-batch.ts';
 import { PlainSpanDecoder } from '../../src/ingest/plain-span-decoder.ts';
 import { ProtobufWire } from '../../src/ingest/protobuf-wire.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
 import { SpanCore } from '../../src/ingest/span-core.ts';
 import { wantedKeys } from '../../src/ingest/wanted-attributes.ts';
 import { root } from '../source-tree.ts';
+import { createLoad } from '../bench/ingest-load.ts';
 import { type PlainSpan, spansOf } from './batch-as-spans.ts';
 import { compiledPath, compileSpanDecoder } from './compile-span-decoder.ts';
 import { alikeRequest, mutated, traceRequest } from './otlp-arbitrary.ts';
@@ -36,6 +39,15 @@ const requestOf = (spans: readonly object[]): Buffer => encodeTraces({ resourceS
 const text = (key: string, value: string): object => ({ key, value: { stringValue: value } });
 const times = <T>(count: number, make: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
 
+const bytesIn = ({ buffer, offset, bytes }: PackedBatch): Buffer => Buffer.from(buffer as ArrayBuffer, offset, bytes);
+/** Requests of a fleet whose spans are mostly alike, of times near each other. */
+const likeOrders = fc.integer({ min: 1, max: 1000 }).map((seed) => createLoad({ seed, spansPerRequest: 6 + (seed % 40) }).next());
+const decodeBy = (core: SpanCore, bytes: Buffer, batch: SpanBatch): boolean => {
+  if (!core.read(bytes, batch)) return false;
+  core.fill(batch);
+  return true;
+};
+
 test('what is committed is what the source compiles to', async () => {
   expect(await compileSpanDecoder()).toBe(readFileSync(compiledPath, 'utf8'));
 }, 60_000);
@@ -51,7 +63,7 @@ describe('SpanCore', () => {
     const [ours, theirs] = [new SpanBatch(), new SpanBatch()];
     fc.assert(
       fc.property(request, (bytes) => {
-        expect(core.decode(bytes, ours)).toBe(true);
+        expect(decodeBy(core, bytes, ours)).toBe(true);
         plain.decode(bytes, theirs);
         expect(seen(ours)).toEqual(seen(theirs));
       }),
@@ -68,11 +80,64 @@ describe('SpanCore', () => {
         skip.mockClear();
         const isWellFormed = plain.decode(bytes, theirs).is === 'decoded';
         const hasGroup = skip.mock.calls.some(([tag]) => (tag & 7) === 3);
-        expect(core.decode(bytes, ours)).toBe(isWellFormed && !hasGroup);
+        expect(decodeBy(core, bytes, ours)).toBe(isWellFormed && !hasGroup);
         if (isWellFormed && !hasGroup) expect(seen(ours)).toEqual(seen(theirs));
       }),
       { numRuns: runs.numRuns * 5 },
     );
+  });
+
+  test('packs what it has read as the packer in TypeScript packs it, byte for byte, and lists the same texts and attributes', () => {
+    const core = new SpanCore(strings, arenaBytes);
+    const packer = new BatchPacker();
+    let compacted = 0;
+    const some = fc.tuple(
+      fc.array(fc.oneof(traceRequest, alikeRequest, likeOrders), { minLength: 1, maxLength: 8 }),
+      fc.array(fc.nat(), { minLength: 1, maxLength: 120, size: 'max' }),
+    );
+    fc.assert(
+      fc.property(some, ([requests, picks]) => {
+        const batch = new SpanBatch();
+        // Requests of protobuf one behind the other are one request of all that they hold.
+        expect(core.read(Buffer.concat(picks.map((pick) => requests[pick % requests.length] as Buffer)), batch)).toBe(true);
+        const ours = core.pack((bytes) => ({ buffer: new Uint8Array(bytes + 16).fill(0xa5).buffer, offset: 8 }));
+        const listed = ours && { texts: [...(ours.texts as Int32Array)], codes: [...(ours.codes as Uint8Array)] };
+        core.fill(batch);
+        const theirs = packer.pack(batch);
+        // It leaves long times to the other.
+        if (ours === undefined || theirs?.form === undefined || theirs.hasLongTimes) {
+          expect(ours).toBeUndefined();
+          expect(theirs?.form === undefined || theirs.hasLongTimes).toBe(true);
+          return;
+        }
+        compacted += 1;
+        const said = ({ packed }: { readonly packed: PackedBatch }): object => ({ ...packed, buffer: null, offset: 0 });
+        expect(said(ours)).toEqual(said({ packed: theirs }));
+        expect(bytesIn(ours.packed)).toEqual(bytesIn(theirs));
+        expect(listed).toEqual({ texts: [...(packer.texts as number[])], codes: [...(packer.codes as Uint8Array)] });
+      }),
+      runs,
+    );
+    expect(compacted).toBeGreaterThan(runs.numRuns / 10);
+  });
+
+  test.each<[string, () => object[]]>([
+    ['31 rows', () => times(31, () => span({}))],
+    ['65,535 rows', () => times(65_535, () => span({}))],
+    ['rows of more than 255 attributes', () => times(40, (i) => span({ attributes: times(i * 7, () => text('db.name', 'x')) }))],
+    ['times that are hours apart', () => times(40, (i) => span({ startTimeUnixNano: String(BigInt(i) * 10n ** 12n) }))],
+    ['spans that last for hours', () => times(40, () => span({ startTimeUnixNano: '0', endTimeUnixNano: String(5_000n * 10n ** 9n) }))],
+  ])('leaves a request of %s to the packer in TypeScript', (_, make) => {
+    const core = new SpanCore(strings, arenaBytes);
+    const [batch, filled] = [new SpanBatch(), new SpanBatch()];
+    const bytes = requestOf(make());
+    expect(core.read(bytes, batch)).toBe(true);
+    expect(core.pack((size) => ({ buffer: new ArrayBuffer(size), offset: 0 }))).toBeUndefined();
+    decodeBy(core, bytes, filled);
+    const [ours, theirs] = [new BatchPacker().pack(batch), new BatchPacker().pack(filled)];
+    if (ours === undefined || theirs === undefined) throw new Error('there are rows');
+    expect(bytesIn(ours)).toEqual(bytesIn(theirs));
+    expect(ours.rows).toBe(make().length);
   });
 
   test('wants the keys that the decoder in TypeScript wants, also numbered ones, however their number is written', () => {
@@ -80,7 +145,7 @@ describe('SpanCore', () => {
     const keys = [...wantedKeys, ...numbers.map((number) => `db.query.parameter.${number}`)];
     const bytes = requestOf([span({ attributes: keys.map((key) => text(key, `of ${key}`)) })]);
     const [ours, theirs] = [new SpanBatch(), new SpanBatch()];
-    expect(new SpanCore(strings, arenaBytes).decode(bytes, ours)).toBe(true);
+    expect(decodeBy(new SpanCore(strings, arenaBytes), bytes, ours)).toBe(true);
     new PlainSpanDecoder(strings, arenaBytes).decode(bytes, theirs);
     expect(seen(ours)).toEqual(seen(theirs));
     // Paths are nothing beside a route.
@@ -92,8 +157,8 @@ describe('SpanCore', () => {
     const batch = new SpanBatch();
     const at = String(2n ** 60n);
     const numbers = times(3, (i) => {
-      core.decode(requestOf([span({ name: `early ${i}`, attributes: [{ key: 'consistency.version', value: { intValue: at } }] })]), batch);
-      core.decode(requestOf([span({ name: 'late' })]), batch);
+      decodeBy(core, requestOf([span({ name: `early ${i}`, attributes: [{ key: 'consistency.version', value: { intValue: at } }] })]), batch);
+      decodeBy(core, requestOf([span({ name: 'late' })]), batch);
       return batch.name[0];
     });
     expect(new Set(numbers).size).toBe(1);
@@ -128,7 +193,7 @@ describe('ProtobufDecoder', () => {
     const decoder = new ProtobufDecoder();
     const [ours, theirs] = [new SpanBatch(), new SpanBatch()];
     const bytes = make();
-    expect(new SpanCore(strings, arenaBytes).decode(bytes, theirs)).toBe(false);
+    expect(decodeBy(new SpanCore(strings, arenaBytes), bytes, theirs)).toBe(false);
     expect(decoder.decode(bytes, ours)).toEqual({ is: 'decoded' });
     new PlainSpanDecoder(strings, arenaBytes).decode(bytes, theirs);
     expect(isSame(ours, theirs)).toBe(true);
