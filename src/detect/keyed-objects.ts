@@ -135,12 +135,13 @@ export class KeyedObjects {
     let step: Writable<KeyedStep> | undefined;
     for (let from = 0; from < operations.length; from += blockSize) {
       const to = Math.min(operations.length, from + blockSize);
-      block.fill(operations, from, to);
+      block.fill(operations, from, to, this.share);
       if (block.hasSweeps) this.#noteSweeps(operations, from, to);
       this.#comeNear(block);
       for (let nth = 0; nth < block.count; nth += 1) {
         const operation = operations[block.at[nth] as number] as Operation;
         const { facts } = operation;
+        // The share may have become smaller since the block was filled.
         if (facts === undefined || !isHashSampled(block.objectLow[nth] as number, this.share)) continue;
         step ??= this.#emptyStep(operation, facts);
         step.operation = operation;

@@ -1,6 +1,7 @@
 import { Hash64 } from '../base/hash64.ts';
 import type { Operation, SpanIds } from '../domain/operation.ts';
 import { isCacheNews } from './cached-copy.ts';
+import { isHashSampled } from './sample.ts';
 import { namedSessionOf } from './session.ts';
 import { hashLinkedTrace, hashTrace, idsOf, idWords, isTraceAt, spanAt, writeIds } from './span-ids.ts';
 import { TypeDomains } from './type-domains.ts';
@@ -45,8 +46,8 @@ export class StepBlock {
     this.#turnToType('', '');
   }
 
-  /** At most {@link blockSize} operations; those that concern no object are left out. */
-  fill(operations: readonly Operation[], from: number, to: number): void {
+  /** At most {@link blockSize} operations; those that concern no object, or none of the `share` that is looked at, are left out. */
+  fill(operations: readonly Operation[], from: number, to: number, share: number): void {
     const hash = this.#hash;
     let count = 0;
     this.hasSweeps = false;
@@ -60,17 +61,20 @@ export class StepBlock {
       }
       if ((operation.kind === 'delete' || facts.version === '') && isCacheNews(operation)) continue;
       if (facts.objectType !== this.#type || facts.domain !== this.#domain) this.#turnToType(facts.objectType, facts.domain);
+      hash.low = this.#typeLow;
+      hash.high = this.#typeHigh;
+      const { low, high } = hash.text(facts.objectKey).end();
+      if (!isHashSampled(low, share)) continue;
       const session = namedSessionOf(operation);
       // The ids of a named session's spans are not looked at: where an operation holds them as text, reading them costs more than the rest.
       if (session !== this.#session || (session === '' && !isTraceAt(idsOf(operation), this.#trace, 0)))
         this.#turnToSession(session, idsOf(operation));
-      hash.low = this.#typeLow;
-      hash.high = this.#typeHigh;
-      hash.text(facts.objectKey).end();
       this.at[count] = i;
       this.isRead[count] = operation.kind === 'read' ? 1 : 0;
-      this.objectLow[count] = hash.low;
-      this.objectHigh[count] = hash.high;
+      this.objectLow[count] = low;
+      this.objectHigh[count] = high;
+      hash.low = low;
+      hash.high = high;
       // Both halves are mixed already: no need to finish again.
       hash.pair(this.#sessionLow, this.#sessionHigh);
       this.pairLow[count] = hash.low;
