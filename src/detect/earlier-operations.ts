@@ -1,3 +1,4 @@
+import { NumberedNames } from '../base/numbered-names.ts';
 import { Rows } from '../base/rows.ts';
 import type { SpanRef } from '../domain/anomaly.ts';
 import type { Version } from '../domain/operation.ts';
@@ -30,7 +31,7 @@ const isCoarse = 2;
 const lastedMax = 0x7fff_ffff;
 
 /** Names of services and replicas that records may have; those of a fleet are hundreds. Beyond it names are not told apart from "unknown". */
-const namesMax = 65_536;
+const namesMax = 65_535;
 
 /**
  * What detectors remember of earlier operations: 64 bytes each, in one typed array, for as long as a session or an object is remembered; as
@@ -39,10 +40,8 @@ const namesMax = 65_536;
  */
 export class EarlierOperations {
   readonly #rows = new Rows(stride);
-  readonly #names: string[] = [''];
-  readonly #numberOfName = new Map<string, number>([['', 0]]);
-  #lastName = '';
-  #lastNumber = 0;
+  readonly #services = new NumberedNames(namesMax);
+  readonly #replicas = new NumberedNames(namesMax);
   /** Versions that `order` does not hold, by record; most records have none. */
   readonly #versions = new Map<number, Version>();
   readonly #hlcs = new Map<number, string>();
@@ -70,7 +69,7 @@ export class EarlierOperations {
     const { words, doubles } = this.#rows;
     const at = row * stride;
     writeIds(idsOf(operation), words, at + ids);
-    words[at + names] = (this.#nameOf(operation.service) << 16) | this.#nameOf(facts.replicaId);
+    words[at + names] = (this.#services.numberOf(operation.service) << 16) | this.#replicas.numberOf(facts.replicaId);
     words[at + nextWord] = next;
     words[at + flags] = (operation.kind === 'delete' ? isDelete : 0) | (grainOf(operation) > 0 ? isCoarse : 0);
     words[at + lasted] = Math.min(lastedMax, Math.max(0, operation.endUs - operation.startUs));
@@ -168,31 +167,14 @@ export class EarlierOperations {
   }
 
   serviceOf(row: number): string {
-    return this.#names[(this.#rows.words[row * stride + names] as number) >>> 16] ?? '';
+    return this.#services.nameOf((this.#rows.words[row * stride + names] as number) >>> 16);
   }
 
   replicaOf(row: number): string {
-    return this.#names[(this.#rows.words[row * stride + names] as number) & 0xffff] ?? '';
+    return this.#replicas.nameOf((this.#rows.words[row * stride + names] as number) & 0xffff);
   }
 
   spanOf(row: number): SpanRef {
     return spanAt(this.#rows.words, row * stride + ids);
-  }
-
-  #nameOf(name: string): number {
-    if (name === '') return 0;
-    if (name === this.#lastName) return this.#lastNumber;
-    this.#lastName = name;
-    this.#lastNumber = this.#numberOf(name);
-    return this.#lastNumber;
-  }
-
-  #numberOf(name: string): number {
-    const known = this.#numberOfName.get(name);
-    if (known !== undefined) return known;
-    if (this.#names.length >= namesMax) return 0;
-    this.#names.push(name);
-    this.#numberOfName.set(name, this.#names.length - 1);
-    return this.#names.length - 1;
   }
 }

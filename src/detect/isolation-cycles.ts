@@ -1,6 +1,6 @@
 import { buildGraph } from './dependency-graph.ts';
 import { type Edge, eachEdge } from './isolation-edges.ts';
-import { isIn, type IsolationTables, t, transactionStride } from './isolation-tables.ts';
+import { isIn, type IsolationTables, m, markStride } from './isolation-tables.ts';
 
 /** Adya's classes, most severe first. `-session`: only with the order of transactions within a session. */
 export type IsolationModel = 'G0' | 'G1c' | 'G-single' | 'G2-item' | 'G0-session' | 'G1c-session' | 'G-single-session' | 'G2-item-session';
@@ -15,6 +15,8 @@ export interface Cycle {
 const visitMax = 20_000;
 const searchMax = 64;
 const cyclesMax = 8;
+/** The number of what has left the stack: above all others, so that nothing gets lower by leading to it. */
+const offStack = 0x7fff_ffff;
 
 /**
  * Minimal cycles: in each strongly connected component, for each class from the most severe, the shortest cycles through the edges that the
@@ -33,10 +35,12 @@ export function findCycles(tables: IsolationTables, news: readonly number[], rou
  * one before it. A cycle with something new in it can be reached from there.
  */
 function componentsFrom(tables: IsolationTables, roots: readonly number[], round: number): readonly (readonly number[])[] {
-  const { words } = tables.transactions;
+  const { marks } = tables;
   const found: number[][] = [];
   const stack: number[] = [];
   const path: number[] = [];
+  /** Of each node on the path, the lowest number on the stack that it or what it led to leads to. */
+  const lows: number[] = [];
   const targets: number[] = [];
   const starts: number[] = [];
   let counter = 0;
@@ -45,55 +49,48 @@ function componentsFrom(tables: IsolationTables, roots: readonly number[], round
   };
   const open = (node: number): void => {
     counter += 1;
-    const at = node * transactionStride;
-    words[at + t.round] = round;
-    words[at + t.order] = counter;
-    words[at + t.low] = counter;
-    words[at + t.onStack] = 1;
+    marks[node * markStride + m.round] = round;
+    marks[node * markStride + m.order] = counter;
     stack.push(node);
     path.push(node);
+    lows.push(counter);
     starts.push(targets.length);
     eachEdge(tables, node, push);
   };
   for (const root of roots) {
-    if (words[root * transactionStride + t.round] === round || !isIn(tables, root)) continue;
+    if (marks[root * markStride + m.round] === round || !isIn(tables, root)) continue;
     open(root);
     while (path.length > 0) {
       const node = path[path.length - 1] as number;
-      const at = node * transactionStride;
       const start = starts[starts.length - 1] as number;
       let isDescending = false;
       // Targets are taken from the end: what is left of a node's lies between its start and the array's end.
       while (targets.length > start) {
         const to = targets.pop() as number;
-        const toAt = to * transactionStride;
-        if (words[toAt + t.round] !== round) {
+        if (marks[to * markStride + m.round] !== round) {
           open(to);
           isDescending = true;
           break;
         }
-        if (words[toAt + t.onStack] === 1 && (words[toAt + t.order] as number) < (words[at + t.low] as number))
-          words[at + t.low] = words[toAt + t.order] as number;
+        const order = marks[to * markStride + m.order] as number;
+        if (order < (lows[lows.length - 1] as number)) lows[lows.length - 1] = order;
       }
       if (isDescending) continue;
       path.pop();
       starts.pop();
-      const low = words[at + t.low] as number;
-      if (path.length > 0) {
-        const parentAt = (path[path.length - 1] as number) * transactionStride;
-        if (low < (words[parentAt + t.low] as number)) words[parentAt + t.low] = low;
-      }
-      if (low !== words[at + t.order]) continue;
+      const low = lows.pop() as number;
+      if (path.length > 0 && low < (lows[lows.length - 1] as number)) lows[lows.length - 1] = low;
+      if (low !== marks[node * markStride + m.order]) continue;
       // Nearly all are components of their own.
       if (stack[stack.length - 1] === node) {
         stack.pop();
-        words[at + t.onStack] = 0;
+        marks[node * markStride + m.order] = offStack;
         continue;
       }
       const component: number[] = [];
       for (;;) {
         const member = stack.pop() as number;
-        words[member * transactionStride + t.onStack] = 0;
+        marks[member * markStride + m.order] = offStack;
         component.push(member);
         if (member === node) break;
       }
@@ -105,7 +102,7 @@ function componentsFrom(tables: IsolationTables, roots: readonly number[], round
 
 /** By name, so that what is told does not depend on row numbers. */
 function compareNames(tables: IsolationTables, a: number, b: number): number {
-  const [one = '', two = ''] = [tables.name[a], tables.name[b]];
+  const [one, two] = [tables.idOf(a), tables.idOf(b)];
   if (one !== two) return one < two ? -1 : 1;
   return tables.spanOf(a).traceId < tables.spanOf(b).traceId ? -1 : 1;
 }

@@ -2,8 +2,11 @@ import {
   a,
   accessStride,
   endedByUs,
+  isCircular,
   isIn,
+  isIntermediate,
   type IsolationTables,
+  kindMask,
   none,
   o,
   objectStride,
@@ -41,7 +44,7 @@ export function eachEdge(tables: IsolationTables, from: number, take: TakeEdge):
   let at = transactions.words[from * transactionStride + t.lastAccess] as number;
   while (at !== none) {
     const access = at * accessStride;
-    const kind = words[access + a.kind] as number;
+    const kind = (words[access + a.objectAndKind] as number) & kindMask;
     const seen = words[access + a.version] as number;
     at = words[access + a.previous] as number;
     if (kind === rivals) continue;
@@ -50,7 +53,7 @@ export function eachEdge(tables: IsolationTables, from: number, take: TakeEdge):
       continue;
     }
     const version = seen * versionStride;
-    if (isCircular(tables, version)) continue;
+    if (isOfCircle(tables, version)) continue;
     for (
       let reader = versions.words[version + v.firstReader] as number;
       reader !== none;
@@ -59,7 +62,7 @@ export function eachEdge(tables: IsolationTables, from: number, take: TakeEdge):
       const to = words[reader * accessStride + a.transaction] as number;
       if (to !== from && isIn(tables, to)) take('wr', to, seen, none);
     }
-    if (versions.words[version + v.isIntermediate] === 0) eachNext(tables, 'ww', from, seen, take);
+    if (((versions.words[version + v.flags] as number) & isIntermediate) === 0) eachNext(tables, 'ww', from, seen, take);
   }
   const after = transactions.words[from * transactionStride + t.after] as number;
   if (after === none || !isIn(tables, after)) return;
@@ -68,18 +71,19 @@ export function eachEdge(tables: IsolationTables, from: number, take: TakeEdge):
 }
 
 /** Versions of an object that came back stand at several places: nothing follows from who read or replaced them. */
-function isCircular(tables: IsolationTables, version: number): boolean {
+function isOfCircle(tables: IsolationTables, version: number): boolean {
   const object = tables.versions.words[version + v.object] as number;
-  return tables.objects.words[object * objectStride + o.isCircular] === 1;
+  return ((tables.objects.words[object * objectStride + o.flags] as number) & isCircular) !== 0;
 }
 
 /** Edges to whoever wrote what came next after `seen`. */
 function eachNext(tables: IsolationTables, kind: 'ww' | 'rw', from: number, seen: number, take: TakeEdge): void {
   const { words, doubles } = tables.versions;
   const version = seen * versionStride;
-  if (isCircular(tables, version)) return;
+  if (isOfCircle(tables, version)) return;
   // Whoever read a version that its own writer replaced is told as G1b; the order of versions does not hold that version.
-  const skipped = kind === 'rw' && words[version + v.isIntermediate] === 1 ? (words[version + v.writer] as number) : none;
+  const skipped =
+    kind === 'rw' && ((words[version + v.flags] as number) & isIntermediate) !== 0 ? (words[version + v.writer] as number) : none;
   if (Number.isNaN(doubles[(version + v.order) >> 1])) {
     let next = words[version + v.firstSuccessor] as number;
     while (next !== none) {
@@ -92,7 +96,7 @@ function eachNext(tables: IsolationTables, kind: 'ww' | 'rw', from: number, seen
   for (let next = words[version + v.newer] as number; next !== none; next = words[next * versionStride + v.newer] as number) {
     const at = next * versionStride;
     const writer = words[at + v.writer] as number;
-    if (writer === none || words[at + v.isIntermediate] === 1 || !isIn(tables, writer)) continue;
+    if (writer === none || ((words[at + v.flags] as number) & isIntermediate) !== 0 || !isIn(tables, writer)) continue;
     if (writer === skipped) return;
     if (writer !== from) take(kind, writer, seen, next);
     const rival = words[at + v.rival] as number;

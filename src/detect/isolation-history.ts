@@ -1,14 +1,19 @@
 import { firstLogIndex, type Operation } from '../domain/operation.ts';
 import {
   a,
+  accessesMask,
+  accessesShift,
   accessStride,
   endedByUs,
   isAborted,
+  isIntermediate,
   isRead,
   IsolationTables,
   isUnknown,
+  kindMask,
   none,
   o,
+  objectShift,
   objectStride,
   reads,
   rivals,
@@ -21,8 +26,8 @@ import {
 import { ObjectVersions } from './isolation-versions.ts';
 import { TransactionWindow } from './isolation-window.ts';
 import { isCacheNews } from './cached-copy.ts';
+import { StepsAhead } from './isolation-ahead.ts';
 import { idsOf } from './span-ids.ts';
-import { blockSize } from './step-block.ts';
 import { isWriteKind } from './version-order.ts';
 
 /**
@@ -91,30 +96,36 @@ export function createIsolationHistory(): IsolationHistory {
     const { words } = accesses;
     const at = row * accessStride;
     const own = transaction * transactionStride;
+    const last = transactions.words[own + t.lastAccess] as number;
     words[at + a.transaction] = transaction;
     words[at + a.version] = version;
-    words[at + a.object] = object;
-    words[at + a.kind] = kind;
-    words[at + a.previous] = transactions.words[own + t.lastAccess] as number;
+    words[at + a.objectAndKind] = (object << objectShift) | kind;
+    words[at + a.previous] = last;
     words[at + a.nextReader] = none;
     words[at + a.previousReader] = none;
     transactions.words[own + t.lastAccess] = row;
-    const count = (transactions.words[own + t.accesses] as number) + 1;
-    transactions.words[own + t.accesses] = count;
+    const state = transactions.words[own + t.state] as number;
+    const count = (state >>> accessesShift) & accessesMask;
+    if (count < walkMax) transactions.words[own + t.state] = state + (1 << accessesShift);
     const ids = idsOf(operation);
     words[at + a.span] = ids.spanA;
     words[at + a.span + 1] = ids.spanB;
-    if (count === walkMax) indexOwnWrites(transaction);
+    if (count + 1 === walkMax) indexOwnWrites(transaction);
     return row;
   };
+
+  /** It has many accesses: its writes are found by the index. */
+  const isIndexed = (transaction: number): boolean =>
+    (((transactions.words[transaction * transactionStride + t.state] as number) >>> accessesShift) & accessesMask) >= walkMax;
 
   /** From now on this transaction's writes are found by the index. */
   const indexOwnWrites = (transaction: number): void => {
     const { words } = accesses;
     let at = transactions.words[transaction * transactionStride + t.lastAccess] as number;
     for (; at !== none; at = words[at * accessStride + a.previous] as number) {
-      if (words[at * accessStride + a.kind] !== writes) continue;
-      const object = words[at * accessStride + a.object] as number;
+      const objectAndKind = words[at * accessStride + a.objectAndKind] as number;
+      if ((objectAndKind & kindMask) !== writes) continue;
+      const object = objectAndKind >> objectShift;
       const low = ownKey(transaction, object);
       // Newest first: what is there already is newer.
       if (ownWrites.find(low, object) === none) ownWrites.add(low, object, words[at * accessStride + a.version] as number);
@@ -124,11 +135,12 @@ export function createIsolationHistory(): IsolationHistory {
   /** The newest version of an object that a transaction wrote itself. */
   const ownWriteOf = (transaction: number, object: number): number => {
     const own = transaction * transactionStride;
-    if ((transactions.words[own + t.accesses] as number) >= walkMax) return ownWrites.find(ownKey(transaction, object), object);
+    if (isIndexed(transaction)) return ownWrites.find(ownKey(transaction, object), object);
     const { words } = accesses;
+    const sought = (object << objectShift) | writes;
     for (let at = transactions.words[own + t.lastAccess] as number; at !== none; at = words[at * accessStride + a.previous] as number) {
       const access = at * accessStride;
-      if (words[access + a.object] === object && words[access + a.kind] === writes) return words[access + a.version] as number;
+      if (words[access + a.objectAndKind] === sought) return words[access + a.version] as number;
     }
     return none;
   };
@@ -142,7 +154,8 @@ export function createIsolationHistory(): IsolationHistory {
   window.onDoubt = (transaction) => {
     let at = transactions.words[transaction * transactionStride + t.lastAccess] as number;
     for (; at !== none; at = accesses.words[at * accessStride + a.previous] as number) {
-      if (accesses.words[at * accessStride + a.kind] === writes) doubtReadersOf(accesses.words[at * accessStride + a.version] as number);
+      if (((accesses.words[at * accessStride + a.objectAndKind] as number) & kindMask) === writes)
+        doubtReadersOf(accesses.words[at * accessStride + a.version] as number);
     }
   };
 
@@ -151,6 +164,9 @@ export function createIsolationHistory(): IsolationHistory {
 
   const isAbortedOne = (transaction: number): boolean =>
     ((transactions.words[transaction * transactionStride + t.state] as number) & isAborted) !== 0;
+
+  /** Its writer wrote the object again later. */
+  const isReplaced = (version: number): boolean => ((versions.words[version * versionStride + v.flags] as number) & isIntermediate) !== 0;
 
   /**
    * The writer of a version was aborted, and another transaction now writes the same, as one that is tried again does: who reads from now on
@@ -184,7 +200,7 @@ export function createIsolationHistory(): IsolationHistory {
     }
     if (writer !== none && writer !== transaction) {
       // Replicas that apply a change write its version again; two writers on one replica collide.
-      if (facts?.replicaId === tables.writeReplica[version] && versions.words[at + v.rival] === none) {
+      if (facts?.replicaId === tables.replicaOf(version) && versions.words[at + v.rival] === none) {
         versions.words[at + v.rival] = transaction;
         ordered.noteAgain(object, version);
         note(transaction, object, version, rivals, operation);
@@ -199,16 +215,16 @@ export function createIsolationHistory(): IsolationHistory {
       words[at + v.writeAccess] = access;
       words[at + v.writeIndex] = operation.index;
       doubles[(at + v.writeEndUs) >> 1] = operation.endUs;
-      tables.writeReplica[version] = facts?.replicaId ?? '';
-      tables.writeDigest[version] = facts?.valueDigest ?? '';
+      tables.noteWrite(version, facts?.replicaId ?? '', facts?.valueDigest ?? '');
       ordered.noteWrite(object, version, facts?.version, facts?.versionBase);
       if (isDoubtful(transaction)) doubtReadersOf(version);
     }
     if (own !== version && own !== none) {
-      versions.words[own * versionStride + v.isIntermediate] = 1;
+      const flags = own * versionStride + v.flags;
+      versions.words[flags] = (versions.words[flags] as number) | isIntermediate;
       doubtReadersOf(own);
     }
-    if ((transactions.words[transaction * transactionStride + t.accesses] as number) < walkMax) return;
+    if (!isIndexed(transaction)) return;
     const low = ownKey(transaction, object);
     if (ownWrites.find(low, object) === none) ownWrites.add(low, object, version);
     else ownWrites.point(low, object, version);
@@ -218,7 +234,7 @@ export function createIsolationHistory(): IsolationHistory {
     const at = version * versionStride;
     // Other contents under the same version were written by somebody who is not seen.
     const { valueDigest } = operation.facts ?? { valueDigest: '' };
-    const written = versions.words[at + v.writer] === none ? '' : (tables.writeDigest[version] ?? '');
+    const written = versions.words[at + v.writer] === none ? '' : tables.digestOf(version);
     if (valueDigest !== '' && written !== '' && valueDigest !== written) return;
     const head = versions.words[at + v.firstReader] as number;
     if (head === none || accesses.words[head * accessStride + a.transaction] !== transaction) {
@@ -227,8 +243,7 @@ export function createIsolationHistory(): IsolationHistory {
       if (head !== none) accesses.words[head * accessStride + a.previousReader] = access;
       versions.words[at + v.firstReader] = access;
       const writer = versions.words[at + v.writer] as number;
-      if (writer !== none && writer !== transaction && (versions.words[at + v.isIntermediate] === 1 || isDoubtful(writer)))
-        doubtful.push(access);
+      if (writer !== none && writer !== transaction && (isReplaced(version) || isDoubtful(writer))) doubtful.push(access);
     }
     const own = ownWriteOf(transaction, object);
     if (own === none || own === version) return;
@@ -244,7 +259,7 @@ export function createIsolationHistory(): IsolationHistory {
   };
 
   const bury = (transaction: number): void => {
-    const isIndexed = (transactions.words[transaction * transactionStride + t.accesses] as number) >= walkMax;
+    const hasIndex = isIndexed(transaction);
     let row = transactions.words[transaction * transactionStride + t.lastAccess] as number;
     window.bury(transaction);
     while (row !== none) {
@@ -252,16 +267,16 @@ export function createIsolationHistory(): IsolationHistory {
       const { words } = accesses;
       const version = words[at + a.version] as number;
       const versionAt = version * versionStride;
-      const kind = words[at + a.kind] as number;
-      if (kind === reads) {
+      const objectAndKind = words[at + a.objectAndKind] as number;
+      if ((objectAndKind & kindMask) === reads) {
         const before = words[at + a.previousReader] as number;
         const behind = words[at + a.nextReader] as number;
         if (before === none) versions.words[versionAt + v.firstReader] = behind;
         else words[before * accessStride + a.nextReader] = behind;
         if (behind !== none) words[behind * accessStride + a.previousReader] = before;
       } else {
-        const object = words[at + a.object] as number;
-        if (isIndexed) ownWrites.remove(ownKey(transaction, object), object);
+        const object = objectAndKind >> objectShift;
+        if (hasIndex) ownWrites.remove(ownKey(transaction, object), object);
         if (versions.words[versionAt + v.writer] === transaction) versions.words[versionAt + v.writer] = none;
         if (versions.words[versionAt + v.rival] === transaction) versions.words[versionAt + v.rival] = none;
       }
@@ -272,22 +287,28 @@ export function createIsolationHistory(): IsolationHistory {
     }
   };
 
-  const near = new Int32Array(blockSize);
-  const nearObjects = new Int32Array(blockSize);
+  const ahead = new StepsAhead();
+  const near = new Int32Array(buriedAtOnce);
+  const nearObjects = new Int32Array(buriedAtOnce);
 
   /** Looks at what steps of these operations will look up, one table after the other, so that waits for memory overlap. */
   const comeNear = (operations: readonly Operation[], from: number, to: number): void => {
-    let count = 0;
+    ahead.open(operations);
     for (let i = from; i < to; i += 1) {
       const operation = operations[i] as Operation;
       const { facts } = operation;
       if (facts === undefined || facts.objectKey === '' || facts.version === undefined) continue;
-      near[count] = window.placeOf(operation, facts);
-      nearObjects[count] = ordered.placeOf(facts.objectType, facts.objectKey, facts.domain);
-      count += 1;
+      const ofObject = ordered.knownHashOf(facts.objectType, facts.objectKey, facts.domain);
+      if (ofObject === undefined) continue;
+      const nth = ahead.add(i);
+      ahead.objectLow[nth] = ofObject.low;
+      ahead.objectHigh[nth] = ofObject.high;
+      const ofTransaction = window.hashOf(operation, facts);
+      ahead.transactionLow[nth] = ofTransaction.low;
+      ahead.transactionHigh[nth] = ofTransaction.high;
     }
-    tables.byKey.glanceAll(near, count);
-    tables.byObject.glanceAll(nearObjects, count);
+    tables.byKey.glanceAll(ahead.transactionLow, ahead.count);
+    tables.byObject.glanceAll(ahead.objectLow, ahead.count);
   };
 
   /** The same for what the burying of the oldest transactions will touch. */
@@ -333,13 +354,18 @@ export function createIsolationHistory(): IsolationHistory {
         if (deleted !== none) ordered.endLifeOf(deleted);
         return;
       }
-      const transaction = window.transactionOf(operation, facts);
-      let object = ordered.objectOf(facts.objectType, facts.objectKey, facts.domain);
+      const nth = ahead.take(operation);
+      const transaction = window.transactionOf(operation, facts, ahead, nth);
+      const { objectType, objectKey, domain } = facts;
+      let object =
+        nth < 0
+          ? ordered.objectOf(objectType, objectKey, domain)
+          : ordered.objectAt(ahead.objectLow[nth] as number, ahead.objectHigh[nth] as number, objectType, objectKey, domain);
       // A peer that takes over what another made writes it from nothing, too.
       const isMade = isLasting && !isDelete && facts.versionBase === '' && (facts.replicaId === '' || facts.replicaRole === 'leader');
       if (isMade && ordered.isUnderKnown(object, facts.version)) {
         ordered.endLifeOf(object);
-        object = ordered.objectOf(facts.objectType, facts.objectKey, facts.domain);
+        object = ordered.objectOf(objectType, objectKey, domain);
       }
       // Absence before an object is made is another than the one after it: the second would close a circle.
       if (isDelete && isLasting && ordered.isBase(object, facts.version)) {
@@ -368,8 +394,8 @@ export function createIsolationHistory(): IsolationHistory {
         const stateAt = writer * transactionStride + t.state;
         const state = transactions.words[stateAt] as number;
         transactions.words[stateAt] = state | isRead;
-        const is = (state & isAborted) !== 0 ? 'G1a' : versions.words[version * versionStride + v.isIntermediate] === 1 ? 'G1b' : undefined;
-        if (is === undefined || ordered.isCircular(version) || isWrittenByRival(version)) continue;
+        const is = (state & isAborted) !== 0 ? 'G1a' : isReplaced(version) ? 'G1b' : undefined;
+        if (is === undefined || ordered.isOfCircle(version) || isWrittenByRival(version)) continue;
         found.push({ is, reader, version, writer, spanId: tables.spanOfAccess(access) });
       }
       doubtful = [];

@@ -1,6 +1,18 @@
 import { Hash64 } from '../base/hash64.ts';
 import type { Version } from '../domain/operation.ts';
-import { type IsolationTables, none, o, objectStride, v, versionStride } from './isolation-tables.ts';
+import {
+  isCircular,
+  isCounted,
+  isForked,
+  isIndexed,
+  type IsolationTables,
+  isWritten,
+  none,
+  o,
+  objectStride,
+  v,
+  versionStride,
+} from './isolation-tables.ts';
 import { TypeDomains } from './type-domains.ts';
 
 /** An object with more versions than this finds them by an index instead of looking through them. */
@@ -14,36 +26,47 @@ export class ObjectVersions {
   readonly #tables: IsolationTables;
   readonly #hash = new Hash64();
   readonly #domains = new TypeDomains();
+  /** The type that was hashed last: neighbours often share it, and the text is the same where they do. */
+  #type = '';
+  #typeLow: number;
+  #typeHigh: number;
   #unordered = 0;
 
   constructor(tables: IsolationTables) {
     this.#tables = tables;
+    this.#hash.start().text('');
+    this.#typeLow = this.#hash.low;
+    this.#typeHigh = this.#hash.high;
   }
 
   objectOf(type: string, key: string, domain: string): number {
-    const tables = this.#tables;
     const { low, high } = this.#hashOfObject(type, key, domain);
+    return this.objectAt(low, high, type, key, domain);
+  }
+
+  /** {@link objectOf} where its hash is known. */
+  objectAt(low: number, high: number, type: string, key: string, domain: string): number {
+    const tables = this.#tables;
     const known = tables.byObject.find(low, high);
     if (known !== none) return known;
-    const row = tables.objects.take();
+    const row = tables.takeObject(type, key, domain);
     const { words } = tables.objects;
     const at = row * objectStride;
     tables.byObject.add(low, high, row);
-    // A call of `fill` costs more than so few words.
-    for (let word = at; word < at + objectStride; word += 1) words[word] = 0;
     words[at + o.keyLow] = low;
     words[at + o.keyHigh] = high;
     words[at + o.oldest] = none;
     words[at + o.newest] = none;
-    tables.objectType[row] = type;
-    tables.objectKey[row] = key;
-    tables.objectDomain[row] = domain;
+    words[at + o.versions] = 0;
+    words[at + o.opaque] = 0;
+    words[at + o.linked] = 0;
     return row;
   }
 
-  /** The half of an object's hash that says where it will be looked for first, most likely. */
-  placeOf(type: string, key: string, domain: string): number {
-    return this.#hashWith(this.#domains.knownSaltOf(type, domain), type, key).low;
+  /** The hash of an object, valid until the next one is asked for; undefined where a step has yet to settle which object is meant. */
+  knownHashOf(type: string, key: string, domain: string): Hash64 | undefined {
+    const salt = this.#domains.knownSaltOf(type, domain);
+    return salt === undefined ? undefined : this.#hashWith(salt, type, key);
   }
 
   /** The object's row, where it has one. */
@@ -57,9 +80,18 @@ export class ObjectVersions {
   }
 
   #hashWith(salt: string, type: string, key: string): Hash64 {
-    this.#hash.start().text(type).text(key);
-    if (salt !== '') this.#hash.text(salt);
-    return this.#hash.end();
+    const hash = this.#hash;
+    if (type !== this.#type) {
+      hash.start().text(type);
+      this.#type = type;
+      this.#typeLow = hash.low;
+      this.#typeHigh = hash.high;
+    }
+    hash.low = this.#typeLow;
+    hash.high = this.#typeHigh;
+    hash.text(key);
+    if (salt !== '') hash.text(salt);
+    return hash.end();
   }
 
   /**
@@ -89,9 +121,9 @@ export class ObjectVersions {
     return row !== none && this.#tables.versions.words[row * versionStride + v.firstSuccessor] !== none;
   }
 
-  isCircular(version: number): boolean {
+  isOfCircle(version: number): boolean {
     const object = this.#tables.versions.words[version * versionStride + v.object] as number;
-    return this.#tables.objects.words[object * objectStride + o.isCircular] === 1;
+    return this.#has(object * objectStride, isCircular);
   }
 
   versionOf(object: number, version: Version): number {
@@ -100,28 +132,25 @@ export class ObjectVersions {
     const ofObject = object * objectStride;
     const known = this.#find(ofObject, order, version);
     if (known !== none) return known;
-    const row = tables.versions.take();
+    const row = tables.takeVersion(Number.isSafeInteger(order) ? undefined : version);
     const { words, doubles } = tables.versions;
     const at = row * versionStride;
-    for (let word = at; word < at + versionStride; word += 1) words[word] = none;
     words[at + v.object] = object;
-    words[at + v.isIntermediate] = 0;
+    for (let word = at + v.base; word <= at + v.firstReader; word += 1) words[word] = none;
     doubles[(at + v.order) >> 1] = order;
-    if (!Number.isSafeInteger(order)) tables.opaque[row] = version;
-    else if (tables.opaque[row] !== undefined) tables.opaque[row] = undefined;
     const objects = tables.objects.words;
     const count = (objects[ofObject + o.versions] as number) + 1;
     objects[ofObject + o.versions] = count;
     if (typeof version === 'string') objects[ofObject + o.opaque] = (objects[ofObject + o.opaque] as number) + 1;
     this.#enlist(ofObject, row, order, version);
-    if (objects[ofObject + o.isIndexed] === 1) this.#index(row);
+    if (this.#has(ofObject, isIndexed)) this.#index(row);
     else if (count > walkMax) this.#indexAll(ofObject);
     return row;
   }
 
   /** A version that is known. Most operations are about the newest; an object with many versions has an index of them. */
   #find(ofObject: number, order: number, version: Version): number {
-    const { versions, objects, opaque, byVersion } = this.#tables;
+    const { versions, objects, byVersion } = this.#tables;
     const { words, doubles } = versions;
     const isOpaque = typeof version === 'string';
     const isSafe = Number.isSafeInteger(order);
@@ -131,13 +160,13 @@ export class ObjectVersions {
     if (isSafe && order === newest) return row;
     // Above the highest: new.
     if (order > newest) return none;
-    if (objects.words[ofObject + o.isIndexed] === 1) {
+    if (this.#has(ofObject, isIndexed)) {
       const { low, high } = this.#hashOf(ofObject / objectStride, order, version);
       return byVersion.find(low, high);
     }
     for (; row !== none; row = words[row * versionStride + v.older] as number) {
       const known = doubles[(row * versionStride + v.order) >> 1] as number;
-      if (isSafe ? known === order : opaque[row] === version) return row;
+      if (isSafe ? known === order : this.#tables.toldOf(row) === version) return row;
       if (!isOpaque && known < order) return none;
     }
     return none;
@@ -151,9 +180,10 @@ export class ObjectVersions {
   }
 
   #hashOfRow(row: number): Hash64 {
-    const { versions, opaque } = this.#tables;
+    const { versions } = this.#tables;
     const at = row * versionStride;
-    return this.#hashOf(versions.words[at + v.object] as number, versions.doubles[(at + v.order) >> 1] as number, opaque[row]);
+    const told = this.#tables.toldOf(row);
+    return this.#hashOf(versions.words[at + v.object] as number, versions.doubles[(at + v.order) >> 1] as number, told);
   }
 
   #index(row: number): void {
@@ -164,7 +194,7 @@ export class ObjectVersions {
   /** From now on this object's versions are found by the index. */
   #indexAll(ofObject: number): void {
     const { versions, objects } = this.#tables;
-    objects.words[ofObject + o.isIndexed] = 1;
+    this.#flag(ofObject, isIndexed);
     for (
       let row = objects.words[ofObject + o.newest] as number;
       row !== none;
@@ -198,25 +228,25 @@ export class ObjectVersions {
     if (typeof value === 'string') return true;
     const known = this.#tables.versions.doubles[(row * versionStride + v.order) >> 1] as number;
     // Beyond 2^53 different integers share a double.
-    return known > order || (known === order && BigInt(this.#tables.opaque[row] ?? known) > value);
+    return known > order || (known === order && BigInt(this.#tables.toldOf(row) ?? known) > value);
   }
 
   /** A version was written first, derived from `base` where that is given. */
   noteWrite(object: number, row: number, version: Version | undefined, base: Version | undefined): void {
     const { versions, objects } = this.#tables;
     const ofObject = object * objectStride;
-    objects.words[ofObject + o.isWritten] = 1;
+    this.#flag(ofObject, isWritten);
     if (typeof version !== 'string' || typeof base !== 'string' || base === version) return;
     const from = this.versionOf(object, base);
     const { words } = versions;
     if (words[row * versionStride + v.base] !== none) return;
     if (this.#descends(from, row)) {
       // It came back, as a digest of contents does: it stands at several places, and no order is known.
-      objects.words[ofObject + o.isCircular] = 1;
+      this.#flag(ofObject, isCircular);
       return;
     }
     const brother = words[from * versionStride + v.firstSuccessor] as number;
-    if (brother !== none) objects.words[ofObject + o.isForked] = 1;
+    if (brother !== none) this.#flag(ofObject, isForked);
     words[row * versionStride + v.base] = from;
     words[row * versionStride + v.nextSuccessor] = brother;
     words[from * versionStride + v.firstSuccessor] = row;
@@ -232,9 +262,9 @@ export class ObjectVersions {
 
   /** A version was written again by another transaction, on the replica where it was written first. */
   noteAgain(object: number, row: number): void {
-    const { versions, objects } = this.#tables;
+    const { versions } = this.#tables;
     // Integers do not come back; two that gave out one number collided.
-    if (Number.isNaN(versions.doubles[(row * versionStride + v.order) >> 1])) objects.words[object * objectStride + o.isCircular] = 1;
+    if (Number.isNaN(versions.doubles[(row * versionStride + v.order) >> 1])) this.#flag(object * objectStride, isCircular);
   }
 
   /** Lets go of a version that nobody in the window wrote, read or derived from, and of bases that hung on it alone. */
@@ -254,7 +284,7 @@ export class ObjectVersions {
         if (base === none && words[at + v.firstSuccessor] !== none) return;
         this.#unlink(ofObject, row);
       }
-      if (objects.words[ofObject + o.isIndexed] === 1) {
+      if (this.#has(ofObject, isIndexed)) {
         const { low, high } = this.#hashOfRow(row);
         byVersion.remove(low, high);
       }
@@ -269,7 +299,7 @@ export class ObjectVersions {
       objects.words[ofObject + o.versions] = left;
       if (left === 0) {
         this.endLifeOf(object);
-        objects.give(object);
+        this.#tables.giveObject(object);
         return;
       }
       row = base;
@@ -307,11 +337,19 @@ export class ObjectVersions {
   #judgeOrder(ofObject: number): void {
     const { words } = this.#tables.objects;
     const opaque = words[ofObject + o.opaque] as number;
-    if (words[ofObject + o.isCounted] === 1 || opaque < 2 || words[ofObject + o.isWritten] === 0) return;
-    if (words[ofObject + o.isForked] === 0 && words[ofObject + o.isCircular] === 0 && opaque - (words[ofObject + o.linked] as number) <= 1)
-      return;
-    words[ofObject + o.isCounted] = 1;
+    if (opaque < 2 || this.#has(ofObject, isCounted) || !this.#has(ofObject, isWritten)) return;
+    if (!this.#has(ofObject, isForked | isCircular) && opaque - (words[ofObject + o.linked] as number) <= 1) return;
+    this.#flag(ofObject, isCounted);
     this.#unordered += 1;
+  }
+
+  #has(ofObject: number, bits: number): boolean {
+    return ((this.#tables.objects.words[ofObject + o.flags] as number) & bits) !== 0;
+  }
+
+  #flag(ofObject: number, bit: number): void {
+    const { words } = this.#tables.objects;
+    words[ofObject + o.flags] = (words[ofObject + o.flags] as number) | bit;
   }
 
   /** Objects counted so far: when their first version leaves the window, and by {@link judgeAll}. */

@@ -1,7 +1,23 @@
 import { Hash64 } from '../base/hash64.ts';
 import type { ConsistencyFacts, Operation, SpanIds } from '../domain/operation.ts';
 import { grainOf } from './causality.ts';
-import { isAborted, isAlive, isCoarse, isNew, isUnknown, type IsolationTables, none, t, transactionStride } from './isolation-tables.ts';
+import {
+  isAborted,
+  isAlive,
+  isCoarse,
+  isNamed,
+  isNew,
+  isOfSession,
+  type IsolationTables,
+  isUnknown,
+  m,
+  markStride,
+  none,
+  serviceShift,
+  t,
+  transactionStride,
+} from './isolation-tables.ts';
+import type { StepsAhead } from './isolation-ahead.ts';
 import { idsOf, isSpanAt, isTraceAt, writeIds } from './span-ids.ts';
 
 /** Which transaction an operation belongs to, in which order transactions came, and which followed which in a session. */
@@ -22,7 +38,8 @@ export class TransactionWindow {
     this.#tables = tables;
   }
 
-  transactionOf(operation: Operation, facts: ConsistencyFacts): number {
+  /** `ahead`: the operation's place among the hashes that were made ahead, or -1. */
+  transactionOf(operation: Operation, facts: ConsistencyFacts, ahead: StepsAhead, nth: number): number {
     const { byKey } = this.#tables;
     const ids = idsOf(operation);
     // A span with several operations and no id is one transaction. Ids are unique in a trace at least; mostly they are unique at all, so
@@ -31,7 +48,10 @@ export class TransactionWindow {
     let known = this.#last;
     const hash = this.#hash;
     if (known === none || this.#lastName !== name || !this.#isOf(known, ids, name === '')) {
-      this.#startName(name, ids).end();
+      if (nth >= 0) {
+        hash.low = ahead.transactionLow[nth] as number;
+        hash.high = ahead.transactionHigh[nth] as number;
+      } else this.#startName(name, ids).end();
       known = byKey.find(hash.low, hash.high);
       if (known !== none && !this.#isOf(known, ids, false)) {
         this.#startName(name, ids).pair(ids.traceA, ids.traceB).pair(ids.traceC, ids.traceD).end();
@@ -45,9 +65,9 @@ export class TransactionWindow {
     return known;
   }
 
-  /** The half of a transaction's hash that says where it is looked for first. */
-  placeOf(operation: Operation, facts: ConsistencyFacts): number {
-    return this.#startName(facts.transactionId, idsOf(operation)).end().low;
+  /** The hash by which a transaction is looked for first, valid until the next one is asked for. */
+  hashOf(operation: Operation, facts: ConsistencyFacts): Hash64 {
+    return this.#startName(facts.transactionId, idsOf(operation)).end();
   }
 
   #startName(name: string, ids: SpanIds): Hash64 {
@@ -77,7 +97,7 @@ export class TransactionWindow {
   #open(operation: Operation, facts: ConsistencyFacts, name: string): number {
     const tables = this.#tables;
     const { low, high } = this.#hash;
-    const row = tables.transactions.take();
+    const row = tables.takeTransaction(name);
     const { words, doubles } = tables.transactions;
     const at = row * transactionStride;
     tables.byKey.add(low, high, row);
@@ -85,19 +105,18 @@ export class TransactionWindow {
     words[at + t.keyHigh] = high;
     const outcome = facts.transactionOutcome;
     words[at + t.state] =
-      isAlive | isNew | (outcome === 'aborted' ? isAborted : outcome === 'unknown' ? isUnknown : 0) | coarseness(operation);
+      isAlive |
+      isNew |
+      (outcome === 'aborted' ? isAborted : outcome === 'unknown' ? isUnknown : 0) |
+      coarseness(operation) |
+      (name === '' ? 0 : isNamed) |
+      (tables.services.numberOf(operation.service) << serviceShift);
     words[at + t.lastAccess] = none;
-    words[at + t.accesses] = 0;
-    words[at + t.older] = this.#newest;
     words[at + t.newer] = none;
     words[at + t.after] = none;
-    words[at + t.round] = 0;
-    words[at + t.onStack] = 0;
     doubles[(at + t.startUs) >> 1] = operation.startUs;
     doubles[(at + t.endUs) >> 1] = operation.endUs;
     writeIds(idsOf(operation), words, at + t.ids);
-    tables.service[row] = operation.service;
-    tables.name[row] = name;
     if (this.#newest === none) this.oldest = row;
     else words[this.#newest * transactionStride + t.newer] = row;
     this.#newest = row;
@@ -109,15 +128,14 @@ export class TransactionWindow {
   }
 
   #joinSession(row: number, session: string): void {
-    const { transactions, bySession } = this.#tables;
-    const { words } = transactions;
-    const at = row * transactionStride;
-    words[at + t.sessionLow] = 0;
-    words[at + t.sessionHigh] = 0;
+    const { transactions, bySession, marks } = this.#tables;
     if (session === '') return;
+    const { words } = transactions;
+    const at = row * transactionStride + t.state;
+    words[at] = (words[at] as number) | isOfSession;
     const { low, high } = this.#hash.start().text(session).end();
-    words[at + t.sessionLow] = low;
-    words[at + t.sessionHigh] = high;
+    marks[row * markStride + m.sessionLow] = low;
+    marks[row * markStride + m.sessionHigh] = high;
     const before = bySession.find(low, high);
     if (before === none) {
       bySession.add(low, high, row);
@@ -138,17 +156,18 @@ export class TransactionWindow {
 
   /** Takes the oldest transaction out of the window. What it read and wrote is the caller's to let go of. */
   bury(row: number): void {
-    const { transactions, byKey, bySession } = this.#tables;
+    const { transactions, byKey, bySession, marks } = this.#tables;
     const { words } = transactions;
     const at = row * transactionStride;
     this.oldest = words[at + t.newer] as number;
     if (this.oldest === none) this.#newest = none;
-    else words[this.oldest * transactionStride + t.older] = none;
     if (this.#last === row) this.#last = none;
     byKey.remove(words[at + t.keyLow] as number, words[at + t.keyHigh] as number);
-    const low = words[at + t.sessionLow] as number;
-    const high = words[at + t.sessionHigh] as number;
-    if ((low !== 0 || high !== 0) && bySession.find(low, high) === row) bySession.remove(low, high);
+    if (((words[at + t.state] as number) & isOfSession) !== 0) {
+      const low = marks[row * markStride + m.sessionLow] as number;
+      const high = marks[row * markStride + m.sessionHigh] as number;
+      if (bySession.find(low, high) === row) bySession.remove(low, high);
+    }
     words[at + t.state] = 0;
     transactions.give(row);
   }

@@ -41,18 +41,15 @@ export function createWords(tables: IsolationTables): {
 } {
   const { transactions, versions } = tables;
   const nameOf = (row: number): string => tables.nameOf(row);
-  const valueOf = (row: number): Version => tables.opaque[row] ?? BigInt(versions.doubles[(row * versionStride + v.order) >> 1] ?? 0);
+  const valueOf = (row: number): Version => tables.toldOf(row) ?? BigInt(versions.doubles[(row * versionStride + v.order) >> 1] ?? 0);
   const versionOf = (row: number): string => versionWords(valueOf(row));
   const endUsOf = (row: number): number => transactions.doubles[(row * transactionStride + t.endUs) >> 1] ?? 0;
-  const objectOf = (version: number): { readonly type: string; readonly key: string; readonly domain: string } => {
-    const row = versions.words[version * versionStride + v.object] ?? none;
-    return { type: tables.objectType[row] ?? '', key: tables.objectKey[row] ?? '', domain: tables.objectDomain[row] ?? '' };
-  };
+  const objectOf = (version: number) => tables.objectAt(versions.words[version * versionStride + v.object] ?? none);
   const objectWords = (version: number): string => {
     const { type, key } = objectOf(version);
     return type === '' ? key : `${type} ${key}`;
   };
-  const transactionWords = (row: number): string => `transaction ${nameOf(row)} of ${tables.service[row] ?? ''}`;
+  const transactionWords = (row: number): string => `transaction ${nameOf(row)} of ${tables.serviceOf(row)}`;
   const witness = (row: number): SpanRef => tables.spanOf(row);
   /** What tells a transaction from all others, whatever row it has. */
   const identity = (row: number): string => `${nameOf(row)}\0${tables.spanOf(row).traceId}`;
@@ -91,7 +88,7 @@ export function createWords(tables: IsolationTables): {
         })),
         domain: place.domainName,
         ...(object.key === '' ? {} : { collection: place.collection ?? object.type, objectKey: object.key }),
-        service: tables.service[edges[0]?.from ?? none] ?? '',
+        service: tables.serviceOf(edges[0]?.from ?? none),
         facts: { model: cycle.model, transactions: edges.length, edges: edges.map((edge) => edge.kind).join(' ') },
         tell: () => ({
           title: `${cycle.model}: ${modelWords[base] ?? base}${isSession ? ', given the order of a session' : ''}`,
@@ -134,7 +131,7 @@ export function createWords(tables: IsolationTables): {
         domain: place.domainName,
         collection: place.collection ?? object.type,
         objectKey: object.key,
-        service: tables.service[reader] ?? '',
+        service: tables.serviceOf(reader),
         facts: { model: aberration.is, version: String(valueOf(version)) },
         tell: () => ({
           title: `${aberration.is}: ${modelWords[aberration.is] ?? ''}`,

@@ -8,10 +8,11 @@ const typesMax = 10_000;
 export class TypeDomains {
   readonly #first = new Map<string, string>();
 
-  /** {@link saltOf} as far as types are known already: nothing is learned from asking. */
-  knownSaltOf(type: string, domain: string): string {
-    const first = domain === '' ? undefined : this.#first.get(type);
-    return first === undefined || first === domain ? '' : domain;
+  /** {@link saltOf} where it is settled already, else undefined: nothing is learned from asking. */
+  knownSaltOf(type: string, domain: string): string | undefined {
+    if (domain === '') return '';
+    const first = this.#first.get(type);
+    return first === undefined ? undefined : first === domain ? '' : domain;
   }
 
   /** What tells the object from those of other domains: '' in the type's first domain and where none is said. */
