@@ -72,11 +72,29 @@ export class HashTable {
   }
 
   remove(low: number, high: number): void {
+    const at = this.#placeOf(low, high);
+    if (this.#places[at * 3] !== emptyRow) this.#empty(at);
+  }
+
+  /** Removes a key that points to this row; one that points to another stays. */
+  removeRow(low: number, high: number, row: number): void {
+    const at = this.#placeOf(low, high);
+    if (row !== emptyRow && this.#places[at * 3] === row) this.#empty(at);
+  }
+
+  /** Where a key stands, or the empty place where it would. */
+  #placeOf(low: number, high: number): number {
     const places = this.#places;
     const mask = this.#mask;
     let at = low & mask;
     while (places[at * 3] !== emptyRow && (places[at * 3 + 1] !== low || places[at * 3 + 2] !== high)) at = (at + 1) & mask;
-    if (places[at * 3] === emptyRow) return;
+    return at;
+  }
+
+  #empty(from: number): void {
+    const places = this.#places;
+    const mask = this.#mask;
+    let at = from;
     this.#size -= 1;
     // Knuth, The Art of Computer Programming 3, 6.4, algorithm R: what follows moves back unless it stands at or after its own place.
     let hole = at;

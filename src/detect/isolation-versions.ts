@@ -102,7 +102,7 @@ export class ObjectVersions {
     const { byObject, objects } = this.#tables;
     const low = objects.words[object * objectStride + o.keyLow] as number;
     const high = objects.words[object * objectStride + o.keyHigh] as number;
-    if (byObject.find(low, high) === object) byObject.remove(low, high);
+    byObject.removeRow(low, high, object);
   }
 
   /** Whether an integer version is lower than one that is known, and is not known itself. */

@@ -164,9 +164,7 @@ export class TransactionWindow {
     if (this.#last === row) this.#last = none;
     byKey.remove(words[at + t.keyLow] as number, words[at + t.keyHigh] as number);
     if (((words[at + t.state] as number) & isOfSession) !== 0) {
-      const low = marks[row * markStride + m.sessionLow] as number;
-      const high = marks[row * markStride + m.sessionHigh] as number;
-      if (bySession.find(low, high) === row) bySession.remove(low, high);
+      bySession.removeRow(marks[row * markStride + m.sessionLow] as number, marks[row * markStride + m.sessionHigh] as number, row);
     }
     words[at + t.state] = 0;
     transactions.give(row);
