@@ -111,6 +111,22 @@ export class HashTable {
     places[hole * 3] = emptyRow;
   }
 
+  /** Keeps the keys that `keeps` says, and removes all others: in order of places, where removing one after the other waits for each. */
+  retain(keeps: (low: number, row: number) => boolean): void {
+    const old = this.#places;
+    this.#places = new Int32Array(old.length).fill(emptyRow);
+    this.#size = 0;
+    for (let at = 0; at < old.length; at += 3) {
+      const row = old[at] as number;
+      const low = old[at + 1] as number;
+      if (row === emptyRow || !keeps(low, row)) continue;
+      this.#place(low, old[at + 2] as number, row);
+      this.#size += 1;
+    }
+    // Free at once, instead of when everything is collected next.
+    old.buffer.transfer(0);
+  }
+
   #grow(): void {
     const old = this.#places;
     this.#mask = (this.#mask + 1) * 2 - 1;
@@ -118,7 +134,6 @@ export class HashTable {
     for (let at = 0; at < old.length; at += 3) {
       if (old[at] !== emptyRow) this.#place(old[at + 1] as number, old[at + 2] as number, old[at] as number);
     }
-    // Free at once, instead of when everything is collected next.
     old.buffer.transfer(0);
   }
 

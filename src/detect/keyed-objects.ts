@@ -313,6 +313,12 @@ export class KeyedObjects {
   #forget(row: number): void {
     const { words } = this.#rows;
     this.#index.remove(words[row * stride + keyLow] as number, words[row * stride + keyHigh] as number);
+    this.#letGo(row);
+  }
+
+  /** Forgets an object that is in the index no more, or will not be. */
+  #letGo(row: number): void {
+    const { words } = this.#rows;
     this.#forgetOrder(row);
     if (this.#lives.size > 0) this.#lives.delete(row);
     for (const { fold } of this.#objectFolds) fold.forget?.(row);
@@ -348,8 +354,9 @@ export class KeyedObjects {
     const keep = (low: number): boolean => isHashSampled(low, this.share);
     for (let row = 0; row < this.#rows.end; row += 1) {
       const isFree = this.#rows.doubles[(row * stride + lastUs) >> 1] === Number.POSITIVE_INFINITY;
-      if (!isFree && !keep(this.#rows.words[row * stride + keyLow] as number)) this.#forget(row);
+      if (!isFree && !keep(this.#rows.words[row * stride + keyLow] as number)) this.#letGo(row);
     }
+    this.#index.retain(keep);
     this.#sessions.narrow(keep);
   }
 }

@@ -127,10 +127,14 @@ export class SessionHistory {
 
   /** Forgets the objects that `keep` refuses, by the half of their hash by which they are sampled. */
   narrow(keep: (objectLow: number) => boolean): void {
-    for (let row = 0; row < this.#rows.end; row += 1) {
+    const isGone = new Uint8Array(this.#rows.end);
+    for (let row = 0; row < isGone.length; row += 1) {
       const at = row * stride;
-      if (!this.#isFree(at) && !keep(this.#rows.words[at + objectLow] as number)) this.#remove(row);
+      if (this.#isFree(at) || keep(this.#rows.words[at + objectLow] as number)) continue;
+      this.#letGo(row);
+      isGone[row] = 1;
     }
+    this.#index.retain((_low, row) => isGone[row] === 0);
     this.#at = -1;
   }
 
@@ -239,9 +243,16 @@ export class SessionHistory {
   }
 
   #remove(row: number): void {
-    const { words, doubles } = this.#rows;
+    const { words } = this.#rows;
     const at = row * stride;
     this.#index.remove(words[at + keyLow] as number, words[at + keyHigh] as number);
+    this.#letGo(row);
+  }
+
+  /** Gives back a row that is in the index no more, or will not be. */
+  #letGo(row: number): void {
+    const { doubles } = this.#rows;
+    const at = row * stride;
     this.#giveBoth(at + write);
     this.#giveBoth(at + read);
     doubles[(at + touchedUs) >> 1] = Number.NEGATIVE_INFINITY;

@@ -9,7 +9,7 @@ import { Rows } from '../../src/base/rows.ts';
 const keys = fc.record({ low: fc.integer({ min: -3, max: 3 }), high: fc.integer({ min: 1, max: 5 }) });
 
 test('a hash table is a map, whatever collides and is removed', () => {
-  const steps = fc.array(fc.record({ key: keys, does: fc.constantFrom('add', 'remove', 'remove row'), row: fc.nat(3) }), {
+  const steps = fc.array(fc.record({ key: keys, does: fc.constantFrom('add', 'remove', 'remove row', 'retain'), row: fc.nat(3) }), {
     maxLength: 400,
   });
   fc.assert(
@@ -22,6 +22,9 @@ test('a hash table is a map, whatever collides and is removed', () => {
         if (does === 'remove') {
           table.remove(key.low, key.high);
           model.delete(name);
+        } else if (does === 'retain') {
+          table.retain((low, kept) => low !== key.low && kept !== row);
+          for (const [other, value] of model) if (other.startsWith(`${key.low}/`) || value === row) model.delete(other);
         } else if (does === 'remove row') {
           table.removeRow(key.low, key.high, row);
           if (model.get(name) === row) model.delete(name);
