@@ -26,7 +26,10 @@ const isOfTrace = 1;
 const hasOpaqueWrite = 2;
 const hasOpaqueRead = 4;
 
-/** Rows looked at for every new one, to let go of those whose time is over: so at most a third more than those is held. */
+/**
+ * Rows looked at for every new one, to let go of those whose time is over: so at most a third more than those is held. They are neighbours, of
+ * which is known when the first of them can be over, so that most looks are at that alone.
+ */
 const sweptPerNew = 4;
 
 /**
@@ -41,6 +44,9 @@ export class SessionHistory {
   readonly earlier = new EarlierOperations();
   readonly #rows = new Rows(stride);
   readonly #index = new HashTable();
+  /** By rows that are swept together: none of them is over until then. */
+  #soonestUs = new Float64Array(256).fill(Number.POSITIVE_INFINITY);
+  /** The rows that are swept next, as a place of {@link #soonestUs}. */
   #cursor = 0;
   readonly #retainUs: number;
   readonly #traceRetainUs: number;
@@ -56,7 +62,7 @@ export class SessionHistory {
   }
 
   get bytes(): number {
-    return this.#rows.bytes + this.#index.bytes + this.earlier.bytes;
+    return this.#rows.bytes + this.#index.bytes + this.earlier.bytes + (this.#rows.count * 8) / sweptPerNew;
   }
 
   get size(): number {
@@ -238,8 +244,19 @@ export class SessionHistory {
     doubles[(at + touchedUs) >> 1] = step.operation.endUs;
     doubles[(at + highestWrite) >> 1] = Number.NEGATIVE_INFINITY;
     doubles[(at + highestRead) >> 1] = Number.NEGATIVE_INFINITY;
+    this.#noteEnd(row, step.operation.endUs + this.#retainOf(at));
     this.#at = at;
     return at;
+  }
+
+  #noteEnd(row: number, us: number): void {
+    const nth = Math.floor(row / sweptPerNew);
+    if (nth >= this.#soonestUs.length) {
+      const longer = new Float64Array(Math.ceil((this.#soonestUs.length * 3) / 2)).fill(Number.POSITIVE_INFINITY);
+      longer.set(this.#soonestUs);
+      this.#soonestUs = longer;
+    }
+    if (us < (this.#soonestUs[nth] as number)) this.#soonestUs[nth] = us;
   }
 
   #remove(row: number): void {
@@ -261,13 +278,18 @@ export class SessionHistory {
 
   #sweep(atUs: number): void {
     const { end, doubles } = this.#rows;
-    for (let i = 0; i < sweptPerNew && end > 0; i += 1) {
-      if (this.#cursor >= end) this.#cursor = 0;
-      const row = this.#cursor;
-      this.#cursor += 1;
-      const touched = doubles[(row * stride + touchedUs) >> 1] as number;
-      if (atUs - touched > this.#traceRetainUs && touched !== Number.NEGATIVE_INFINITY && atUs - touched > this.#retainOf(row * stride))
-        this.#remove(row);
+    if (this.#cursor * sweptPerNew >= end) this.#cursor = 0;
+    const nth = this.#cursor;
+    this.#cursor += 1;
+    if (atUs <= (this.#soonestUs[nth] as number)) return;
+    let soonestUs = Number.POSITIVE_INFINITY;
+    for (let row = nth * sweptPerNew; row < Math.min(end, (nth + 1) * sweptPerNew); row += 1) {
+      const at = row * stride;
+      if (this.#isFree(at)) continue;
+      const overUs = (doubles[(at + touchedUs) >> 1] as number) + this.#retainOf(at);
+      if (atUs > overUs) this.#remove(row);
+      else if (overUs < soonestUs) soonestUs = overUs;
     }
+    this.#soonestUs[nth] = soonestUs;
   }
 }

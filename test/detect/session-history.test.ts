@@ -3,6 +3,7 @@ import { expect, it } from 'vitest';
 import { nonMonotonicRead } from '../../src/detect/detectors/non-monotonic-read.ts';
 import { readYourWrites } from '../../src/detect/detectors/read-your-writes.ts';
 import { exampleOperations, type Step } from '../../src/detect/example.ts';
+import { KeyedObjects } from '../../src/detect/keyed-objects.ts';
 import { createDetection } from '../../src/detect/run.ts';
 
 const retainMs = 600_000;
@@ -126,4 +127,24 @@ it('session checks agree with a list of all that each session did', () => {
     }),
     { numRuns: 200 },
   );
+});
+
+it('holds sessions for as long as they may be asked for, and at most a third more than those', () => {
+  const fold = { step: () => undefined, bytes: () => 0 };
+  const objects = new KeyedObjects([{ scope: 'session', fold, report: () => undefined }], retainMs * 1000, 1e9, 1);
+  const aliveFor = (session: string, everyMs: number, count: number, firstMs: number): void => {
+    const steps = Array.from({ length: count }, (_, nth): Step => {
+      const facts = { objectType: 'cart', objectKey: `${firstMs}-${nth}`, version: 1n, sessionId: session };
+      return { kind: 'read', at: firstMs + nth * everyMs, lasts: 1, trace: `t${firstMs}-${nth}`, span: 's', facts };
+    });
+    objects.run(exampleOperations(steps));
+  };
+  // A named one for ten minutes, each trace for one.
+  aliveFor('ada', 1000, 50, 0);
+  aliveFor('', 20, 9000, 100_000);
+  expect(objects.pairs).toBeGreaterThanOrEqual(3050);
+  expect(objects.pairs).toBeLessThanOrEqual(50 + 3000 * (4 / 3) + 8);
+  aliveFor('', 20, 30_000, 700_000);
+  expect(objects.pairs).toBeGreaterThanOrEqual(3000);
+  expect(objects.pairs).toBeLessThanOrEqual(3000 * (4 / 3) + 8);
 });
