@@ -1,8 +1,38 @@
 import { HashTable } from '../base/hash-table.ts';
 import { packHex } from '../base/hex-words.ts';
+import { Rows } from '../base/rows.ts';
 import type { HeldBatch, HeldBatches } from './held-batches.ts';
 import { isPlainRow } from './span-reader.ts';
 import { compareIds, SortedByTime } from './sorted-by-time.ts';
+
+const traceStride = 16;
+/** The id: four words. The first one belongs to the table where the record is free. */
+const idAt = 0;
+/** What is known of the trace: bits. */
+const flagsAt = 4;
+/** The run before the newest one, or {@link noRun}. */
+const earlierAt = 5;
+const minEndAt = 6;
+const maxEndAt = 8;
+/** The slot in which the trace is looked at; NaN where it is not. */
+const slotAt = 10;
+/** The newest run: its batch, its first row and how many there are; none where the trace was handed on. */
+const batchAt = 12;
+const firstAt = 13;
+const countAt = 14;
+
+/** Handed on, and open over there until it was quiet for long. */
+const isElsewhere = 1;
+/** Some rows are several operations, or of another trace. */
+const isMixed = 2;
+
+const runStride = 4;
+/** Batch, first row and count, and the run before. The batch belongs to the table where the record is free. */
+const runBatch = 0;
+const runFirst = 1;
+const runCount = 2;
+const runEarlier = 3;
+const noRun = -1;
 
 /**
  * Holds the rows of a trace, as columns, until its spans have been quiet for as long as detectors wait before they judge it. Made into
@@ -19,28 +49,18 @@ export class TraceShelf {
   readonly #patienceUs: number;
   readonly #held: HeldBatches;
   readonly #traces = new HashTable();
-  // A trace: its key, ends, first row on the shelf (-1: handed on, open over there until `untilUs`), the slot in which it is looked at.
-  #keyLow: Int32Array = new Int32Array(initialTraces);
-  #keyHigh: Int32Array = new Int32Array(initialTraces);
-  #minEndUs: Float64Array = new Float64Array(initialTraces);
-  #maxEndUs: Float64Array = new Float64Array(initialTraces);
-  #head: Int32Array = new Int32Array(initialTraces);
-  #slot: Float64Array = new Float64Array(initialTraces);
-  #freeTrace = -1;
-  #traceCount = 0;
-  // A row: its batch, its number there, the next row of the trace.
-  #rowBatch: Int32Array = new Int32Array(initialRows);
-  #rowNumber: Int32Array = new Int32Array(initialRows);
-  #rowNext: Int32Array = new Int32Array(initialRows);
-  #freeRow = -1;
-  #rowCount = 0;
+  /** A line of the cache for each trace, with the newest of its runs: rows that stand one behind the other in a batch. */
+  readonly #records = new Rows(traceStride);
+  readonly #runs = new Rows(runStride);
   /** Rows on the shelf. */
   rows = 0;
   readonly #due = new Set<HeldBatch>();
   readonly #timetable = new Map<number, number[]>();
   #nextSlot = Number.POSITIVE_INFINITY;
   readonly #asked = new Int32Array(4);
-  readonly #over = new SortedByTime((a, b) => this.#compareTraces(a, b));
+  readonly #over = new SortedByTime((a, b) =>
+    compareIds(this.#records.words, a * traceStride + idAt, this.#records.words, b * traceStride + idAt, 4),
+  );
 
   constructor(idleUs: number, patienceUs: number, held: HeldBatches) {
     this.#idleUs = idleUs;
@@ -50,7 +70,22 @@ export class TraceShelf {
 
   /** Takes `count` rows of a batch, each of which it holds until it is given on. */
   add(held: HeldBatch, rows: Int32Array, count: number): void {
-    for (let i = 0; i < count; i += 1) this.#addRow(held, rows[i] as number);
+    const { ids } = held;
+    let trace = -1;
+    let before = -1;
+    for (let i = 0; i < count; i += 1) {
+      const row = rows[i] as number;
+      const at = row * 8;
+      // Spans of a trace often stand together.
+      if (before < 0 || !isSameTrace(ids, before, ids, at)) {
+        const high = highOf(ids, at);
+        const low = lowOf(ids, at, high);
+        trace = this.#traces.find(low, high);
+        if (trace < 0) trace = this.#newTrace(held, row, low, high);
+        else this.#addRow(trace, held, row);
+      } else this.#addRow(trace, held, row);
+      before = at;
+    }
   }
 
   /** Shows the rows of a trace that wait here, which they go on to do; `several`: some are several operations, and none was shown. */
@@ -58,39 +93,114 @@ export class TraceShelf {
     packHex(traceId, this.#asked, 0, 4);
     const high = highOf(this.#asked, 0);
     const trace = this.#traces.find(lowOf(this.#asked, 0, high), high);
-    if (trace < 0 || this.#head[trace] === -1) return 'none';
-    if (!this.#isPlain(trace)) return 'several';
-    for (let row = this.#head[trace] as number; row >= 0; row = this.#rowNext[row] as number)
-      each(this.#held.at(this.#rowBatch[row] as number), this.#rowNumber[row] as number);
+    const flags = trace < 0 ? isElsewhere : this.#flagsOf(trace);
+    if ((flags & isElsewhere) !== 0) return 'none';
+    if ((flags & isMixed) !== 0) return 'several';
+    this.#eachRow(trace, each);
     return 'shown';
   }
 
-  #addRow(held: HeldBatch, row: number): void {
+  /** Rows of a trace, the last that was added first. */
+  #eachRow(trace: number, each: (held: HeldBatch, row: number) => void): void {
+    const { words } = this.#records;
+    const at = trace * traceStride;
+    let held = this.#held.at(words[at + batchAt] as number);
+    let first = words[at + firstAt] as number;
+    let row = first + (words[at + countAt] as number) - 1;
+    let run = words[at + earlierAt] as number;
+    for (;;) {
+      for (; row >= first; row -= 1) each(held, row);
+      if (run === noRun) return;
+      const from = run * runStride;
+      held = this.#held.at(this.#runs.words[from + runBatch] as number);
+      first = this.#runs.words[from + runFirst] as number;
+      row = first + (this.#runs.words[from + runCount] as number) - 1;
+      run = this.#runs.words[from + runEarlier] as number;
+    }
+  }
+
+  /** Takes the runs of a trace away; `each` gets the batch of each, with the use that the run was, the newest first. */
+  #leaveRuns(trace: number, each: (held: HeldBatch, first: number, count: number) => void): void {
+    const { words } = this.#records;
+    const at = trace * traceStride;
+    let run = words[at + earlierAt] as number;
+    this.rows -= words[at + countAt] as number;
+    each(this.#held.at(words[at + batchAt] as number), words[at + firstAt] as number, words[at + countAt] as number);
+    while (run !== noRun) {
+      const from = run * runStride;
+      const batch = this.#runs.words[from + runBatch] as number;
+      const count = this.#runs.words[from + runCount] as number;
+      const earlier = this.#runs.words[from + runEarlier] as number;
+      this.rows -= count;
+      each(this.#held.at(batch), this.#runs.words[from + runFirst] as number, count);
+      this.#runs.give(run);
+      run = earlier;
+    }
+  }
+
+  #newTrace(held: HeldBatch, row: number, low: number, high: number): number {
+    const trace = this.#records.take();
+    const { words, doubles } = this.#records;
+    const at = trace * traceStride;
     const { ids } = held;
     const endUs = held.batch.endUs[row] as number;
-    const high = highOf(ids, row * 8);
-    const low = lowOf(ids, row * 8, high);
-    const known = this.#traces.find(low, high);
-    if (known < 0) {
-      const trace = this.#newTrace(low, high);
-      this.#minEndUs[trace] = endUs;
-      this.#maxEndUs[trace] = endUs;
-      this.#head[trace] = this.#newRow(held, row, -1);
-      this.#schedule(trace, endUs + this.#idleUs);
+    for (let word = 0; word < 4; word += 1) words[at + idAt + word] = ids[row * 8 + word] as number;
+    words[at + flagsAt] = isPlainRow(held.batch, row) ? 0 : isMixed;
+    words[at + earlierAt] = noRun;
+    doubles[(at + minEndAt) >> 1] = endUs;
+    doubles[(at + maxEndAt) >> 1] = endUs;
+    words[at + batchAt] = held.number;
+    words[at + firstAt] = row;
+    words[at + countAt] = 1;
+    held.uses += 1;
+    this.rows += 1;
+    this.#traces.add(low, high, trace);
+    this.#schedule(trace, endUs + this.#idleUs);
+    return trace;
+  }
+
+  #addRow(trace: number, held: HeldBatch, row: number): void {
+    const { words, doubles } = this.#records;
+    const at = trace * traceStride;
+    const endUs = held.batch.endUs[row] as number;
+    let minUs = doubles[(at + minEndAt) >> 1] as number;
+    let maxUs = doubles[(at + maxEndAt) >> 1] as number;
+    if (endUs < minUs) doubles[(at + minEndAt) >> 1] = minUs = endUs;
+    if (endUs > maxUs) doubles[(at + maxEndAt) >> 1] = maxUs = endUs;
+    const flags = words[at + flagsAt] as number;
+    if ((flags & isElsewhere) === 0 && maxUs - minUs <= this.#idleUs) {
+      if ((flags & isMixed) === 0 && !(isPlainRow(held.batch, row) && isSameTrace(words, at + idAt, held.ids, row * 8)))
+        words[at + flagsAt] = flags | isMixed;
+      this.#putRow(words, at, held, row);
       return;
     }
-    if (endUs < (this.#minEndUs[known] as number)) this.#minEndUs[known] = endUs;
-    if (endUs > (this.#maxEndUs[known] as number)) this.#maxEndUs[known] = endUs;
-    const isOpenElsewhere = this.#head[known] === -1;
-    if (!isOpenElsewhere && (this.#maxEndUs[known] as number) - (this.#minEndUs[known] as number) <= this.#idleUs) {
-      this.#head[known] = this.#newRow(held, row, this.#head[known] as number);
-      return;
-    }
-    if (!isOpenElsewhere) this.#handOn(known);
+    if ((flags & isElsewhere) === 0) this.#handOn(trace);
     held.uses += 1;
     this.#giveOn(held, row);
   }
 
+  /** Adds a row to the newest run, or begins another one. */
+  #putRow(words: Int32Array, at: number, held: HeldBatch, row: number): void {
+    const count = words[at + countAt] as number;
+    this.rows += 1;
+    if (words[at + batchAt] === held.number && (words[at + firstAt] as number) + count === row) {
+      words[at + countAt] = count + 1;
+      return;
+    }
+    const run = this.#runs.take();
+    const earlier = this.#runs.words;
+    earlier[run * runStride + runBatch] = words[at + batchAt] as number;
+    earlier[run * runStride + runFirst] = words[at + firstAt] as number;
+    earlier[run * runStride + runCount] = count;
+    earlier[run * runStride + runEarlier] = words[at + earlierAt] as number;
+    words[at + earlierAt] = run;
+    words[at + batchAt] = held.number;
+    words[at + firstAt] = row;
+    words[at + countAt] = 1;
+    held.uses += 1;
+  }
+
+  /** Whoever gives a row on holds the batch for it, which then is held as long as rows of it are due. */
   #giveOn(held: HeldBatch, row: number): void {
     // Counted as one use however many rows are due.
     if (held.due > 0) held.uses -= 1;
@@ -110,7 +220,7 @@ export class TraceShelf {
       for (const slot of slots) {
         const traces = this.#timetable.get(slot) ?? [];
         this.#timetable.delete(slot);
-        for (const trace of traces) if (this.#slot[trace] === slot) this.#look(trace, upToUs);
+        for (const trace of traces) if (this.#slotOf(trace) === slot) this.#look(trace, upToUs);
       }
       this.#nextSlot = Number.POSITIVE_INFINITY;
       for (const slot of this.#timetable.keys()) if (slot < this.#nextSlot) this.#nextSlot = slot;
@@ -134,42 +244,40 @@ export class TraceShelf {
   /** When the next whole trace closes; Infinity where none is left of those that are over. */
   nextUs(): number {
     const trace = this.#over.peek();
-    return trace < 0 ? Number.POSITIVE_INFINITY : (this.#maxEndUs[trace] as number) + this.#idleUs;
+    return trace < 0 ? Number.POSITIVE_INFINITY : this.#maxEndUs(trace) + this.#idleUs;
   }
 
   /** Takes the next whole trace away: its rows go to `each`, who is done with them when it returns. */
   take(each: (held: HeldBatch, row: number) => void): void {
     const trace = this.#over.next();
     if (trace < 0) return;
-    for (let row = this.#head[trace] as number; row >= 0; row = this.#rowNext[row] as number)
-      each(this.#held.at(this.#rowBatch[row] as number), this.#rowNumber[row] as number);
-    let row = this.#head[trace] as number;
-    while (row >= 0) {
-      this.#held.leave(this.#held.at(this.#rowBatch[row] as number));
-      const next = this.#rowNext[row] as number;
-      this.#rowNext[row] = this.#freeRow;
-      this.#freeRow = row;
-      row = next;
-      this.rows -= 1;
-    }
+    this.#eachRow(trace, each);
+    this.#leaveRuns(trace, this.#leave);
     this.#free(trace);
   }
 
+  readonly #leave = (held: HeldBatch): void => this.#held.leave(held);
+
   /** A trace whose time may have come: not before its last end, and what waits for it, say so. */
   #look(trace: number, upToUs: number): void {
-    const isOpenElsewhere = this.#head[trace] === -1;
-    const dueUs = (this.#maxEndUs[trace] as number) + (isOpenElsewhere ? this.#patienceUs : this.#idleUs);
+    const flags = this.#flagsOf(trace);
+    const isOpenElsewhere = (flags & isElsewhere) !== 0;
+    const dueUs = this.#maxEndUs(trace) + (isOpenElsewhere ? this.#patienceUs : this.#idleUs);
     if (dueUs > upToUs) return this.#schedule(trace, dueUs);
-    if (isOpenElsewhere) return this.#forget(trace);
+    if (isOpenElsewhere) {
+      this.#remove(trace);
+      this.#free(trace);
+      return;
+    }
     if (!this.#isWhole(trace)) {
       this.#handOn(trace);
-      this.#schedule(trace, (this.#maxEndUs[trace] as number) + this.#patienceUs);
+      this.#schedule(trace, this.#maxEndUs(trace) + this.#patienceUs);
       return;
     }
     // What has all its parents is judged at once, and a span that comes after it begins anew.
-    this.#traces.remove(this.#keyLow[trace] as number, this.#keyHigh[trace] as number);
-    this.#slot[trace] = Number.NaN;
-    if (this.#isPlain(trace)) this.#over.add(trace, dueUs);
+    this.#remove(trace);
+    this.#records.doubles[(trace * traceStride + slotAt) >> 1] = Number.NaN;
+    if ((flags & isMixed) === 0) this.#over.add(trace, dueUs);
     else {
       this.#handOn(trace);
       this.#free(trace);
@@ -179,136 +287,119 @@ export class TraceShelf {
   /** Gives on every row that is held: where there are too many, their traces wait as operations, of which there is a bound. */
   handOnAll(): void {
     for (const [slot, traces] of this.#timetable)
-      for (const trace of traces) if (this.#slot[trace] === slot && this.#head[trace] !== -1) this.#handOn(trace);
+      for (const trace of traces) if (this.#slotOf(trace) === slot && (this.#flagsOf(trace) & isElsewhere) === 0) this.#handOn(trace);
   }
 
   #handOn(trace: number): void {
-    let row = this.#head[trace] as number;
-    while (row >= 0) {
-      this.#giveOn(this.#held.at(this.#rowBatch[row] as number), this.#rowNumber[row] as number);
-      const next = this.#rowNext[row] as number;
-      this.#rowNext[row] = this.#freeRow;
-      this.#freeRow = row;
-      row = next;
-      this.rows -= 1;
-    }
-    this.#head[trace] = -1;
+    this.#leaveRuns(trace, this.#giveRunOn);
+    const { words } = this.#records;
+    const at = trace * traceStride;
+    words[at + flagsAt] = (words[at + flagsAt] as number) | isElsewhere;
   }
+
+  readonly #giveRunOn = (held: HeldBatch, first: number, count: number): void => {
+    // The run is one use, as is whatever is due of the batch.
+    if (held.due > 0) held.uses -= 1;
+    for (let row = first + count - 1; row >= first; row -= 1) {
+      held.rows[held.due] = row;
+      held.due += 1;
+    }
+    this.#due.add(held);
+  };
 
   /** Whether every parent is here; false where that would take long to say. */
   #isWhole(trace: number): boolean {
-    const first = this.#head[trace] as number;
+    const { words } = this.#records;
+    const at = trace * traceStride;
     let looks = 0;
     let knownLow = 0;
     let knownHigh = 0;
-    for (let row = first; row >= 0; row = this.#rowNext[row] as number) {
-      const { ids } = this.#held.at(this.#rowBatch[row] as number);
-      const at = (this.#rowNumber[row] as number) * 8;
-      const low = ids[at + 6] as number;
-      const high = ids[at + 7] as number;
-      // A root, or a sister of the row before.
-      if ((low === 0 && high === 0) || (low === knownLow && high === knownHigh)) continue;
-      let isHere = false;
-      for (let other = first; other >= 0 && !isHere; other = this.#rowNext[other] as number) {
-        const otherIds = this.#held.at(this.#rowBatch[other] as number).ids;
-        const otherAt = (this.#rowNumber[other] as number) * 8;
-        isHere = otherIds[otherAt + 4] === low && otherIds[otherAt + 5] === high;
-        looks += 1;
-        if (looks > mostLooks) return false;
+    let batch = words[at + batchAt] as number;
+    let first = words[at + firstAt] as number;
+    let row = first + (words[at + countAt] as number) - 1;
+    let run = words[at + earlierAt] as number;
+    for (;;) {
+      const { ids } = this.#held.at(batch);
+      for (; row >= first; row -= 1) {
+        const low = ids[row * 8 + 6] as number;
+        const high = ids[row * 8 + 7] as number;
+        // A root, or a sister of the row before.
+        if ((low === 0 && high === 0) || (low === knownLow && high === knownHigh)) continue;
+        looks = this.#find(trace, low, high, looks);
+        if (looks < 0) return false;
+        knownLow = low;
+        knownHigh = high;
       }
-      if (!isHere) return false;
-      knownLow = low;
-      knownHigh = high;
+      if (run === noRun) return true;
+      const { words: runs } = this.#runs;
+      const from = run * runStride;
+      batch = runs[from + runBatch] as number;
+      first = runs[from + runFirst] as number;
+      row = first + (runs[from + runCount] as number) - 1;
+      run = runs[from + runEarlier] as number;
     }
-    return true;
   }
 
-  /** Each row is one operation, and all are of one trace. */
-  #isPlain(trace: number): boolean {
-    const first = this.#head[trace] as number;
-    const { ids } = this.#held.at(this.#rowBatch[first] as number);
-    const at = (this.#rowNumber[first] as number) * 8;
-    for (let row = first; row >= 0; row = this.#rowNext[row] as number) {
-      const held = this.#held.at(this.#rowBatch[row] as number);
-      const number = this.#rowNumber[row] as number;
-      if (!isPlainRow(held.batch, number)) return false;
-      for (let word = 0; word < 4; word += 1) if (held.ids[number * 8 + word] !== ids[at + word]) return false;
+  /** How many looks there were once the span is found; -1 where it is not here, or there were too many. */
+  #find(trace: number, low: number, high: number, before: number): number {
+    const { words } = this.#records;
+    const at = trace * traceStride;
+    let looks = before;
+    let batch = words[at + batchAt] as number;
+    let first = words[at + firstAt] as number;
+    let row = first + (words[at + countAt] as number) - 1;
+    let run = words[at + earlierAt] as number;
+    for (;;) {
+      const { ids } = this.#held.at(batch);
+      for (; row >= first; row -= 1) {
+        looks += 1;
+        if (looks > mostLooks) return -1;
+        if (ids[row * 8 + 4] === low && ids[row * 8 + 5] === high) return looks;
+      }
+      if (run === noRun) return -1;
+      const { words: runs } = this.#runs;
+      const from = run * runStride;
+      batch = runs[from + runBatch] as number;
+      first = runs[from + runFirst] as number;
+      row = first + (runs[from + runCount] as number) - 1;
+      run = runs[from + runEarlier] as number;
     }
-    return true;
   }
 
-  /** By the text of their ids. */
-  #compareTraces(a: number, b: number): number {
-    const [one, two] = [this.#head[a] as number, this.#head[b] as number];
-    return compareIds(
-      this.#held.at(this.#rowBatch[one] as number).ids,
-      (this.#rowNumber[one] as number) * 8,
-      this.#held.at(this.#rowBatch[two] as number).ids,
-      (this.#rowNumber[two] as number) * 8,
-      4,
-    );
+  #flagsOf(trace: number): number {
+    return this.#records.words[trace * traceStride + flagsAt] as number;
+  }
+  #maxEndUs(trace: number): number {
+    return this.#records.doubles[(trace * traceStride + maxEndAt) >> 1] as number;
+  }
+  #slotOf(trace: number): number {
+    return this.#records.doubles[(trace * traceStride + slotAt) >> 1] as number;
   }
 
   #schedule(trace: number, dueUs: number): void {
     const slot = Math.floor(dueUs / slotUs);
-    this.#slot[trace] = slot;
+    this.#records.doubles[(trace * traceStride + slotAt) >> 1] = slot;
     const list = this.#timetable.get(slot);
     if (list === undefined) this.#timetable.set(slot, [trace]);
     else list.push(trace);
     if (slot < this.#nextSlot) this.#nextSlot = slot;
   }
 
-  #newTrace(low: number, high: number): number {
-    let trace = this.#freeTrace;
-    if (trace >= 0) this.#freeTrace = this.#head[trace] as number;
-    else {
-      trace = this.#traceCount;
-      this.#traceCount += 1;
-      if (trace === this.#head.length) {
-        this.#keyLow = doubled(this.#keyLow, Int32Array);
-        this.#keyHigh = doubled(this.#keyHigh, Int32Array);
-        this.#head = doubled(this.#head, Int32Array);
-        this.#minEndUs = doubled(this.#minEndUs, Float64Array);
-        this.#maxEndUs = doubled(this.#maxEndUs, Float64Array);
-        this.#slot = doubled(this.#slot, Float64Array);
-      }
-    }
-    this.#keyLow[trace] = low;
-    this.#keyHigh[trace] = high;
-    this.#traces.add(low, high, trace);
-    return trace;
-  }
-
-  #forget(trace: number): void {
-    this.#traces.remove(this.#keyLow[trace] as number, this.#keyHigh[trace] as number);
-    this.#free(trace);
+  /** Another span of the trace will begin it anew. */
+  #remove(trace: number): void {
+    const { words } = this.#records;
+    const high = highOf(words, trace * traceStride + idAt);
+    this.#traces.remove(lowOf(words, trace * traceStride + idAt, high), high);
   }
 
   #free(trace: number): void {
-    this.#slot[trace] = Number.NaN;
-    this.#head[trace] = this.#freeTrace;
-    this.#freeTrace = trace;
+    this.#records.doubles[(trace * traceStride + slotAt) >> 1] = Number.NaN;
+    this.#records.give(trace);
   }
+}
 
-  #newRow(held: HeldBatch, number: number, next: number): number {
-    let row = this.#freeRow;
-    if (row >= 0) this.#freeRow = this.#rowNext[row] as number;
-    else {
-      row = this.#rowCount;
-      this.#rowCount += 1;
-      if (row === this.#rowBatch.length) {
-        this.#rowBatch = doubled(this.#rowBatch, Int32Array);
-        this.#rowNumber = doubled(this.#rowNumber, Int32Array);
-        this.#rowNext = doubled(this.#rowNext, Int32Array);
-      }
-    }
-    this.#rowBatch[row] = held.number;
-    this.#rowNumber[row] = number;
-    this.#rowNext[row] = next;
-    held.uses += 1;
-    this.rows += 1;
-    return row;
-  }
+function isSameTrace(one: Int32Array, a: number, two: Int32Array, b: number): boolean {
+  return one[a] === two[b] && one[a + 1] === two[b + 1] && one[a + 2] === two[b + 2] && one[a + 3] === two[b + 3];
 }
 
 /** 64 bits for a trace's id. Those of some tracers are random in one half only. */
@@ -321,15 +412,7 @@ function lowOf(ids: Int32Array, at: number, high: number): number {
   return mixed ^ (mixed >>> 13);
 }
 
-const initialTraces = 1024;
-const initialRows = 8192;
 /** Width of the timetable's slots. */
 const slotUs = 50_000;
 /** Comparisons of ids that a trace is worth; a larger one is taken for one with parents missing, which is never wrong. */
 const mostLooks = 4096;
-
-function doubled<T extends Int32Array | Float64Array>(array: T, kind: new (length: number) => T): T {
-  const larger = new kind(array.length * 2);
-  larger.set(array);
-  return larger;
-}
