@@ -74,6 +74,12 @@ export interface DetectionContext {
 /** Sees each trace once, when it is complete as far as the watermark tells, in order of the traces' ends. */
 export interface TraceFold {
   inspect(trace: TraceView, report: Report): void;
+  /**
+   * False where it has nothing to say of the trace and nothing to learn from it, nor of any of the same {@link TraceShape} that names no
+   * session: asked once for all of these. To be answered from descriptions, parents and order of start alone, not from times, keys or facts,
+   * and not from what was learned.
+   */
+  mayConcern?(trace: TraceView): boolean;
   /** Deadlines that have passed. `atUs` rises; called after every inspection up to it. */
   advance?(atUs: number, report: Report): void;
   /** End of input: `atUs` is the newest time seen. What is still open stays unknown. */

@@ -1,6 +1,11 @@
+/** Something that is counted. */
+export interface Counter {
+  count: number;
+}
+
 /** How often each host was seen to do something with each table; asked for with every statement, so without making a key of the two. */
 export class HostTables {
-  readonly #hosts = new Map<string, Map<string, { count: number }>>();
+  readonly #hosts = new Map<string, Map<string, Counter>>();
   readonly #most: number;
   #size = 0;
 
@@ -9,17 +14,21 @@ export class HostTables {
     this.#most = most;
   }
 
-  count(host: string, table: string, times = 1): void {
+  count(host: string, table: string, times: number): void {
+    const counter = this.counter(host, table);
+    if (counter !== undefined) counter.count += times;
+  }
+
+  /** What counts the pair, to be counted at once; undefined where there are too many, now and later. */
+  counter(host: string, table: string): Counter | undefined {
     const known = this.#hosts.get(host)?.get(table);
-    if (known !== undefined) {
-      known.count += times;
-      return;
-    }
-    if (this.#size >= this.#most) return;
+    if (known !== undefined || this.#size >= this.#most) return known;
     this.#size += 1;
-    const tables = this.#hosts.get(host) ?? new Map<string, { count: number }>();
-    tables.set(table, { count: times });
+    const counter: Counter = { count: 0 };
+    const tables = this.#hosts.get(host) ?? new Map<string, Counter>();
+    tables.set(table, counter);
     this.#hosts.set(host, tables);
+    return counter;
   }
 
   has(host: string, table: string): boolean {

@@ -1,12 +1,14 @@
 import { Hash64 } from '../base/hash64.ts';
 import type { LearnedFact } from '../domain/learned-fact.ts';
+import type { Operation } from '../domain/operation.ts';
 import { HeardServices } from './heard-services.ts';
-import { HostTables } from './host-tables.ts';
+import { type Counter, HostTables } from './host-tables.ts';
 import { isLongAfter, mayHaveBegunBefore, MissingCount } from './missing-count.ts';
 import { lossyShare } from './habits.ts';
 import { bareName } from './object-place.ts';
 import { isInboxName, isOutboxName } from './outbox-table.ts';
 import { RecentKeys } from './recent-keys.ts';
+import { knownOf } from './shape-knowledge.ts';
 import { hashLinkedTrace, hashTrace, idsOf } from './span-ids.ts';
 import { storeOf, targetOf, type TraceView, type Unit } from './trace-view.ts';
 import { tracesAtOnce } from './traces-ahead.ts';
@@ -79,10 +81,10 @@ interface TableName {
 }
 
 interface TableUse {
-  insertedWithOthers: number;
-  relayed: number;
+  readonly insertedWithOthers: Counter;
+  readonly relayed: Counter;
   /** Units that wrote it and neither looked like an outbox's writer nor like its relay. */
-  otherwise: number;
+  readonly otherwise: Counter;
 }
 
 /** Lines of the service graph of one sort. */
@@ -109,6 +111,12 @@ const fewReads = 8;
 function isReadBy(unit: Unit, startUs: number, table: string): boolean {
   for (const one of unit.reads) if (one.startUs <= startUs && bareName(targetOf(one)) === table) return true;
   return false;
+}
+
+/** Whether in all traces that are alike the table is read before `startUs`, or in none: equal times are in no order. */
+function isSameForAll({ reads }: Unit, startUs: number, table: string): boolean {
+  const ofTable = reads.filter((one) => bareName(targetOf(one)) === table);
+  return ofTable.length === 0 || ofTable.some((one) => one.startUs < startUs);
 }
 
 function tablesReadBy(unit: Unit, startUs: number): ReadonlySet<string> {
@@ -160,7 +168,7 @@ export function createLearner(
         // Both kinds of use had been seen at least three times each.
         const half = Math.max(3, Math.round(fact.support / 2));
         const otherwise = Math.round(fact.support / Math.max(0.01, fact.confidence)) - fact.support;
-        tables.set(fact.name, { insertedWithOthers: half, relayed: half, otherwise });
+        tables.set(fact.name, { insertedWithOthers: { count: half }, relayed: { count: half }, otherwise: { count: otherwise } });
         break;
       }
       case 'topic-lag':
@@ -213,30 +221,46 @@ export function createLearner(
   const use = (table: string): TableUse | undefined => {
     const known = tables.get(table);
     if (known !== undefined || tables.size >= namesMax) return known;
-    const fresh: TableUse = { insertedWithOthers: 0, relayed: 0, otherwise: 0 };
+    const fresh: TableUse = { insertedWithOthers: { count: 0 }, relayed: { count: 0 }, otherwise: { count: 0 } };
     tables.set(table, fresh);
     return fresh;
   };
   const isOutboxUse = (seen: TableUse | undefined): boolean =>
-    seen !== undefined && seen.relayed >= 3 && seen.insertedWithOthers >= 3 && seen.otherwise * 9 <= seen.relayed + seen.insertedWithOthers;
+    seen !== undefined &&
+    seen.relayed.count >= 3 &&
+    seen.insertedWithOthers.count >= 3 &&
+    seen.otherwise.count * 9 <= seen.relayed.count + seen.insertedWithOthers.count;
+
+  /** What the trace at hand counts for, one for each time, as long as all that are alike count for the same. */
+  let lesson: Counter[] = [];
+  let isOfShape = false;
+  const note = (counter: Counter | undefined): void => {
+    if (counter === undefined) return;
+    counter.count += 1;
+    if (isOfShape) lesson.push(counter);
+  };
 
   /** Lines of the service graph that a unit adds: who asked it, what it sends, takes and writes. */
   const learnEdges = (unit: Unit): void => {
     const caller = unit.parent;
     if (caller !== undefined && caller.service !== unit.service && unit.calledBy?.kind !== 'publish')
-      edges.call.count(caller.service, unit.service);
-    for (const publish of unit.publishes) if (publish.target !== '') edges.send.count(unit.service, publish.target);
-    for (const consume of unit.consumes) if (consume.target !== '') edges.take.count(consume.target, unit.service);
+      note(edges.call.counter(caller.service, unit.service));
+    for (const publish of unit.publishes) if (publish.target !== '') note(edges.send.counter(unit.service, publish.target));
+    for (const consume of unit.consumes) if (consume.target !== '') note(edges.take.counter(consume.target, unit.service));
     const write = unit.writes[0];
-    if (write !== undefined) edges.write.count(unit.service, write.namespace === '' ? write.system : write.namespace);
+    if (write !== undefined) note(edges.write.counter(unit.service, write.namespace === '' ? write.system : write.namespace));
     for (const other of unit.writes)
       if (other.system !== write?.system || other.namespace !== write.namespace)
-        edges.write.count(unit.service, other.namespace === '' ? other.system : other.namespace);
+        note(edges.write.counter(unit.service, other.namespace === '' ? other.system : other.namespace));
   };
+
+  /** A table that only facts name is not the same for all that are alike. */
+  const isNamedByFacts = (operation: Operation): boolean => operation.target === '' && operation.facts !== undefined;
 
   const learnUnit = (unit: Unit): void => {
     learnEdges(unit);
-    for (const read of unit.reads) if (read.host !== '') readers.count(read.host, bareName(targetOf(read)));
+    if (isOfShape && (unit.reads.some(isNamedByFacts) || unit.writes.some(isNamedByFacts))) isOfShape = false;
+    for (const read of unit.reads) if (read.host !== '') note(readers.counter(read.host, bareName(targetOf(read))));
     if (unit.writes.length === 0) return;
     const first = unit.publishes[0];
     // Made where they are asked for, which is seldom; looked up, not looked for: a batch job writes a hundred thousand rows in one unit.
@@ -247,21 +271,34 @@ export function createLearner(
       const name = nameOf(targetOf(write));
       const table = name.bare;
       if (table === '') continue;
-      if (write.host !== '') writers.count(write.host, table);
+      if (write.host !== '') note(writers.counter(write.host, table));
       const seen = (name.use ??= use(table));
       if (seen === undefined) continue;
       const isInsert = write.statement?.verb === 'insert' || write.kind === 'append';
       if (first === undefined) {
         if (isInsert && unit.writes.length > 1 && ((written ??= tablesByStore(unit)).get(storeOf(write))?.size ?? 0) > 1)
-          seen.insertedWithOthers += 1;
-        else seen.otherwise += 1;
+          note(seen.insertedWithOthers);
+        else note(seen.otherwise);
         continue;
       }
       const isRelayed =
         !isInsert && (hasFewReads ? isReadBy(unit, first.startUs, table) : (readBefore ??= tablesReadBy(unit, first.startUs)).has(table));
-      if (isRelayed) seen.relayed += 1;
-      else seen.otherwise += 1;
+      if (isOfShape && !isInsert && !isSameForAll(unit, first.startUs, table)) isOfShape = false;
+      note(isRelayed ? seen.relayed : seen.otherwise);
     }
+  };
+
+  const learnUnits = (trace: TraceView): void => {
+    const known = knownOf(trace.shape);
+    if (known?.lesson !== undefined && known.lesson !== 'own') {
+      const counters = known.lesson;
+      for (let i = 0; i < counters.length; i += 1) (counters[i] as Counter).count += 1;
+      return;
+    }
+    isOfShape = known !== undefined && known.lesson === undefined;
+    for (const unit of trace.units) learnUnit(unit);
+    if (known !== undefined) known.lesson = isOfShape ? lesson : 'own';
+    lesson = [];
   };
 
   const settleLinks = (atUs: number): void => {
@@ -320,9 +357,9 @@ export function createLearner(
       const facts: LearnedFact[] = [];
       for (const [name, seen] of tables) {
         if (notOutboxes.has(name) || (!outboxes.has(name) && !isOutboxName(name) && !isOutboxUse(seen))) continue;
-        const support = seen.insertedWithOthers + seen.relayed;
+        const support = seen.insertedWithOthers.count + seen.relayed.count;
         const from = outboxes.has(name) ? 'config' : isOutboxName(name) ? 'name' : 'traces';
-        facts.push({ is: 'outbox', name, support, confidence: support / Math.max(1, support + seen.otherwise), value: 1, from });
+        facts.push({ is: 'outbox', name, support, confidence: support / Math.max(1, support + seen.otherwise.count), value: 1, from });
       }
       const shown = new Set<string>();
       for (const { host, table, count } of readers.entries()) {
@@ -408,8 +445,8 @@ export function createLearner(
         }
       }
       parents.fade(100_000);
+      learnUnits(trace);
       for (const unit of trace.units) {
-        learnUnit(unit);
         heard.note(unit.service, unit.entry.endUs);
         const from = unit.calledBy;
         if (from?.kind === 'publish' && unit.entry.kind === 'consume') {

@@ -24,6 +24,7 @@ import { detectors as everyDetector } from './registry.ts';
 import { isSampled } from './sample.ts';
 import { SentMessages } from './sent-messages.ts';
 import { blockSize } from './step-block.ts';
+import { knownOf } from './shape-knowledge.ts';
 import { createTraceBuffer } from './trace-buffer.ts';
 import { TracesAhead } from './traces-ahead.ts';
 import { type TraceView, viewOrdered } from './trace-view.ts';
@@ -112,6 +113,13 @@ export interface Detection {
   readonly stats: DetectionStats;
 }
 
+/** A detector of traces, and how it says what it finds. */
+export interface Told {
+  readonly fold: TraceFold;
+  readonly report: Report;
+  readonly concerns: number;
+}
+
 const minimumShare = 1 / 65_536;
 /** Event time between two looks at how much is held, and between two halvings of the share. */
 const boundEveryUs = 1_000_000;
@@ -163,7 +171,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
   const findings = createFindings(options.told, context.placeOf);
   const claims = new OpenClaims(patienceUs, retainUs);
 
-  const traceFolds: { readonly fold: TraceFold; readonly report: Report; readonly concerns: number }[] = [];
+  const traceFolds: Told[] = [];
   const keyedFolds: KeyedFolds[] = [];
   const historyFolds: { readonly fold: HistoryFold; readonly report: Report }[] = [];
   for (const detector of options.only ?? everyDetector) {
@@ -244,8 +252,20 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     duplicates += view.duplicates;
     learner.learn(view);
     claims.learn(view);
+    const known = view.hasSessions ? undefined : knownOf(view.shape);
+    if (known === undefined) {
+      const has = everyTrace | aspectsIn(view);
+      for (const { fold, report, concerns } of traceFolds) if ((has & concerns) !== 0) fold.inspect(view, report);
+      return;
+    }
+    known.folds ??= foldsOf(view);
+    for (const { fold, report } of known.folds) fold.inspect(view, report);
+  };
+
+  /** Whom a trace concerns that names no session, and all that are alike. */
+  const foldsOf = (view: TraceView): readonly Told[] => {
     const has = everyTrace | aspectsIn(view);
-    for (const { fold, report, concerns } of traceFolds) if ((has & concerns) !== 0) fold.inspect(view, report);
+    return traceFolds.filter(({ fold, concerns }) => (has & concerns) !== 0 && fold.mayConcern?.(view) !== false);
   };
 
   /** Takes some of the whole traces that are due, and has a look at what will be looked up for each of them. */

@@ -1,5 +1,5 @@
 import type { Operation } from '../domain/operation.ts';
-import type { OrderedTrace } from '../domain/ordered-trace.ts';
+import type { OrderedTrace, TraceShape } from '../domain/ordered-trace.ts';
 import { bareName } from './object-place.ts';
 import { namedSessionOf } from './session.ts';
 import type { WriteOutcome } from './write-outcome.ts';
@@ -34,6 +34,8 @@ export interface TraceView {
   /** An operation with `consistency.*`, or with a session that has a name. */
   readonly hasFacts: boolean;
   readonly hasSessions: boolean;
+  /** What it has in common with traces that are alike, where that is known. */
+  readonly shape: TraceShape | undefined;
 }
 
 export interface Unit {
@@ -373,6 +375,9 @@ class ViewedTrace implements TraceView {
   }
   get duplicates(): number {
     return this.#trace.duplicates;
+  }
+  get shape(): TraceShape | undefined {
+    return this.#trace.shape;
   }
 }
 

@@ -3,6 +3,8 @@ import type { ConsistencyFacts, MessageFacts, Operation, OperationKind, SpanIds,
 
 /** What all spans of one description share: most of an operation. */
 export interface OperationTemplate {
+  /** Above 0, and no other's; 0 where it is one span's alone. */
+  readonly serial: number;
   readonly kind: OperationKind;
   readonly service: string;
   readonly spanName: string;

@@ -55,6 +55,8 @@ export class SpanTemplates {
   #number: Int32Array = new Int32Array(0);
   readonly #words = new Int32Array(3 + attributeCodes * 3);
   #generation = 1;
+  /** Serials go on when descriptions are forgotten. */
+  #lastSerial = 0;
   #batch: SpanBatch | undefined;
 
   constructor(view: SpanView, statements: StatementCache) {
@@ -183,7 +185,10 @@ export class SpanTemplates {
       if (!isCommand) {
         const found = this.#table.find(words, count);
         const number = found < 0 ? -1 - found : found;
-        if (found < 0) this.#templates[number] = this.#describe(batch, row, home, hasOwn);
+        if (found < 0) {
+          this.#lastSerial += 1;
+          this.#templates[number] = this.#describe(batch, row, home, hasOwn, this.#lastSerial);
+        }
         if (batch.classes > 0) batch.classTemplate[batch.classOf[row] as number] = ((number + 1) << 1) | (hasFacts ? 1 : 0);
         return this.#templates[number] as SpanTemplate;
       }
@@ -203,11 +208,12 @@ export class SpanTemplates {
     return count + 2;
   }
 
-  #describe(batch: SpanBatch, row: number, home: ResourceFacts, hasOwn: boolean): SpanTemplate {
+  #describe(batch: SpanBatch, row: number, home: ResourceFacts, hasOwn: boolean, serial = 0): SpanTemplate {
     const view = this.#view;
     view.selectResource(batch, batch.resource[row] as number);
     const span = describeRow(view, this.#statements, batch, row);
     return {
+      serial,
       kind: span.kind,
       service: home.service,
       spanName: batch.strings[batch.name[row] as number] as string,

@@ -1,8 +1,9 @@
-import type { OrderedTrace } from '../domain/ordered-trace.ts';
+import type { OrderedTrace, TraceShape } from '../domain/ordered-trace.ts';
 import type { HeldBatch } from './held-batches.ts';
 import { compareIds } from './sorted-by-time.ts';
 import type { SpanOperation } from './span-operation.ts';
 import type { SpanReader } from './span-reader.ts';
+import { TraceShapes } from './trace-shapes.ts';
 
 /**
  * The rows of one trace, one operation each, into its operations in order of start with their parents: the order and the links are found in
@@ -10,6 +11,7 @@ import type { SpanReader } from './span-reader.ts';
  */
 export class TraceReader {
   readonly #reader: SpanReader;
+  readonly #shapes = new TraceShapes();
   readonly #held: HeldBatch[] = [];
   #row: Int32Array = new Int32Array(64);
   #startUs: Float64Array = new Float64Array(64);
@@ -84,7 +86,8 @@ export class TraceReader {
       if (parent < 0) missingParents += 1;
       parentOf[i] = parent === i ? -1 : parent;
     }
-    return new ReadTrace(operations, parentOf, missingParents, duplicates);
+    const shape = missingParents === 0 ? this.#shapes.of(operations, parentOf) : undefined;
+    return new ReadTrace(operations, parentOf, missingParents, duplicates, shape);
   }
 
   #sort(count: number): void {
@@ -163,12 +166,20 @@ class ReadTrace implements OrderedTrace {
   readonly parentOf: readonly number[];
   readonly missingParents: number;
   readonly duplicates: number;
+  readonly shape: TraceShape | undefined;
 
-  constructor(operations: readonly SpanOperation[], parentOf: readonly number[], missingParents: number, duplicates: number) {
+  constructor(
+    operations: readonly SpanOperation[],
+    parentOf: readonly number[],
+    missingParents: number,
+    duplicates: number,
+    shape: TraceShape | undefined,
+  ) {
     this.operations = operations;
     this.parentOf = parentOf;
     this.missingParents = missingParents;
     this.duplicates = duplicates;
+    this.shape = shape;
   }
 
   get traceId(): string {

@@ -23,6 +23,7 @@ export const crossStoreWrite = traceDetector(
     twin: () => order('outbox'),
   },
   (_options, context) => ({
+    mayConcern: (trace) => trace.units.some(({ writes }) => writes.some((write) => storeOf(write) !== storeOf(writes[0] as Operation))),
     inspect(trace, report) {
       if (!trace.hasWrites) return;
       for (const unit of trace.units) {

@@ -47,6 +47,7 @@ export const lostUpdateRisk = traceDetector(
   (settings, context) => {
     const cycles = createExpiringMap<ReadModifyWrite[]>(settings.retainMs * 1000);
     return {
+      mayConcern: (trace) => trace.units.some(({ reads, writes }) => reads.length > 0 && writes.some(mayOverwrite)),
       inspect(trace, report) {
         if (!trace.hasWrites) return;
         for (const unit of trace.units) {
@@ -101,15 +102,15 @@ export const lostUpdateRisk = traceDetector(
 
 /** Sets a value that the client computed, on rows chosen by key. Attributes with a base version say exactly what happened: no need to guess. */
 function isOverwrite(write: Operation): boolean {
-  if (write.facts?.versionBase !== undefined) return false;
+  if (write.facts?.versionBase !== undefined || !mayOverwrite(write)) return false;
+  return write.statement === undefined || !isCachedCopy(write);
+}
+
+function mayOverwrite(write: Operation): boolean {
   const statement = write.statement;
   if (statement === undefined) return write.kind === 'write' && /^update/i.test(write.spanName);
   return (
-    statement.verb === 'update' &&
-    !statement.hasVersionPredicate &&
-    !statement.isRelativeUpdate &&
-    !onlyClock.test(statement.fingerprint) &&
-    !isCachedCopy(write)
+    statement.verb === 'update' && !statement.hasVersionPredicate && !statement.isRelativeUpdate && !onlyClock.test(statement.fingerprint)
   );
 }
 

@@ -45,6 +45,7 @@ export const replicaReadAfterWrite = traceDetector(
     const withinUs = settings.withinMs * 1000;
     const sessions = createExpiringMap<Written[]>(withinUs * 2);
     return {
+      mayConcern: hasTwoHosts,
       inspect(trace, report) {
         const named = trace.operations.find(isSessionNamed);
         if (named === undefined && !hasTwoHosts(trace)) return;
