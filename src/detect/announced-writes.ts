@@ -19,6 +19,8 @@ const settledBy = 4;
 const owner = 6;
 const keyText = 7;
 
+/** In place of a key's text: it is that of the message. No text has this number. */
+const keyOfMessage = -1;
 /** Those of a fleet are hundreds. Beyond it writes are not remembered. */
 const placesMax = 65_535;
 /** Writes kept of one message. */
@@ -56,11 +58,11 @@ export class AnnouncedWrites {
     return this.#rows.bytes + this.#texts.bytes;
   }
 
-  /** Hangs the writes on the message, unless it has some. */
-  hang(message: number, outcomes: readonly WriteOutcome[]): void {
+  /** Hangs the writes on the message, unless it has some. `key`: the message's own. */
+  hang(message: number, key: string, outcomes: readonly WriteOutcome[]): void {
     if (this.#messages.announcedBy(message) === noMessage) {
       let head = noMessage;
-      for (let i = Math.min(outcomes.length, writesMax) - 1; i >= 0; i -= 1) head = this.#add(outcomes[i] as WriteOutcome, head);
+      for (let i = Math.min(outcomes.length, writesMax) - 1; i >= 0; i -= 1) head = this.#add(outcomes[i] as WriteOutcome, key, head);
       if (head === noMessage) return;
       this.#rows.words[head * stride + owner] = message;
       this.#messages.announce(message, head);
@@ -80,7 +82,7 @@ export class AnnouncedWrites {
         table,
         host,
         domain,
-        key: this.#texts.read((words[at + keyText] as number) >>> 0),
+        key: words[at + keyText] === keyOfMessage ? this.#messages.keyOf(message) : this.#texts.read((words[at + keyText] as number) >>> 0),
         settledUs: doubles[(at + settledUs) >> 1] as number,
         settledBy: { traceId, spanId: hexOf(words, at + settledBy, 2) },
       });
@@ -88,7 +90,7 @@ export class AnnouncedWrites {
     return writes;
   }
 
-  #add(outcome: WriteOutcome, behind: number): number {
+  #add(outcome: WriteOutcome, messageKey: string, behind: number): number {
     const { write } = outcome;
     const number = this.#numberOf(targetOf(write), write.host, write.facts?.domain ?? '');
     if (number === undefined) return behind;
@@ -102,7 +104,9 @@ export class AnnouncedWrites {
     const { spanA, spanB } = idsOf(outcome.settledBy ?? write);
     words[at + settledBy] = spanA;
     words[at + settledBy + 1] = spanB;
-    words[at + keyText] = this.#texts.add(keyOf(write));
+    const key = keyOf(write);
+    // What a message is keyed by mostly is the object that it tells of.
+    words[at + keyText] = key !== '' && key === messageKey ? keyOfMessage : this.#texts.add(key);
     return row;
   }
 
@@ -125,7 +129,8 @@ export class AnnouncedWrites {
       const behind = this.#rows.words[at + next] as number;
       this.#rows.doubles[(at + settledUs) >> 1] = 0;
       this.#rows.words[at + owner] = noMessage;
-      this.#texts.remove((this.#rows.words[at + keyText] as number) >>> 0);
+      const key = this.#rows.words[at + keyText] as number;
+      if (key !== keyOfMessage) this.#texts.remove(key >>> 0);
       this.#rows.give(row);
       row = behind;
     }

@@ -44,6 +44,8 @@ const namesMax = 65_535;
 const leastUntakenUs = 15_000_000;
 /** Messages looked at together. */
 const nearMax = 32;
+/** Of a message that is near: the hash of its span, and that of its id. */
+const hashWords = 4;
 /** Every row is looked at once in so many sweeps, to let go of those whose time is over. */
 const sweepsPerRound = 4;
 
@@ -78,7 +80,10 @@ export class SentMessages {
   #cursor = 0;
   #last: Operation | undefined;
   #lastRow = noMessage;
-  /** Hashes of what will be noted next. */
+  /** What will be noted next, and the hashes of its spans and ids: a list of its own each time, as it points to what is young. */
+  #near: Operation[] = [];
+  #nearAt = 0;
+  readonly #nearHashes = new Int32Array(nearMax * hashWords);
   readonly #nearSpans = new Int32Array(nearMax);
   readonly #nearIds = new Int32Array(nearMax);
   /** Called with what was hung on a row that goes. */
@@ -132,29 +137,44 @@ export class SentMessages {
    * waits for memory overlap: with half a million messages remembered each look-up would wait three or four times in a row.
    */
   comeNear(traces: readonly TraceView[]): void {
-    let spans = 0;
+    const near: Operation[] = [];
+    const hashes = this.#nearHashes;
     let ids = 0;
     for (const trace of traces) {
       if (!trace.hasMessages) continue;
       for (const { publishes } of trace.units)
         for (const publish of publishes) {
-          if (spans === nearMax) break;
-          this.#nearSpans[spans] = hashSpan(this.#hash, idsOf(publish)).low;
-          spans += 1;
+          if (near.length === nearMax) break;
+          const span = hashSpan(this.#hash, idsOf(publish));
+          const at = near.length * hashWords;
+          hashes[at] = span.low;
+          hashes[at + 1] = span.high;
+          this.#nearSpans[near.length] = span.low;
+          near.push(publish);
           const id = publish.message?.id ?? '';
           if (id === '') continue;
-          this.#nearIds[ids] = this.#hash.start().text(publish.system).text(id).end().low;
+          const { low, high } = this.#hash.start().text(publish.system).text(id).end();
+          hashes[at + 2] = low;
+          hashes[at + 3] = high;
+          this.#nearIds[ids] = low;
           ids += 1;
         }
     }
-    this.#bySpan.glanceAll(this.#nearSpans, spans);
+    this.#near = near;
+    this.#nearAt = 0;
+    this.#bySpan.glanceAll(this.#nearSpans, near.length);
     this.#byId.glanceAll(this.#nearIds, ids);
   }
 
   /** The row of a publish, a new one where it is not known; {@link noMessage} where there are too many names. */
   note(publish: Operation, isWhole: boolean): number {
     if (publish === this.#last) return this.#lastRow;
-    const { low, high } = hashSpan(this.#hash, idsOf(publish));
+    // Mostly it is the next of those that were looked at.
+    const near = this.#near.indexOf(publish, this.#nearAt);
+    if (near >= 0) this.#nearAt = near + 1;
+    else hashSpan(this.#hash, idsOf(publish));
+    const low = near >= 0 ? (this.#nearHashes[near * hashWords] as number) : this.#hash.low;
+    const high = near >= 0 ? (this.#nearHashes[near * hashWords + 1] as number) : this.#hash.high;
     let row = this.#bySpan.find(low, high);
     if (row !== noMessage && !this.#isKnown(row, publish.endUs, this.#retainUs)) {
       if ((this.#word(row, flags) & isPinned) === 0) {
@@ -162,13 +182,13 @@ export class SentMessages {
         row = noMessage;
       }
     }
-    if (row === noMessage) row = this.#add(low, high, publish, isWhole);
+    if (row === noMessage) row = this.#add(low, high, publish, isWhole, near);
     this.#last = publish;
     this.#lastRow = row;
     return row;
   }
 
-  #add(low: number, high: number, publish: Operation, isWhole: boolean): number {
+  #add(low: number, high: number, publish: Operation, isWhole: boolean, near: number): number {
     const topic = this.topic(publish.system, publish.target);
     const service = this.#numberOf(publish.service);
     const place = this.#numberOf(publish.facts?.domain ?? '');
@@ -192,10 +212,12 @@ export class SentMessages {
     // What is keyed by its own id is common.
     words[at + keyText] = key === id ? (words[at + idText] as number) : this.#texts.add(key);
     if (id === '') return row;
-    const hash = this.#hash.start().text(publish.system).text(id).end();
+    if (near < 0) this.#hash.start().text(publish.system).text(id).end();
+    const idLow = near < 0 ? this.#hash.low : (this.#nearHashes[near * hashWords + 2] as number);
+    const idHigh = near < 0 ? this.#hash.high : (this.#nearHashes[near * hashWords + 3] as number);
     // Of two with one id the later is found by it.
-    this.#dropId(this.#byId.find(hash.low, hash.high));
-    this.#byId.add(hash.low, hash.high, row);
+    this.#dropId(this.#byId.find(idLow, idHigh));
+    this.#byId.add(idLow, idHigh, row);
     words[at + flags] = (words[at + flags] as number) | isById;
     return row;
   }

@@ -1,9 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Hash64 } from '../../src/base/hash64.ts';
+import { AnnouncedWrites } from '../../src/detect/announced-writes.ts';
 import { exampleOperations } from '../../src/detect/example.ts';
 import { noMessage, SentMessages } from '../../src/detect/sent-messages.ts';
 import { hashSpan, idsOf } from '../../src/detect/span-ids.ts';
+import { viewTrace } from '../../src/detect/trace-view.ts';
+import { writeOutcomes } from '../../src/detect/write-outcome.ts';
 import type { Operation } from '../../src/domain/operation.ts';
 
 const untakenUs = 50_000;
@@ -46,6 +49,8 @@ describe('sent messages', () => {
               const span = `s${sent.length}`;
               const id = hasId ? `id ${which} of ${sent.length >> 3}` : '';
               const operation = published(atMs, span, target, id);
+              // Looking ahead changes nothing, also where something else comes first.
+              if (which > 4) messages.comeNear([viewTrace('', [published(atMs, 'other', target, 'other')]), viewTrace('', [operation])]);
               const row = messages.note(operation, true);
               expect(messages.note(operation, true)).toBe(row);
               messages.announce(row, sent.length);
@@ -109,4 +114,29 @@ describe('sent messages', () => {
     for (let nth = 0; nth < 20; nth += 1) messages.sweep(Number.MAX_SAFE_INTEGER);
     expect(messages.size).toBe(0);
   });
+});
+
+it('writes that a message announces have their keys, also where one is the key of the message', () => {
+  const messages = new SentMessages(untakenUs);
+  const writes = new AnnouncedWrites(messages, retainUs);
+  const row = messages.note(published(0, 'p', 'orders', 'm-1'), true);
+  const operations = exampleOperations(['key of p', '', 'another'].map((key, at) => ({ kind: 'write', at, target: 'orders', key })));
+  const { units } = viewTrace('t', operations);
+  writes.hang(
+    row,
+    'key of p',
+    units.flatMap((unit) => writeOutcomes(unit)),
+  );
+  expect(writes.of(row).map(({ key }) => key)).toEqual(['key of p', '', 'another']);
+  // A message without a key.
+  const [unkeyed] = exampleOperations([{ kind: 'publish', at: 5, target: 'orders', message: { id: 'm-2' } }]);
+  const other = messages.note(unkeyed as Operation, true);
+  writes.hang(
+    other,
+    '',
+    units.flatMap((unit) => writeOutcomes(unit)),
+  );
+  expect(writes.of(other).map(({ key }) => key)).toEqual(['key of p', '', 'another']);
+  for (let sweep = 0; sweep < 4; sweep += 1) messages.sweep(10_000_000_000_000_000);
+  expect(messages.size).toBe(0);
 });

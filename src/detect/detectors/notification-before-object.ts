@@ -91,7 +91,7 @@ export const notificationBeforeObject = traceDetector(
       for (const publish of unit.publishes) {
         const row = messages.note(publish, unit.complete);
         if (row === noMessage) continue;
-        announcedWrites.hang(row, writes);
+        announcedWrites.hang(row, publish.message?.key ?? '', writes);
         if (waiting.size === 0) continue;
         hashSpan(hash, idsOf(publish));
         inspectWaiting(row, publish, report);
