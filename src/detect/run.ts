@@ -27,7 +27,8 @@ import { blockSize } from './step-block.ts';
 import { knownOf } from './shape-knowledge.ts';
 import { createTraceBuffer } from './trace-buffer.ts';
 import { TracesAhead } from './traces-ahead.ts';
-import { type TraceView, viewOrdered } from './trace-view.ts';
+import type { TraceView } from './trace-view.ts';
+import { viewAlike } from './view-plan.ts';
 
 export interface DetectionOptions {
   /** How late, in event time, an operation may come after one that ended later. */
@@ -276,7 +277,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
       const trace = due.takeTrace();
       operationCount += trace.operations.length;
       if (traceShare < 1 && !isSampled(trace.traceId, traceShare)) continue;
-      ahead.add(viewOrdered(trace), closesUs);
+      ahead.add(viewAlike(trace), closesUs);
     }
     learner.comeNear(ahead.views);
     messages.comeNear(ahead.views);
@@ -308,7 +309,7 @@ export function createDetection(options: DetectionOptions = {}): Detection {
       const open = traces.lookAt(traceId);
       if (open !== undefined) return open;
       const waiting = due?.lookAt(traceId);
-      return typeof waiting === 'object' ? viewOrdered(waiting) : waiting;
+      return typeof waiting === 'object' ? viewAlike(waiting) : waiting;
     });
   };
 

@@ -82,6 +82,7 @@ interface MutableUnit extends Unit {
  * frozen: loops over lists that may be frozen are calls out of compiled code.
  */
 const none: Operation[] = [];
+export const noOperations: readonly Operation[] = none;
 
 /** What the trace began with: by its parent, not by its place, for where clocks differ what was called may seem to have begun first. */
 export function rootOf(trace: TraceView): Operation | undefined {
@@ -264,11 +265,11 @@ export function viewOrdered(trace: OrderedTrace): TraceView {
   let hasMessages = false;
   let hasCalls = false;
   // oxlint-disable-next-line unicorn/no-new-array -- what is pushed to takes room for seventeen, and Array.from is slow
-  const unitOf = new Array<Unit>(size);
+  const unitOf = new Array<number>(size);
   for (let i = 0; i < size; i += 1) {
     const operation = operations[i] as Operation;
     const unit = units[unitNumber[i] as number] as MutableUnit;
-    unitOf[i] = unit;
+    unitOf[i] = unitNumber[i] as number;
     const parent = parentOf[i] as number;
     if (unit.entry === operation && parent >= 0) unit.parent = units[unitNumber[parent] as number];
     switch (operation.kind) {
@@ -320,12 +321,11 @@ export function viewOrdered(trace: OrderedTrace): TraceView {
   return new ViewedTrace(trace, units, unitOf, startUs, endUs, hasWrites, hasMessages, hasCalls, hasFailures, hasFacts, hasSessions);
 }
 
-/** A class, because a trace's id becomes text only where someone asks for it. */
-class ViewedTrace implements TraceView {
+/** A class, because a trace's id becomes text, and units are found by position, only where someone asks for it. */
+export class ViewedTrace implements TraceView {
   readonly operations: readonly Operation[];
   readonly parentOf: readonly number[];
   readonly units: readonly Unit[];
-  readonly unitOf: readonly Unit[];
   readonly startUs: number;
   readonly endUs: number;
   readonly hasWrites: boolean;
@@ -335,11 +335,13 @@ class ViewedTrace implements TraceView {
   readonly hasFacts: boolean;
   readonly hasSessions: boolean;
   readonly #trace: OrderedTrace;
+  readonly #unitNumbers: readonly number[];
+  #unitOf: readonly Unit[] | undefined;
 
   constructor(
     trace: OrderedTrace,
     units: readonly Unit[],
-    unitOf: readonly Unit[],
+    unitNumbers: readonly number[],
     startUs: number,
     endUs: number,
     hasWrites: boolean,
@@ -353,7 +355,7 @@ class ViewedTrace implements TraceView {
     this.operations = trace.operations;
     this.parentOf = trace.parentOf;
     this.units = units;
-    this.unitOf = unitOf;
+    this.#unitNumbers = unitNumbers;
     this.startUs = startUs;
     this.endUs = endUs;
     this.hasWrites = hasWrites;
@@ -364,6 +366,9 @@ class ViewedTrace implements TraceView {
     this.hasSessions = hasSessions;
   }
 
+  get unitOf(): readonly Unit[] {
+    return (this.#unitOf ??= this.#unitNumbers.map((number) => this.units[number] as Unit));
+  }
   get traceId(): string {
     return this.#trace.traceId;
   }
