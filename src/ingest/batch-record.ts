@@ -12,7 +12,7 @@ import { attributeCodes, classifyKey, keyOfCode } from './wanted-attributes.ts';
  *
  *   header (96 bytes)   columns   numbers and lengths of the strings (4 bytes each)   their characters   code, length, name of attributes
  *
- * An eighth of what came in protobuf: every byte of a journal is copied, written and synced, which took the kernel as much CPU as decoding
+ * A thirteenth of what came in protobuf: every byte of a journal is copied, written and synced, which took the kernel as much CPU as decoding
  * did. Characters are Latin-1 where all of a batch are, else UTF-16: the strings come back as they were.
  */
 

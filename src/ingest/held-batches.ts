@@ -44,4 +44,5 @@ export class HeldBatches {
   }
 }
 
-const mostSpare = 16;
+/** What a step of time lets go of is unpacked into by the next; dropped, it would wait for a collection of the whole heap. */
+const mostSpare = 64;

@@ -10,7 +10,7 @@ import { attributeCodes, classifyKey, keyOfCode } from './wanted-attributes.ts';
 
 /**
  * The span decoder that is compiled to WebAssembly (`wasm/span-decoder.ts`) as JavaScript sees it: the body is copied into its memory, it
- * fills columns there, and those are copied into the batch, or packed at once. The memory is 50 MiB and never grows; the system
+ * fills columns there, and those are copied into the batch, or packed at once. The memory is 53 MiB and never grows; the system
  * gives as much of it as has been touched, which for requests of half a megabyte is two, and at most five for remembered texts. It never
  * takes anything back: whoever has decoded large requests opens another core later.
  */

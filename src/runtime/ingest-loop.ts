@@ -75,8 +75,8 @@ export interface Ingest {
  *
  * A payload is decoded before it is acknowledged, because what is malformed must be refused; its columns wait in memory for their turn,
  * packed and within a bound. Past the bound only the journal has the payload, and it is read again when its turn comes: a slow consumer
- * costs time, not memory. A journal that is full answers 503. The journal gets the columns, which are a fifth of the bytes, or the bytes
- * as they came where those are fewer, as compressed ones may be.
+ * costs time, not memory. A journal that is full answers 503. The journal gets the columns, a thirteenth of the bytes, or the bytes as
+ * they came where those are fewer, as compressed ones may be.
  */
 export async function startIngest(options: IngestOptions): Promise<Ingest> {
   const { journal, clock } = options;

@@ -83,4 +83,4 @@ const roundedUp = (bytes: number): number => (bytes + 7) & ~7;
 const headerBytes = 8;
 const slabBytes = 1024 * 1024;
 /** Slabs that are kept for the next burst. */
-const mostEmpty = 6;
+const mostEmpty = 3;

@@ -81,8 +81,11 @@ export function fuzz(options: {
 
 function makeTargets(rng: Rng): readonly Target[] {
   const load = createLoad({ seed: rng.int(1_000_000), spansPerRequest: 7 });
+  // Enough spans to be packed compact.
+  const larger = createLoad({ seed: rng.int(1_000_000), spansPerRequest: 40 });
   const traces = [
     ...Array.from({ length: 8 }, () => load.next()),
+    ...Array.from({ length: 4 }, () => larger.next()),
     ...Array.from({ length: 16 }, () => encodeTraces(strangeRequest(rng))),
     encodeTraces(richRequest),
   ];
@@ -96,7 +99,7 @@ function makeTargets(rng: Rng): readonly Target[] {
     );
   };
   return [
-    { name: 'traces', seeds: traces, isText: false, decode: (bytes, batch) => protobuf.decode(bytes, batch) },
+    { name: 'traces', seeds: traces, isText: false, decode: (bytes, batch) => protobuf.read(bytes, batch) },
     { name: 'logs', seeds: [encoded(logsRequestType, logsRequest)], isText: false, decode: (bytes, batch) => logs.decode(bytes, batch) },
     {
       name: 'metrics',

@@ -157,7 +157,11 @@ describe('SpanCore', () => {
     const batch = new SpanBatch();
     const at = String(2n ** 60n);
     const numbers = times(3, (i) => {
-      decodeBy(core, requestOf([span({ name: `early ${i}`, attributes: [{ key: 'consistency.version', value: { intValue: at } }] })]), batch);
+      decodeBy(
+        core,
+        requestOf([span({ name: `early ${i}`, attributes: [{ key: 'consistency.version', value: { intValue: at } }] })]),
+        batch,
+      );
       decodeBy(core, requestOf([span({ name: 'late' })]), batch);
       return batch.name[0];
     });

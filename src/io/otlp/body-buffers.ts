@@ -58,4 +58,4 @@ export class BodyBuffers {
 
 const smallestBytes = 16 * 1024;
 const largestBytes = 4 * 1024 * 1024;
-const mostFreeBytes = 8 * 1024 * 1024;
+const mostFreeBytes = 4 * 1024 * 1024;
