@@ -121,6 +121,33 @@ describe('SpanCore', () => {
     expect(compacted).toBeGreaterThan(runs.numRuns / 10);
   });
 
+  test.each<[string, (i: number) => object]>([
+    ['an own value is empty in some of', (i) => ({ attributes: [text('consistency.object.key', ['', 'a', 'b', ''][i % 4] as string)] })],
+    ['a value that is not their own differs in some of', (i) => ({ attributes: [text('db.namespace', i % 5 === 0 ? 'a' : 'b')] })],
+    [
+      'numbers need more than two bytes in some of',
+      (i) => ({ attributes: [{ key: 'consistency.version', value: { intValue: i % 3 === 0 ? 70_000 : i - 5 } }] }),
+    ],
+    [
+      'kind, state and name differ among',
+      (i) => ({ name: `n${i % 2}`, kind: i % 3, status: { code: i % 4 === 0 ? 2 : 0, message: i % 4 === 0 ? 'x' : '' } }),
+    ],
+    [
+      'parents are in the batch, elsewhere or none of',
+      (i) => ({ spanId: Buffer.alloc(8, i + 1), ...(i % 3 === 0 ? {} : { parentSpanId: Buffer.alloc(8, i % 3 === 1 ? i : 200) }) }),
+    ],
+  ])('packs a request byte for byte where %s its spans', (_, more) => {
+    const core = new SpanCore(strings, arenaBytes);
+    const batch = new SpanBatch();
+    expect(core.read(requestOf(times(60, (i) => span(more(i)))), batch)).toBe(true);
+    const ours = core.pack((bytes) => ({ buffer: new ArrayBuffer(bytes), offset: 0 }));
+    core.fill(batch);
+    const theirs = new BatchPacker().pack(batch);
+    if (ours === undefined || theirs === undefined) throw new Error('there are rows');
+    expect(ours.packed.form).toEqual(theirs.form);
+    expect(bytesIn(ours.packed)).toEqual(bytesIn(theirs));
+  });
+
   test.each<[string, () => object[]]>([
     ['31 rows', () => times(31, () => span({}))],
     ['65,535 rows', () => times(65_535, () => span({}))],
