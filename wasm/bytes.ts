@@ -1,8 +1,6 @@
 /** Bytes compared and copied many at a time. */
 
 /** How many bytes from both places on are alike; any number from `most` on where those are. */
-// @ts-ignore: decorators of functions are AssemblyScript's.
-@inline
 export function alike(one: u32, other: u32, most: u32): u32 {
   let at: u32 = 0;
   do {

@@ -6,6 +6,8 @@
  * It reads whatever is well-formed as `src/ingest/plain-span-decoder.ts` does and traps on everything else: on malformed bytes, on what
  * hardly comes (groups) and on what has no room here. The request is then decoded there, which also says what is wrong with it. Nothing here
  * grows, and what a trap leaves behind is sound: the next request begins anew, only the texts that are remembered stay.
+ *
+ * Loops over fields are written out: AssemblyScript keeps values of functions in memory of its own, which `memory.ts` leaves it none of.
  */
 import { attributesOfRow, closeRow, hasRoomFor, nameRow, openRow, otherAttributes, startAttributes } from './attributes';
 import { alike, copySpanId, copyTraceId } from './bytes';

@@ -7,8 +7,6 @@ export namespace wire {
 }
 
 /** Low 32 bits of the varint at `at`; high bits in `wire.high`, end in `wire.at`. */
-// @ts-ignore: decorators of functions are AssemblyScript's.
-@inline
 export function varint(at: u32): u32 {
   const byte = <u32>load<u8>(at);
   if (byte > 127) return longVarint(at);
@@ -33,8 +31,6 @@ function longVarint(at: u32): u32 {
 }
 
 /** End of the length-delimited field whose length is at `at`; its start in `wire.at`. */
-// @ts-ignore: decorators of functions are AssemblyScript's.
-@inline
 export function lengthPrefix(at: u32, end: u32): u32 {
   const length = varint(at);
   if (wire.high != 0 || wire.at > end || length > end - wire.at) unreachable();
@@ -42,8 +38,6 @@ export function lengthPrefix(at: u32, end: u32): u32 {
 }
 
 /** Nanoseconds at `at` as whole microseconds: split so that no step leaves the exact integers of a double. */
-// @ts-ignore: decorators of functions are AssemblyScript's.
-@inline
 export function microseconds(at: u32): f64 {
   const upper = <f64>load<u32>(at, 4);
   return upper * 4_294_967 + floor<f64>((upper * 296 + load<u32>(at)) / 1000);

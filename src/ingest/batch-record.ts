@@ -1,6 +1,6 @@
 import { BatchPacker, isText } from './batch-packer.ts';
 import { BatchExpander, compactBytes } from './compact-batch.ts';
-import { type PackedBatch, unpackBatch } from './packed-batch.ts';
+import { mostAttributes, type PackedBatch, unpackBatch } from './packed-batch.ts';
 import { bytesOf, type Place } from './packed-regions.ts';
 import { Malformed } from './protobuf-wire.ts';
 import type { SpanBatch } from './span-batch.ts';
@@ -202,8 +202,6 @@ export class BatchRecordReader {
   }
 }
 
-/** Of one row, where columns are compact. */
-const mostAttributes = 255;
 /** Strings of a reader's table; then it begins a new one. */
 const stringsMax = 65_536;
 

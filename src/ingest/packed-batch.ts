@@ -41,7 +41,8 @@ export interface PackedBatch {
 export const isWide = 0x80;
 const longestTimeUs = 0xffff_ffff;
 const largestNumber = 0xffff;
-const mostAttributes = 255;
+/** Of a row whose attributes a byte counts. */
+export const mostAttributes = 255;
 
 export const ownBuffer = (bytes: number): Place => ({ buffer: new ArrayBuffer(bytes), offset: 0 });
 
@@ -85,20 +86,19 @@ export function countsOf(batch: SpanBatch, wide: number = wideOf(batch)): Counts
   };
 }
 
-/** A copy of the batch, packed; undefined where it has no row. The batch may be used again. */
-export function packBatch(batch: SpanBatch): PackedBatch | undefined;
-/** `placeOf` gives the memory; where it has none, the answer is undefined too. `counts`: the batch's own, where they are known. */
-export function packBatch(batch: SpanBatch, placeOf: (bytes: number) => Place | undefined, counts?: Counts): PackedBatch | undefined;
+/**
+ * A copy of the batch, packed, in memory from `placeOf`; undefined where it has no row. The batch may be used again. `counts`: its own, where
+ * they are known.
+ */
 export function packBatch(
   batch: SpanBatch,
-  placeOf: (bytes: number) => Place | undefined = ownBuffer,
+  placeOf: (bytes: number) => Place = ownBuffer,
   counts: Counts = countsOf(batch),
 ): PackedBatch | undefined {
   const { rows } = counts;
   if (rows === 0) return undefined;
   const bytes = bytesOf(counts);
   const place = placeOf(bytes);
-  if (place === undefined) return undefined;
   const to = regionsOf(counts, place);
   writeWidest(batch, counts, to);
   if (!counts.hasManyAttributes)

@@ -41,14 +41,10 @@ export class PlainSpanDecoder {
   }
 
   #request(end: number, batch: SpanBatch): void {
-    const bytes = this.#wire.bytes;
     let at = 0;
     while (at < end) {
-      let tag = bytes[at++] as number;
-      if (tag > 127) {
-        tag = this.#wire.varint(at - 1);
-        at = this.#wire.at;
-      }
+      const tag = this.#wire.varint(at);
+      at = this.#wire.at;
       if (tag === 0x0a) {
         const stop = this.#wire.lengthPrefix(at, end);
         this.#resourceSpans(this.#wire.at, stop, batch);
@@ -66,26 +62,8 @@ export class PlainSpanDecoder {
     this.#wire.nested(start, end, 0x12, batch, this.#scopeSpans);
   }
 
-  /** As `nested`, but with a call that is known: most of a message passes through here. */
-  readonly #scopeSpans = (start: number, end: number, batch: SpanBatch): void => {
-    const wire = this.#wire;
-    const bytes = wire.bytes;
-    let at = start;
-    while (at < end) {
-      let tag = bytes[at++] as number;
-      if (tag > 127) {
-        tag = wire.varint(at - 1);
-        at = wire.at;
-      }
-      if (tag === 0x12) {
-        const stop = wire.lengthPrefix(at, end);
-        this.#span(wire.at, stop, batch);
-        at = stop;
-      } else at = wire.skip(tag, at, end, 0);
-    }
-    if (at !== end) throw new Malformed('spans of a scope end inside a field');
-  };
-
+  readonly #scopeSpans = (start: number, end: number, batch: SpanBatch): void => this.#wire.nested(start, end, 0x12, batch, this.#readSpan);
+  readonly #readSpan = (start: number, end: number, batch: SpanBatch): void => this.#span(start, end, batch);
   readonly #resource = (start: number, end: number, batch: SpanBatch): void =>
     this.#wire.nested(start, end, 0x0a, batch, this.#resourceAttribute);
   readonly #resourceAttribute = (start: number, end: number, batch: SpanBatch): void =>
@@ -103,11 +81,8 @@ export class PlainSpanDecoder {
     let hasSpanId = false;
     let at = start;
     while (at < end) {
-      let tag = bytes[at++] as number;
-      if (tag > 127) {
-        tag = this.#wire.varint(at - 1);
-        at = this.#wire.at;
-      }
+      const tag = this.#wire.varint(at);
+      at = this.#wire.at;
       let stop: number;
       switch (tag) {
         case 0x4a: // attributes
@@ -186,11 +161,8 @@ export class PlainSpanDecoder {
     let kind: EventKind | 0 = 0;
     let attributes = 0;
     while (at < end) {
-      let tag = bytes[at++] as number;
-      if (tag > 127) {
-        tag = this.#wire.varint(at - 1);
-        at = this.#wire.at;
-      }
+      const tag = this.#wire.varint(at);
+      at = this.#wire.at;
       if (tag === 0x09) {
         us = this.#wire.microseconds(at);
         at += 8;
@@ -211,16 +183,12 @@ export class PlainSpanDecoder {
   }
 
   #link(start: number, end: number, batch: SpanBatch): void {
-    const bytes = this.#wire.bytes;
     const offset = batch.openLink();
     let at = start;
     let isWhole = 0;
     while (at < end) {
-      let tag = bytes[at++] as number;
-      if (tag > 127) {
-        tag = this.#wire.varint(at - 1);
-        at = this.#wire.at;
-      }
+      const tag = this.#wire.varint(at);
+      at = this.#wire.at;
       if (tag === 0x0a || tag === 0x12) {
         const stop = this.#wire.lengthPrefix(at, end);
         const isTrace = tag === 0x0a;
@@ -239,11 +207,8 @@ export class PlainSpanDecoder {
     const bytes = this.#wire.bytes;
     let at = start;
     while (at < end) {
-      let tag = bytes[at++] as number;
-      if (tag > 127) {
-        tag = this.#wire.varint(at - 1);
-        at = this.#wire.at;
-      }
+      const tag = this.#wire.varint(at);
+      at = this.#wire.at;
       if (tag === 0x12) {
         const stop = this.#wire.lengthPrefix(at, end);
         batch.statusMessage[row] = this.#strings.intern(bytes, this.#wire.view, this.#wire.at, stop);
