@@ -106,6 +106,10 @@ export interface Detection {
   advance(watermarkUs: number, due?: DueInput): readonly Anomaly[];
   /** {@link advance} to the newest end seen less the lateness bound. */
   advanceToLateness(): readonly Anomaly[];
+  /** The share of traces that are looked at, by the hash of their ids. */
+  readonly traceShare: number;
+  /** Halves it: whoever holds traces until they are due has too many. */
+  halveTraceShare(): void;
   /** End of input, `due` with all that is left of it. */
   finish(due?: DueInput): readonly Anomaly[];
   learned(): readonly LearnedFact[];
@@ -313,11 +317,10 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     });
   };
 
-  const bound = (): void => {
-    while (traces.buffered > maxOperations && traceShare > minimumShare) {
-      traceShare /= 2;
-      traces.narrow((traceId) => isSampled(traceId, traceShare));
-    }
+  const halveTraceShare = (): void => {
+    if (traceShare <= minimumShare) return;
+    traceShare /= 2;
+    traces.narrow((traceId) => isSampled(traceId, traceShare));
   };
 
   /** What trace detectors remember of traces that are over: past the bound fewer traces are looked at, and the memory follows. */
@@ -328,12 +331,9 @@ export function createDetection(options: DetectionOptions = {}): Detection {
     held = messages.bytes;
     for (const { fold } of traceFolds) held += fold.bytes?.() ?? 0;
     // It takes a while until what is remembered has gone: halving again before that would overshoot.
-    if (held <= maxHeldBytes || atUs < loweredUs + lowerEveryUs || traceShare <= minimumShare) return;
+    if (held <= maxHeldBytes || atUs < loweredUs + lowerEveryUs) return;
     loweredUs = atUs;
-    // First what nobody is known to wait for.
-    if (messages.remembersLess()) return;
-    traceShare /= 2;
-    traces.narrow((traceId) => isSampled(traceId, traceShare));
+    halveTraceShare();
   };
 
   const advance = (toUs: number, due?: DueInput): readonly Anomaly[] => {
@@ -362,9 +362,13 @@ export function createDetection(options: DetectionOptions = {}): Detection {
           if (operation.facts !== undefined) facts.add(operation);
         }
       }
-      if (traces.buffered > maxOperations) bound();
+      while (traces.buffered > maxOperations && traceShare > minimumShare) halveTraceShare();
     },
     advance,
+    get traceShare() {
+      return traceShare;
+    },
+    halveTraceShare,
     advanceToLateness: () => advance(newestUs - latenessUs),
     finish(due) {
       watermarkUs = Number.POSITIVE_INFINITY;

@@ -4,6 +4,7 @@ import { Rows } from '../base/rows.ts';
 import { Texts } from '../base/texts.ts';
 import type { Operation } from '../domain/operation.ts';
 import { groupOf } from './message-flow.ts';
+import { isHashSampled } from './sample.ts';
 import { hashLink, hashParent, hashSpan, idsOf, writeIds } from './span-ids.ts';
 import { SpanNote } from './span-note.ts';
 import type { TraceView, Unit } from './trace-view.ts';
@@ -35,13 +36,15 @@ const isPinned = 2;
 const isFollowed = 4;
 /** Found by its id. */
 const isById = 8;
+/** Nobody was seen to take from its topic when it was noted. */
+const isUntaken = 16;
 
 /** Groups told apart of one topic. */
 const groupsMax = 64;
 /** Names of services, topics and domains: those of a fleet are hundreds. Beyond it messages are not remembered. */
 const namesMax = 65_535;
-/** Shorter than that, consumers that are a little behind would never be found. */
-const leastUntakenUs = 15_000_000;
+/** Messages of topics that nobody is seen to take from: some 30 MB with what hangs on them. */
+const mostUntaken = 150_000;
 /** Messages looked at together. */
 const nearMax = 32;
 /** Of a message that is near: the hash of its span, and that of its id. */
@@ -62,8 +65,8 @@ export interface MessageTopic {
 /**
  * Messages that were published, as all detectors of messages remember them: one row of 96 bytes for each, found by the span that sent it or
  * by its id, instead of an object and two texts in each detector. What only some need hangs on the row. A topic that nobody is seen to take
- * messages from is remembered for `untakenUs` only: its consumers send no spans, as far as is known. Whether a message is remembered
- * depends on event times alone, never on when the sweep came by.
+ * messages from is remembered for `untakenUs` only, and of very many such messages a share by hash: its consumers send no spans, as far as
+ * is known. Whether a message is remembered depends on event times and that share, never on when the sweep came by.
  */
 export class SentMessages {
   readonly #rows = new Rows(stride);
@@ -75,7 +78,10 @@ export class SentMessages {
   readonly #numberOfName = new Map<string, number>([['', 0]]);
   readonly #topics: MessageTopic[] = [];
   readonly #topicOf = new Map<string, Map<string, MessageTopic>>();
-  #untakenUs: number;
+  readonly #untakenUs: number;
+  readonly #mostUntaken: number;
+  #untakenShare = 1;
+  #untaken = 0;
   #retainUs = 0;
   #cursor = 0;
   #last: Operation | undefined;
@@ -89,8 +95,9 @@ export class SentMessages {
   /** Called with what was hung on a row that goes. */
   onGone: (announced: number) => void = () => undefined;
 
-  constructor(untakenUs: number) {
+  constructor(untakenUs: number, most: number = mostUntaken) {
     this.#untakenUs = untakenUs;
+    this.#mostUntaken = most;
   }
 
   get size(): number {
@@ -104,13 +111,6 @@ export class SentMessages {
   /** A detector wants messages to be known for so long. */
   keepFor(us: number): void {
     if (us > this.#retainUs) this.#retainUs = us;
-  }
-
-  /** Remembers messages of topics that nobody is seen to take from for half as long; false where that is short already. */
-  remembersLess(): boolean {
-    if (this.#untakenUs <= leastUntakenUs) return false;
-    this.#untakenUs /= 2;
-    return true;
   }
 
   topic(system: string, target: string): MessageTopic | undefined {
@@ -166,7 +166,7 @@ export class SentMessages {
     this.#byId.glanceAll(this.#nearIds, ids);
   }
 
-  /** The row of a publish, a new one where it is not known; {@link noMessage} where there are too many names. */
+  /** The row of a publish, a new one where it is not known; {@link noMessage} where it is not remembered. */
   note(publish: Operation, isWhole: boolean): number {
     if (publish === this.#last) return this.#lastRow;
     // Mostly it is the next of those that were looked at.
@@ -193,12 +193,15 @@ export class SentMessages {
     const service = this.#numberOf(publish.service);
     const place = this.#numberOf(publish.facts?.domain ?? '');
     if (topic === undefined || service === undefined || place === undefined) return noMessage;
+    const isOfUntaken = publish.endUs < topic.takenUs;
+    if (isOfUntaken && !isHashSampled(high, this.#untakenShare)) return noMessage;
     const row = this.#rows.take();
     const { words, doubles } = this.#rows;
     const at = row * stride;
     writeIds(idsOf(publish), words, at + ids);
     words[at + names] = (service << 16) | topic.number;
-    words[at + flags] = isWhole ? isComplete : 0;
+    words[at + flags] = (isWhole ? isComplete : 0) | (isOfUntaken ? isUntaken : 0);
+    if (isOfUntaken) this.#untaken += 1;
     words[at + takenBy] = 0;
     words[at + takenBy + 1] = 0;
     words[at + announced] = noMessage;
@@ -349,8 +352,10 @@ export class SentMessages {
   #isKnown(row: number, atUs: number, retainUs: number): boolean {
     const sentUs = this.endUsOf(row);
     if (atUs - sentUs > retainUs) return false;
+    const { takenUs } = this.topicOf(row);
+    if (sentUs >= takenUs) return true;
     // Until somebody takes from the topic, and of what was sent long before.
-    return Math.min(atUs, this.topicOf(row).takenUs) - sentUs <= this.#untakenUs;
+    return Math.min(atUs, takenUs) - sentUs <= this.#untakenUs && isHashSampled(this.#word(row, spanHash + 1), this.#untakenShare);
   }
 
   #numberOf(name: string): number | undefined {
@@ -364,7 +369,9 @@ export class SentMessages {
 
   /** To be called now and then, some times a minute of event time. */
   sweep(atUs: number): void {
-    for (let i = Math.ceil(this.#rows.end / sweepsPerRound); i > 0; i -= 1) {
+    const isCrowded = this.#untaken > this.#mostUntaken;
+    if (isCrowded) this.#untakenShare /= 2;
+    for (let i = isCrowded ? this.#rows.end : Math.ceil(this.#rows.end / sweepsPerRound); i > 0; i -= 1) {
       this.#cursor = this.#cursor >= this.#rows.end - 1 ? 0 : this.#cursor + 1;
       const row = this.#cursor;
       // A row that is given back has no end any more.
@@ -380,6 +387,7 @@ export class SentMessages {
     this.#dropId(row);
     this.#texts.remove((words[at + idText] as number) >>> 0);
     if (words[at + keyText] !== words[at + idText]) this.#texts.remove((words[at + keyText] as number) >>> 0);
+    if ((this.#word(row, flags) & isUntaken) !== 0) this.#untaken -= 1;
     const hung = words[at + announced] as number;
     doubles[(at + endUs) >> 1] = 0;
     if (this.#lastRow === row) this.#last = undefined;

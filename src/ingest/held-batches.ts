@@ -40,7 +40,12 @@ export class HeldBatches {
     if (held.uses > 0) return;
     this.#batches[held.number] = undefined;
     this.#free.push(held.number);
-    if (this.#spare.length < mostSpare) this.#spare.push(held.batch);
+    this.giveBack(held.batch);
+  }
+
+  /** Takes a batch back that nobody holds. */
+  giveBack(batch: SpanBatch): void {
+    if (this.#spare.length < mostSpare) this.#spare.push(batch);
   }
 }
 

@@ -1,5 +1,5 @@
 import { HashTable } from '../base/hash-table.ts';
-import { packHex } from '../base/hex-words.ts';
+import { hexOf, packHex } from '../base/hex-words.ts';
 import { Rows } from '../base/rows.ts';
 import type { HeldBatch, HeldBatches } from './held-batches.ts';
 import { isPlainRow } from './span-reader.ts';
@@ -284,10 +284,16 @@ export class TraceShelf {
     }
   }
 
-  /** Gives on every row that is held: where there are too many, their traces wait as operations, of which there is a bound. */
-  handOnAll(): void {
+  /** Forgets the traces that `keep` refuses, but for what was handed on of them. */
+  narrow(keep: (traceId: string) => boolean): void {
     for (const [slot, traces] of this.#timetable)
-      for (const trace of traces) if (this.#slotOf(trace) === slot && (this.#flagsOf(trace) & isElsewhere) === 0) this.#handOn(trace);
+      for (const trace of traces) {
+        if (this.#slotOf(trace) !== slot || (this.#flagsOf(trace) & isElsewhere) !== 0) continue;
+        if (keep(hexOf(this.#records.words, trace * traceStride + idAt, 4))) continue;
+        this.#leaveRuns(trace, this.#leave);
+        this.#remove(trace);
+        this.#free(trace);
+      }
   }
 
   #handOn(trace: number): void {
@@ -398,7 +404,8 @@ export class TraceShelf {
   }
 }
 
-function isSameTrace(one: Int32Array, a: number, two: Int32Array, b: number): boolean {
+/** Whether two rows of ids, eight words each, are of one trace. */
+export function isSameTrace(one: Int32Array, a: number, two: Int32Array, b: number): boolean {
   return one[a] === two[b] && one[a + 1] === two[b + 1] && one[a + 2] === two[b + 2] && one[a + 3] === two[b + 3];
 }
 

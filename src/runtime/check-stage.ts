@@ -44,7 +44,7 @@ export class CheckStage {
 
   constructor(options: DetectionOptions) {
     this.#detection = createDetection(options);
-    this.#due = new DueRows(this.#detection, { ...options, maxRows: options.maxOperations });
+    this.#due = new DueRows(this.#detection, options);
   }
 
   take({ packed, strings }: CheckBatch): void {

@@ -130,7 +130,7 @@ export class DetectStage {
     this.#detection = createDetection({ ...options.detection, domains: options.domains, collections: options.collections });
     this.#dedupe = createSpanDedupe(options.dedupeCapacity === undefined ? {} : { capacity: options.dedupeCapacity });
     this.#room = new WaitingRoom(options.waitingBytes ?? defaultWaitingBytes);
-    this.#due = new DueRows(this.#detection, { ...options.detection, maxRows: options.detection.maxOperations });
+    this.#due = new DueRows(this.#detection, options.detection);
     this.#concerned = new ConcernedRows(
       options.collections.flatMap((collection) => [collection.name, ...collection.replicas.map((replica) => replica.table ?? '')]),
     );

@@ -154,7 +154,7 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
  * what the core's caches hold; spans wait for late ones for much longer.
  */
 const gatherMs = 100;
-const nurseryMb = 24;
+const nurseryMb = 12;
 
 /**
  * The heap holds some tens of megabytes, its big tables lie outside of it; what the configuration lets wait as operations has its room. How far

@@ -1,5 +1,7 @@
+import { hexOf } from '../base/hex-words.ts';
 import { factSlotUs } from '../detect/fact-queue.ts';
 import type { Detection, DueInput } from '../detect/run.ts';
+import { isSampled } from '../detect/sample.ts';
 import { traceSlotUs } from '../detect/trace-buffer.ts';
 import type { Anomaly } from '../domain/anomaly.ts';
 import type { Operation } from '../domain/operation.ts';
@@ -9,15 +11,15 @@ import { OperationReader } from '../ingest/operation-from-span.ts';
 import type { SpanBatch } from '../ingest/span-batch.ts';
 import { isPlainRow, SpanReader } from '../ingest/span-reader.ts';
 import { TraceReader } from '../ingest/trace-reader.ts';
-import { TraceShelf } from '../ingest/trace-shelf.ts';
+import { isSameTrace, TraceShelf } from '../ingest/trace-shelf.ts';
 import { isConsistencyCode } from '../ingest/wanted-attributes.ts';
 
 export interface DueRowsOptions {
   /** As `createDetection` has them, milliseconds. */
   readonly traceIdleMs?: number | undefined;
   readonly tracePatienceMs?: number | undefined;
-  /** Rows of open traces that are held as columns; beyond it they are the engine's, which has its own bound. */
-  readonly maxRows?: number | undefined;
+  /** Of open traces; twice as many rows are held as columns. Beyond it the share of traces that are looked at is halved. */
+  readonly maxOperations?: number | undefined;
 }
 
 /**
@@ -35,6 +37,7 @@ export class DueRows {
   readonly #reader = new OperationReader();
   readonly #factRows: Int32Array = new Int32Array(rowsAtOnce);
   readonly #maxRows: number;
+  #lookedAt: Int32Array = new Int32Array(rowsAtOnce);
   /** Of the batch at hand: whether rows of a class hold facts. */
   #classFacts: Uint8Array = new Uint8Array(64);
   #watermarkUs = Number.NEGATIVE_INFINITY;
@@ -45,24 +48,64 @@ export class DueRows {
   late = 0;
 
   constructor(detection: Detection, options: DueRowsOptions) {
-    const { traceIdleMs = defaultTraceIdleMs, tracePatienceMs = defaultTracePatienceMs, maxRows = defaultMaxRows } = options;
+    const { traceIdleMs = defaultTraceIdleMs, tracePatienceMs = defaultTracePatienceMs, maxOperations = defaultMaxOperations } = options;
     this.#detection = detection;
-    this.#maxRows = maxRows;
+    this.#maxRows = rowsPerOperation * maxOperations;
     this.#shelf = new TraceShelf(traceIdleMs * 1000, tracePatienceMs * 1000, this.#held);
   }
 
   /** A batch to unpack into, for {@link hold}. */
   readonly spare = (): SpanBatch => this.#held.spare();
 
-  /** Takes `count` rows of the batch, which is given back once nothing of it is left. */
+  /** Takes `count` rows of the batch, which is given back once nothing of it is left. `rows` is written over. */
   readonly hold = (batch: SpanBatch, rows: Int32Array, count: number): void => {
-    const held = this.#held.hold(batch, count);
-    let several = 0;
     if (batch.classes > this.#classFacts.length) this.#classFacts = new Uint8Array(batch.classes * 2);
     this.#classFacts.fill(0, 0, batch.classes);
+    for (let i = 0; i < count; i += 1) if ((batch.endUs[rows[i] as number] as number) <= this.#watermarkUs) this.late += 1;
+    if (this.#detection.traceShare < 1) this.#holdSome(batch, rows, count);
+    else this.#holdAll(batch, rows, count, rows, count);
+    while (this.#shelf.rows > this.#maxRows) {
+      const before = this.#detection.traceShare;
+      this.#detection.halveTraceShare();
+      if (this.#detection.traceShare === before) return;
+      this.#shelf.narrow((traceId) => isSampled(traceId, this.#detection.traceShare));
+    }
+  };
+
+  /** Holds those that are looked at in their traces, and those that say something of objects, as a batch of their own. */
+  #holdSome(batch: SpanBatch, rows: Int32Array, count: number): void {
+    const { traceShare } = this.#detection;
+    const ids = new Int32Array(batch.ids.buffer);
+    if (this.#lookedAt.length < count) this.#lookedAt = new Int32Array(count * 2);
+    let kept = 0;
+    let lookedAt = 0;
+    let before = -1;
+    let isLookedAt = false;
     for (let i = 0; i < count; i += 1) {
       const row = rows[i] as number;
-      if ((batch.endUs[row] as number) <= this.#watermarkUs) this.late += 1;
+      const at = row * 8;
+      if (before < 0 || !isSameTrace(ids, before, ids, at)) isLookedAt = isSampled(hexOf(ids, at, 4), traceShare);
+      before = at;
+      if (isLookedAt) this.#lookedAt[lookedAt++] = kept;
+      else if (!this.#hasFacts(batch, row)) continue;
+      rows[kept] = row;
+      kept += 1;
+    }
+    if (kept > 0) {
+      const part = this.#held.spare();
+      part.copyRows(batch, rows, kept);
+      for (let row = 0; row < kept; row += 1) rows[row] = row;
+      this.#holdAll(part, rows, kept, this.#lookedAt, lookedAt);
+    }
+    this.#held.giveBack(batch);
+  }
+
+  /** Holds the rows for what they say of objects, and `inTraces` of them for what they are in their traces. */
+  #holdAll(batch: SpanBatch, rows: Int32Array, count: number, lookedAt: Int32Array, inTraces: number): void {
+    const held = this.#held.hold(batch, count);
+    let several = 0;
+    for (let i = 0; i < count; i += 1) {
+      const row = rows[i] as number;
       if (!this.#hasFacts(batch, row)) continue;
       if (isPlainRow(batch, row)) {
         this.#facts.add(held, row);
@@ -75,12 +118,9 @@ export class DueRows {
       several = 0;
     }
     if (several > 0) this.#detection.add(this.#reader.readRows(batch, this.#factRows, several), 'facts');
-    this.#shelf.add(held, rows, count);
+    this.#shelf.add(held, lookedAt, inTraces);
     this.#held.leave(held);
-    if (this.#shelf.rows <= this.#maxRows) return;
-    this.#shelf.handOnAll();
-    this.#shelf.giveOn(this.#detectRows);
-  };
+  }
 
   /** Moves the detectors' time on; every row that ended before it is held. */
   advance(toUs: number): readonly Anomaly[] {
@@ -159,6 +199,8 @@ const withFacts = 2;
 /** As `createDetection` has them. */
 const defaultTraceIdleMs = 1_000;
 const defaultTracePatienceMs = 10_000;
-const defaultMaxRows = 2_000_000;
+const defaultMaxOperations = 2_000_000;
+/** A row takes a fifth of the memory of an operation, and there are rows and operations at once. */
+const rowsPerOperation = 2;
 /** Operations made at a time. */
 const rowsAtOnce = 2048;

@@ -102,6 +102,39 @@ describe('sent messages', () => {
     );
   });
 
+  it('of a topic that nobody takes from are remembered as a share once they are many, and all of them from when somebody takes', () => {
+    const messages = new SentMessages(1_000_000, 100);
+    messages.keepFor(1_000_000);
+    const hash = new Hash64();
+    const isKnown = (operation: Operation): boolean => {
+      const { low, high } = hashSpan(hash, idsOf(operation));
+      return messages.ofSpan(low, high, operation.endUs, 1_000_000) !== noMessage;
+    };
+    const send = (count: number, atMs: number, target: string): readonly Operation[] =>
+      Array.from({ length: count }, (_, nth) => {
+        const operation = published(atMs, `${target} ${atMs} ${nth}`, target, '');
+        messages.note(operation, true);
+        return operation;
+      });
+    const mails = send(50, 0, 'mails');
+    messages.noteTaken('kafka', 'mails', mails[0]?.endUs ?? 0);
+    const orders = send(1000, 1, 'orders');
+    expect(orders.every(isKnown)).toBe(true);
+    for (let sweep = 0; sweep < 5; sweep += 1) messages.sweep(published(2, 'x', 'orders', '').endUs);
+    // An eighth or a sixteenth of a thousand is a hundred at most, give or take four standard errors.
+    const known = orders.filter(isKnown);
+    expect(known.length).toBeGreaterThan(30);
+    expect(known.length).toBeLessThanOrEqual(100);
+    expect(messages.size).toBe(50 + known.length);
+    expect(mails.every(isKnown)).toBe(true);
+    const later = send(1000, 3, 'orders').filter(isKnown);
+    expect(later.length).toBeGreaterThan(30);
+    expect(later.length).toBeLessThan(170);
+    const since = published(4, 'x', 'orders', '').endUs;
+    messages.noteTaken('kafka', 'orders', since);
+    expect(send(1000, 5, 'orders').every(isKnown)).toBe(true);
+  });
+
   it('that are pinned stay however old they are', () => {
     const messages = new SentMessages(untakenUs);
     messages.keepFor(retainUs);

@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { Clock } from '../../src/base/clock.ts';
 import { createRng, type Rng } from '../../src/base/rng.ts';
+import { detectors } from '../../src/detect/registry.ts';
 import { createDetection } from '../../src/detect/run.ts';
+import { isSampled } from '../../src/detect/sample.ts';
 import type { Anomaly } from '../../src/domain/anomaly.ts';
 import { ProtobufDecoder } from '../../src/ingest/decode-otlp-protobuf.ts';
 import { OperationReader } from '../../src/ingest/operation-from-span.ts';
@@ -19,6 +21,7 @@ const seed = process.env['SEED'] ?? String(Date.now());
 interface Sent {
   readonly atMs: number;
   readonly service: string;
+  readonly traceId: Buffer;
   readonly span: object;
   /** Beyond the span itself. */
   readonly operations: number;
@@ -63,6 +66,7 @@ function traces(rng: Rng, count: number): readonly Sent[] {
       sent.push({
         atMs: endMs + rng.int(latenessMs - 1_000),
         service,
+        traceId,
         operations: isSeveral ? 2 : 0,
         span: {
           traceId,
@@ -173,11 +177,10 @@ describe('DetectStage', () => {
     expect([...kinds]).toEqual(expect.arrayContaining(['dual-write', 'lost-update']));
   });
 
-  test('traces of which too many rows wait are cut by the engine instead, with the same findings', () => {
+  test('of traces of which too many rows wait a share is looked at, as if there had been no others; of objects nothing is missed', () => {
     const sent = traces(createRng('dense'), 250);
     const detection = createDetection({ latenessMs });
-    let mostBuffered = 0;
-    const due = new DueRows(detection, { maxRows: 50 });
+    const due = new DueRows(detection, { maxOperations: 100 });
     const found = new Map<string, Anomaly>();
     for (let at = 0; at < sent.length; at += 100) {
       const batch = due.spare();
@@ -187,12 +190,24 @@ describe('DetectStage', () => {
         Int32Array.from({ length: batch.count }, (_, row) => row),
         batch.count,
       );
-      mostBuffered = Math.max(mostBuffered, detection.stats.buffered);
     }
     for (const finding of due.advance((startMs + endMs - latenessMs) * 1000)) found.set(finding.fingerprint, finding);
-    expect(plain(found)).toEqual(plain(atOnce(sent)));
-    expect(due.operations).toBe(operationsOf(sent));
-    expect(mostBuffered).toBeGreaterThan(sent.length / 2);
+    const { traceShare } = detection.stats;
+    expect(traceShare).toBeLessThan(1);
+    const isLookedAt = ({ traceId }: Sent): boolean => isSampled(traceId.toString('hex'), traceShare);
+    const isOfTraces = (kind: string): boolean =>
+      detectors.some(({ id, scope }) => id === kind && (scope === 'trace' || scope === 'message'));
+    const ofTraces = (one: ReadonlyMap<string, Anomaly>): readonly object[] =>
+      plain(new Map([...one].filter(([, { kind }]) => isOfTraces(kind))));
+    const ofObjects = (one: ReadonlyMap<string, Anomaly>): readonly object[] =>
+      plain(new Map([...one].filter(([, { kind }]) => !isOfTraces(kind))));
+    const looked = sent.filter(isLookedAt);
+    expect(ofTraces(atOnce(looked))).not.toEqual([]);
+    expect(ofTraces(found)).toEqual(ofTraces(atOnce(looked)));
+    expect(ofObjects(atOnce(looked))).not.toEqual(ofObjects(atOnce(sent)));
+    expect(ofObjects(found)).toEqual(ofObjects(atOnce(sent)));
+    expect(due.operations).toBeGreaterThanOrEqual(operationsOf(looked));
+    expect(due.operations).toBeLessThan(operationsOf(sent));
   });
 
   test('what does not fit goes to the detectors early: nothing is dropped, and it is counted', () => {
@@ -218,7 +233,7 @@ describe('DetectStage', () => {
         startTimeUnixNano: String(BigInt(startMs + endMs - 5) * 1_000_000n),
         endTimeUnixNano: String(BigInt(startMs + endMs) * 1_000_000n),
       };
-      decoder.decode(requestOf([{ atMs: 0, service: 'shop', span, operations: 0 }]), batch);
+      decoder.decode(requestOf([{ atMs: 0, service: 'shop', traceId: span.traceId, span, operations: 0 }]), batch);
       const packed = packBatch(batch);
       if (packed !== undefined) stage.take({ sequence: sequence++, packed, strings: structuredClone(tables.added(batch.strings)) });
       while (stage.work(1_000));
@@ -258,7 +273,7 @@ describe('DetectStage', () => {
       spanId: Buffer.alloc(8, 5),
       endTimeUnixNano: String(BigInt(startMs + 400_000) * 1_000_000n),
     };
-    take(3, [{ atMs: 0, service: 'wrong clock', span: ahead, operations: 0 }]);
+    take(3, [{ atMs: 0, service: 'wrong clock', traceId: ahead.traceId, span: ahead, operations: 0 }]);
     expect(stage.report()).toMatchObject({ taken: 4, settled: 1, counts: { duplicateSpans: some.length, futureSpans: 1 } });
     nowMs = 60_000;
     while (stage.work(1_000));
