@@ -94,7 +94,9 @@ async function startIntake(
   const collections = Object.values(context.collections);
   const lag = createLagBook();
   const earlier = { known: await listLearned(database), told: await listToldFindings(database) };
-  const detect = startDetectLoop(context, detectStageOptions(config, earlier), (anomaly) => lag.explain(anomaly));
+  const detect = startDetectLoop(context, { ...detectStageOptions(config, earlier), waitingDirectory: dataDir }, (anomaly) =>
+    lag.explain(anomaly),
+  );
   const measure = startMeasureLoop({
     database,
     clock,

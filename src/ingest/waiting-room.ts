@@ -1,5 +1,5 @@
 import { BatchExpander, isDropped, type Sifted } from './compact-batch.ts';
-import { DueMemory, type Held as HeldMemory } from './due-memory.ts';
+import { type Away, DueMemory, type Held as HeldMemory } from './due-memory.ts';
 import { movePacked, type PackedBatch, unpackBatch } from './packed-batch.ts';
 import { SpanBatch } from './span-batch.ts';
 
@@ -23,13 +23,19 @@ export class WaitingRoom {
   /** In order of arrival, to know which sequence is still in here. */
   readonly #arrivals: Ticket[] = [];
   #firstArrival = 0;
-  readonly #memory = new DueMemory(2 * shortestStepUs);
+  readonly #memory: DueMemory;
   readonly #expander = new BatchExpander();
   readonly #batch = new SpanBatch();
   #rowNumbers: Int32Array = new Int32Array(1024);
 
-  constructor(mostBytes: number) {
+  /** `away`: where what is more than `mostResident` bytes waits, until it is due; in memory where it is absent. */
+  constructor(mostBytes: number, away?: Away, mostResident?: number) {
     this.#mostBytes = mostBytes;
+    this.#memory = new DueMemory(2 * shortestStepUs, away, mostResident);
+  }
+
+  get residentBytes(): number {
+    return this.#memory.residentBytes;
   }
 
   /** Keeps a copy. `kept`: what `sift` left of the batch; a batch of which nothing is left has no business here. */
@@ -41,7 +47,7 @@ export class WaitingRoom {
     const place = this.#memory.take(kept.maxEndUs, packed.bytes);
     this.#push({
       ticket,
-      packed: movePacked(packed, place),
+      packed: { ...movePacked(packed, { buffer: this.#memory.bufferOf(place), offset: place.offset }), buffer: elsewhere },
       place,
       kept,
       strings,
@@ -80,7 +86,8 @@ export class WaitingRoom {
   release(upToUs: number, into: () => SpanBatch, each: (batch: SpanBatch, rows: Int32Array, count: number) => void): boolean {
     const held = this.#heap[0];
     if (held === undefined || held.dueUs > upToUs) return false;
-    const { packed, place, kept } = held;
+    const { place, kept } = held;
+    const packed = { ...held.packed, buffer: this.#memory.bufferOf(place) };
     const untilUs = Math.max(held.dueUs, upToUs) + held.stepUs;
     const isLast = untilUs >= held.maxEndUs;
     const isWhole = isLast && held.releasedUs === Number.NEGATIVE_INFINITY;
@@ -158,6 +165,7 @@ interface Ticket {
 
 interface Held {
   readonly ticket: Ticket;
+  /** Its columns are where `place` says. */
   readonly packed: PackedBatch;
   readonly place: HeldMemory;
   readonly kept: Sifted;
@@ -168,6 +176,7 @@ interface Held {
   releasedUs: number;
 }
 
+const elsewhere = new ArrayBuffer(0);
 /** Ends within this of each other leave together: a quarter of a second as operations costs little. */
 const shortestStepUs = 250_000;
 /** Each step unpacks the batch again. */

@@ -17,6 +17,7 @@ import { type PackedBatch, unpackBatch } from '../ingest/packed-batch.ts';
 import { SpanBatch } from '../ingest/span-batch.ts';
 import { type StringsAdded, StringTablesTwin } from '../ingest/string-tables.ts';
 import { WaitingRoom } from '../ingest/waiting-room.ts';
+import { openAwayFile } from '../io/away-file.ts';
 import type { StoredWrite } from '../io/store/write-evidence.ts';
 import { DueRows } from './due-rows.ts';
 import { forecastSources } from './forecast-sources.ts';
@@ -42,6 +43,8 @@ export interface DetectStageOptions {
   readonly graceMs: number;
   /** Bytes of spans that wait for the watermark. */
   readonly waitingBytes?: number;
+  /** Those of which more than some 48 MB wait, do so in a file here; in memory where it is absent. */
+  readonly waitingDirectory?: string;
   readonly dedupeCapacity?: number;
 }
 
@@ -129,7 +132,12 @@ export class DetectStage {
     this.#clock = clock;
     this.#detection = createDetection({ ...options.detection, domains: options.domains, collections: options.collections });
     this.#dedupe = createSpanDedupe(options.dedupeCapacity === undefined ? {} : { capacity: options.dedupeCapacity });
-    this.#room = new WaitingRoom(options.waitingBytes ?? defaultWaitingBytes);
+    const { waitingBytes = defaultWaitingBytes, waitingDirectory } = options;
+    this.#room = new WaitingRoom(
+      waitingBytes,
+      waitingDirectory === undefined ? undefined : openAwayFile(waitingDirectory),
+      mostResidentBytes,
+    );
     this.#due = new DueRows(this.#detection, options.detection);
     this.#concerned = new ConcernedRows(
       options.collections.flatMap((collection) => [collection.name, ...collection.replicas.map((replica) => replica.table ?? '')]),
@@ -318,6 +326,7 @@ export class DetectStage {
 const learnedEveryMs = 5_000;
 /** About a million and a half spans of ordinary instrumentation: ten seconds of what one thread can look at. */
 const defaultWaitingBytes = 160 * 1024 * 1024;
+const mostResidentBytes = 48 * 1024 * 1024;
 /** Clocks of services that run further ahead than this are wrong; time does not follow them. */
 const futureLimitMs = 300_000;
 /** For so long after a start spans may come that nobody could send before it. */

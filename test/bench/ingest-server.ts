@@ -43,7 +43,7 @@ if (mode === 'decode') {
   // As `pipeline.ts` sets it up, with the config's own bounds; only the store is missing.
   const consumer = openDetectConsumer({
     // Nobody was away, so nobody is waited for.
-    stage: { ...detectStageOptions(config), graceMs: 0 },
+    stage: { ...detectStageOptions(config), graceMs: 0, waitingDirectory: directory },
     clock: systemClock,
     onReport: (report) => {
       reported += report.findings.length;

@@ -1,9 +1,20 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
-import { DueMemory, type Held } from '../../src/ingest/due-memory.ts';
+import { afterAll, describe, expect, test } from 'vitest';
+import { type Away, chunkBytes, DueMemory, type Held } from '../../src/ingest/due-memory.ts';
+import { openAwayFile } from '../../src/io/away-file.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'away-'));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 describe('DueMemory', () => {
-  test('what is held never lies over anything else that is', () => {
+  test.each<[string, Away | undefined]>([
+    ['in memory', undefined],
+    ['mostly in a file', openAwayFile(directory)],
+    ['in memory where nothing can be written', openAwayFile(join(directory, 'missing'))],
+  ])('what is held never lies over anything else that is: %s', (_, away) => {
     fc.assert(
       fc.property(
         fc.array(fc.record({ due: fc.nat(40), bytes: fc.integer({ min: 1, max: 400_000 }), back: fc.nat(9) }), {
@@ -11,20 +22,22 @@ describe('DueMemory', () => {
           maxLength: 200,
         }),
         (steps) => {
-          const memory = new DueMemory(10);
+          const memory = new DueMemory(10, away, 2 * chunkBytes);
           const all: { held: Held; bytes: number; mark: number }[] = [];
           for (const [i, { due, bytes, back }] of steps.entries()) {
             const held = memory.take(due, bytes);
             expect(held.offset % 8).toBe(0);
-            new Uint8Array(held.buffer, held.offset, bytes).fill(i & 255);
+            new Uint8Array(memory.bufferOf(held), held.offset, bytes).fill(i & 255);
             all.push({ held, bytes, mark: i & 255 });
             const gone = all[back];
             if (gone === undefined) continue;
-            const bytesNow = Buffer.from(new Uint8Array(gone.held.buffer, gone.held.offset, gone.bytes));
+            const bytesNow = Buffer.from(new Uint8Array(memory.bufferOf(gone.held), gone.held.offset, gone.bytes));
             expect(bytesNow.equals(Buffer.alloc(gone.bytes, gone.mark))).toBe(true);
             all.splice(back, 1);
             memory.giveBack(gone.held);
           }
+          for (const { held } of all) memory.giveBack(held);
+          expect(memory.residentBytes).toBe(0);
         },
       ),
       { numRuns: 60 },
@@ -39,7 +52,7 @@ describe('DueMemory', () => {
     for (let now = 0; now < 20_000; now += 1) {
       const dueAt = now + (now % 10 === 0 ? 9_000 : 300);
       const held = memory.take(dueAt, 40_000);
-      seen.add(held.buffer);
+      seen.add(memory.bufferOf(held));
       waiting.push({ held, dueAt });
       for (let i = waiting.length - 1; i >= 0; i -= 1) {
         const one = waiting[i];
@@ -50,5 +63,26 @@ describe('DueMemory', () => {
     }
     // 1,200 at a time are held, 48 MB; beside them a chunk of each open slot is not full.
     expect([...seen].reduce((sum, { byteLength }) => sum + byteLength, 0)).toBeLessThan(1.6 * 1_200 * 40_000);
+  });
+
+  test('what is more than may be in memory is in a file without a name, and each is brought back when its time has come', () => {
+    const memory = new DueMemory(100, openAwayFile(directory), 8 * chunkBytes);
+    const waiting: { held: Held; mark: number }[] = [];
+    let mostResident = 0;
+    for (let now = 0; now < 5_000; now += 1) {
+      const held = memory.take(now + 500, 20_000);
+      new Uint8Array(memory.bufferOf(held), held.offset, 20_000).fill(now & 255);
+      waiting.push({ held, mark: now & 255 });
+      const due = now < 500 ? undefined : waiting.shift();
+      if (due !== undefined) {
+        const bytes = new Uint8Array(memory.bufferOf(due.held), due.held.offset, 20_000);
+        expect([bytes[0], bytes[19_999]]).toEqual([due.mark, due.mark]);
+        memory.giveBack(due.held);
+      }
+      mostResident = Math.max(mostResident, memory.residentBytes);
+    }
+    // 500 at a time wait, 10 MB: those of a slot that is open, and of one whose time has come, are in memory too.
+    expect(mostResident).toBeLessThan(16 * chunkBytes);
+    expect(readdirSync(directory)).toEqual([]);
   });
 });
