@@ -43,8 +43,8 @@ const isUntaken = 16;
 const groupsMax = 64;
 /** Names of services, topics and domains: those of a fleet are hundreds. Beyond it messages are not remembered. */
 const namesMax = 65_535;
-/** Messages of topics that nobody is seen to take from: some 30 MB with what hangs on them. */
-const mostUntaken = 150_000;
+/** Messages of topics that nobody is seen to take from: some 20 MB with what hangs on them. */
+const mostUntaken = 100_000;
 /** Messages looked at together. */
 const nearMax = 32;
 /** Of a message that is near: the hash of its span, and that of its id. */

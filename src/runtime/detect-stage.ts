@@ -43,7 +43,7 @@ export interface DetectStageOptions {
   readonly graceMs: number;
   /** Bytes of spans that wait for the watermark. */
   readonly waitingBytes?: number;
-  /** Those of which more than some 48 MB wait, do so in a file here; in memory where it is absent. */
+  /** What is more than some 16 MB of them waits in a file here; in memory where it is absent. */
   readonly waitingDirectory?: string;
   readonly dedupeCapacity?: number;
 }
@@ -326,7 +326,7 @@ export class DetectStage {
 const learnedEveryMs = 5_000;
 /** About a million and a half spans of ordinary instrumentation: ten seconds of what one thread can look at. */
 const defaultWaitingBytes = 160 * 1024 * 1024;
-const mostResidentBytes = 48 * 1024 * 1024;
+const mostResidentBytes = 16 * 1024 * 1024;
 /** Clocks of services that run further ahead than this are wrong; time does not follow them. */
 const futureLimitMs = 300_000;
 /** For so long after a start spans may come that nobody could send before it. */
