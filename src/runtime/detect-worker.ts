@@ -1,3 +1,6 @@
+import { readlinkSync } from 'node:fs';
+import { setPriority } from 'node:os';
+import { basename } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../base/clock.ts';
 import { type DetectReport, DetectStage, type DetectStageOptions, type SentBatch } from './detect-stage.ts';
@@ -28,6 +31,14 @@ const turnMs = 20;
 const reportEveryMs = 50;
 /** How often time moves on while no span comes: findings that wait for the end of a trace are due then. */
 const tickMs = 250;
+
+/** Nice value of this thread: where it shares a core with the receivers, whoever waits for an acknowledgement comes first. */
+const niceness = 5;
+try {
+  setPriority(Number(basename(readlinkSync('/proc/thread-self'))), niceness);
+} catch {
+  // Only Linux gives a thread a priority of its own.
+}
 
 const port = parentPort;
 if (port === null) throw new Error('this file is the entry of a worker thread');

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { getPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test, vi } from 'vitest';
@@ -103,6 +104,18 @@ describe('the detectors’ thread', () => {
     await vi.waitFor(() => expect(consumer.operations).toBe(18 * 960), { timeout: 40_000, interval: 50 });
     expect(deaths).toHaveLength(1);
     expect(ingest.counters().spans_accepted).toBe(18 * 960);
+  });
+
+  test.runIf(process.platform === 'linux')('gives way to the thread that acknowledges', async () => {
+    const { consumer, close } = await startConsumer(await journalFolder());
+    closers.push(close);
+    await consumer.idle();
+    const threads = readdirSync('/proc/self/task').map((thread) => ({
+      name: readFileSync(`/proc/self/task/${thread}/comm`, 'utf8'),
+      nice: getPriority(Number(thread)),
+    }));
+    expect(threads.filter(({ name }) => name.includes('detect')).map(({ nice }) => nice)).toEqual([5]);
+    expect(getPriority(process.pid)).toBe(0);
   });
 
   test('dies of too little memory, alone or with its process, and another process finds all that was acknowledged in the journal', {
