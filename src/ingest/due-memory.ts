@@ -44,7 +44,6 @@ export class DueMemory {
     if (chunk.buffer !== undefined) return chunk.buffer;
     const buffer = this.#newBuffer(chunk.bytes);
     this.#away?.bringBack(chunk.place as number, new Uint8Array(buffer, 0, chunk.used));
-    chunk.place = undefined;
     chunk.buffer = buffer;
     return buffer;
   }

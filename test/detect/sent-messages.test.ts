@@ -130,6 +130,7 @@ describe('sent messages', () => {
     const later = send(1000, 3, 'orders').filter(isKnown);
     expect(later.length).toBeGreaterThan(30);
     expect(later.length).toBeLessThan(170);
+    expect(messages.size).toBe(50 + known.length + later.length);
     const since = published(4, 'x', 'orders', '').endUs;
     messages.noteTaken('kafka', 'orders', since);
     expect(send(1000, 5, 'orders').every(isKnown)).toBe(true);

@@ -66,10 +66,19 @@ describe('DueMemory', () => {
   });
 
   test('what is more than may be in memory is in a file without a name, and each is brought back when its time has come', () => {
-    const memory = new DueMemory(100, openAwayFile(directory), 8 * chunkBytes);
+    const file = openAwayFile(directory);
+    const places: number[] = [];
+    const putAway = (bytes: Uint8Array): number | undefined => {
+      const place = file.putAway(bytes);
+      if (place !== undefined) places.push(place);
+      return place;
+    };
+    const memory = new DueMemory(100, { ...file, putAway }, 8 * chunkBytes);
     const waiting: { held: Held; mark: number }[] = [];
     let mostResident = 0;
     for (let now = 0; now < 5_000; now += 1) {
+      // What may be in memory is.
+      if (memory.residentBytes <= 8 * chunkBytes && now < 500) expect(places).toEqual([]);
       const held = memory.take(now + 500, 20_000);
       new Uint8Array(memory.bufferOf(held), held.offset, 20_000).fill(now & 255);
       waiting.push({ held, mark: now & 255 });
@@ -84,5 +93,8 @@ describe('DueMemory', () => {
     // 500 at a time wait, 10 MB: those of a slot that is open, and of one whose time has come, are in memory too.
     expect(mostResident).toBeLessThan(16 * chunkBytes);
     expect(readdirSync(directory)).toEqual([]);
+    // Room in the file is used again.
+    expect(places.length).toBeGreaterThan(200);
+    expect(Math.max(...places)).toBeLessThan(60);
   });
 });
