@@ -115,7 +115,7 @@ for (const seed of [1, 2, 3, 4, 5, 6])
       shelf.add(held, rows, rows.length);
       batches.leave(held);
       for (const row of rows) model.add(spans[row] as Span);
-      if (step % 7 === 5) {
+      if (step % 20 === 5) {
         shelf.narrow((id) => Number.parseInt(id.slice(0, 8), 16) % 3 > 0);
         model.narrow((trace) => trace % 3 > 0);
       }
