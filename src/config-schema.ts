@@ -310,7 +310,9 @@ export const configSchema = z.strictObject({
         .min(1000)
         .max(100_000_000)
         .default(300_000)
-        .describe('Operations held in memory at most, about 1 kB each; beyond it detection samples traces by hash and says so.'),
+        .describe(
+          'Operations of open traces held in memory at most, about 1 kB each, and twice as many spans as columns, a fifth of that; beyond it detection samples traces by hash and says so.',
+        ),
       detectors: z.record(z.string(), options).default({}).describe('Options by detector id; enabled: false turns one off.'),
       structure: z
         .strictObject({

@@ -154,12 +154,12 @@ export function openDetectThread(options: DetectThreadOptions): DetectThread {
  * what the core's caches hold; spans wait for late ones for much longer.
  */
 const gatherMs = 100;
-const nurseryMb = 12;
+const nurseryMb = 24;
 
 /**
  * The heap holds some tens of megabytes, its big tables lie outside of it; what the configuration lets wait as operations has its room. How far
- * it grows before everything is collected is said in bin/service-runtime.json: to twice what lives in it. Left to itself V8 takes a third more
- * as reason enough under a limit like this one, more than once in two seconds for a megabyte or two, and four times without a limit.
+ * it grows before everything is collected is said in bin/service-runtime.json: to half as much again as lives in it. Left to itself V8 takes a
+ * third more as reason enough under a limit like this one, more than once in two seconds for a megabyte or two, and four times without a limit.
  */
 const oldMb = (stage: DetectStageOptions): number => 768 + Math.ceil((stage.detection.maxOperations ?? 0) / 1000);
 
