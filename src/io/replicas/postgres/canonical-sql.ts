@@ -102,30 +102,72 @@ function canonicalArray(column: TableColumn, e: string): string {
   }
 }
 
-/** The encoding of the given columns as one text expression. Columns are taken from `from`, a relation with the canonical texts. */
-function encoding(prefix: string, columns: readonly Column[], from: (column: Column) => string, table: Table): string {
-  const fields = columns.map((column) => {
-    const text = from(column);
-    const length = table.isUtf8 ? `octet_length(${text})` : `octet_length(convert_to(${text}, 'UTF8'))`;
-    const field = closedTypes.has(column.type) ? `${text} || ';'` : `${length} || ':' || ${text}`;
-    return tableColumn(table, column.name).nullable ? `coalesce(${field}, '~')` : field;
-  });
-  return [`'${prefix}'`, ...fields].join(' || ');
+/**
+ * The encoding of the given columns, over {@link textsFrom}, as one text expression. Each || costs up to 20 ns a row, each text that is
+ * made of a value 40: so constants that meet are one, and both texts of a boolean are constants, which hold the one before them too.
+ */
+function encoding(prefix: string, columns: readonly Column[], shape: Shape, table: Table): string {
+  const parts: string[] = [];
+  let constant = prefix;
+  const add = (sql: string): void => {
+    if (constant !== '') parts.push(`'${constant}'`);
+    parts.push(sql);
+    constant = '';
+  };
+  for (const column of columns) {
+    const at = shape.columns.findIndex((candidate) => candidate.name === column.name);
+    const text = `c${at}`;
+    const { nullable } = tableColumn(table, column.name);
+    if (isBoolean(table, shape, column)) {
+      parts.push(`CASE b${at} WHEN true THEN '${constant}true;' WHEN false THEN '${constant}false;' ELSE '${constant}~' END`);
+      constant = '';
+    } else if (closedTypes.has(column.type)) {
+      add(nullable ? `coalesce(${text} || ';', '~')` : text);
+      constant = nullable ? '' : ';';
+    } else if (isUuid(table, column)) {
+      if (!nullable) constant += '36:';
+      add(nullable ? `coalesce('36:' || ${text}, '~')` : text);
+    } else {
+      const length = `octet_length(${table.isUtf8 ? text : `convert_to(${text}, 'UTF8')`})::text`;
+      const field = `${length} || ':' || ${text}`;
+      add(nullable ? `coalesce(${field}, '~')` : field);
+    }
+  }
+  if (constant !== '') parts.push(`'${constant}'`);
+  return parts.join(' || ');
+}
+
+/** A query gives at most 1664 columns, so the booleans of a very wide table are not there twice. */
+const MAX_COLUMNS_WITH_BOOLEANS = 800;
+
+function isBoolean(table: Table, shape: Shape, column: Column): boolean {
+  const isNarrow = shape.columns.length <= MAX_COLUMNS_WITH_BOOLEANS;
+  return isNarrow && column.type === 'bool' && tableColumn(table, column.name).base === 'bool';
+}
+
+/** All texts of them have one length. */
+function isUuid(table: Table, column: Column): boolean {
+  return column.type === 'uuid' && tableColumn(table, column.name).base === 'uuid';
 }
 
 function md5(table: Table, text: string): string {
   return table.isUtf8 ? `md5(${text})` : `md5(convert_to(${text}, 'UTF8'))`;
 }
 
-/** 64 bits of a hexadecimal digest: lane 0 is the high one. */
-function lane(table: Table, digest: string, index: 0 | 1): string {
-  if (table.serverVersion >= 180_000) return `substring(decode(${digest}, 'hex') FROM ${index * 8 + 1} FOR 8)::bigint`;
-  return `('x' || substr(${digest}, ${index * 16 + 1}, 16))::bit(64)::bigint`;
+/** Each row's canonical texts as c0, c1 ... (shape order), and the booleans among the columns as they are too: b0 ... */
+export function canonicalTexts(table: Table, shape: Shape): string {
+  return shape.columns
+    .flatMap((column, at) => {
+      const own = tableColumn(table, column.name);
+      const text = `${canonicalExpression(own, column.type, 't.')} AS c${at}`;
+      return isBoolean(table, shape, column) ? [text, `t.${own.sql} AS b${at}`] : [text];
+    })
+    .join(', ');
 }
 
 /**
- * A derived table with each row's canonical texts as c0, c1 ... (shape order). OFFSET 0 keeps the planner from computing a text twice
- * where it is used twice (its length and itself); where such texts cost nothing to make, the extra node would cost more.
+ * A derived table with each row's {@link canonicalTexts}. OFFSET 0 keeps the planner from computing a text twice where it is used twice
+ * (its length and itself); where such texts cost nothing to make, the extra node would cost more.
  */
 export function textsFrom(
   table: Table,
@@ -133,33 +175,40 @@ export function textsFrom(
   where: string,
   { more = '', from = `${table.sql} t` }: { readonly more?: string; readonly from?: string } = {},
 ): string {
-  const texts = shape.columns.map((column, at) => `${canonicalExpression(tableColumn(table, column.name), column.type, 't.')} AS c${at}`);
   const isCheap = shape.columns.every(
-    (column) => closedTypes.has(column.type) || (column.type === 'text' && cheapTexts.has(tableColumn(table, column.name).base)),
+    (column) =>
+      closedTypes.has(column.type) ||
+      isUuid(table, column) ||
+      (column.type === 'text' && cheapTexts.has(tableColumn(table, column.name).base)),
   );
-  return `(SELECT ${texts.join(', ')}${more} FROM ${from} ${where} ${isCheap ? '' : 'OFFSET 0'}) s`;
+  return `(SELECT ${canonicalTexts(table, shape)}${more} FROM ${from} ${where} ${isCheap ? '' : 'OFFSET 0'}) s`;
 }
 
 /** Types whose text is the value itself. */
 const cheapTexts = new Set(['text', 'varchar']);
 
 export function rowDigestExpression(table: Table, shape: Shape): string {
-  return md5(
-    table,
-    encoding(rowPrefix(shape), shape.columns, (column) => `c${shape.columns.indexOf(column)}`, table),
-  );
+  return md5(table, encoding(rowPrefix(shape), shape.columns, shape, table));
 }
 
 export function keyDigestExpression(table: Table, shape: Shape): string {
-  const at = (column: Column): number => shape.columns.findIndex((candidate) => candidate.name === column.name);
-  return md5(
-    table,
-    encoding(keyPrefix(shape), keyColumns(shape), (column) => `c${at(column)}`, table),
-  );
+  return md5(table, encoding(keyPrefix(shape), keyColumns(shape), shape, table));
 }
 
-export function lanes(table: Table, digest: string): readonly [string, string] {
-  return [lane(table, digest, 0), lane(table, digest, 1)];
+/** A hexadecimal digest as that which {@link lanes} are cut from. To be made once a row: it costs more than both cuts. */
+export function digestBits(table: Table, digest: string): string {
+  return hasBytesAsNumbers(table) ? `decode(${digest}, 'hex')` : `('x' || ${digest})::bit(128)`;
+}
+
+/** The two halves of the bits of a digest as numbers, the high one first. */
+export function lanes(table: Table, bits: string): readonly [string, string] {
+  const width = hasBytesAsNumbers(table) ? 8 : 64;
+  return [`substring(${bits} FROM 1 FOR ${width})::bigint`, `substring(${bits} FROM ${width + 1} FOR ${width})::bigint`];
+}
+
+/** Casts from bytea to integers came with 18. */
+function hasBytesAsNumbers(table: Table): boolean {
+  return table.serverVersion >= 180_000;
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Hashes of the rows of given keys, computed inside the server: 20 bytes a key travel, whatever the rows hold. */
 import type { Key, Shape } from '../../../domain/row.ts';
 import type { SketchHash } from '../replica.ts';
-import { canonicalExpression, rowDigestExpression, tableColumn } from './canonical-sql.ts';
+import { canonicalTexts, rowDigestExpression } from './canonical-sql.ts';
 import type { Table } from './describe.ts';
 import { nativeHashes } from './native-hash.ts';
 import { keyMatch, keyParameters } from './read-rows.ts';
@@ -41,6 +41,5 @@ function rowHash(table: Table, shape: Shape, hash: SketchHash): string {
     const { high, low } = nativeHashes(table, shape);
     return `int8send(${high}) || int8send(${low})`;
   }
-  const texts = shape.columns.map((column, at) => `${canonicalExpression(tableColumn(table, column.name), column.type, 't.')} AS c${at}`);
-  return `(SELECT decode(${rowDigestExpression(table, shape)}, 'hex') FROM (SELECT ${texts.join(', ')} OFFSET 0) c)`;
+  return `(SELECT decode(${rowDigestExpression(table, shape)}, 'hex') FROM (SELECT ${canonicalTexts(table, shape)} OFFSET 0) c)`;
 }

@@ -6,6 +6,7 @@ import { laneSum } from '../lane-sum.ts';
 import type { BucketChoice, Entry } from '../replica.ts';
 import {
   canonicalExpression,
+  digestBits,
   keyDigestExpression,
   lanes,
   nativeExpression,
@@ -61,7 +62,7 @@ export async function digestBuckets(
 ): Promise<readonly RangeDigest[]> {
   const where = rangeWhere(table, shape, range);
   const [high, low] = lanes(table, 'd');
-  const inner = `SELECT ${rowDigestExpression(table, shape)} AS d${buckets > 1 ? `, ${bucketOf(table, shape, buckets)} AS b` : ''} FROM ${textsFrom(table, shape, where.sql)} OFFSET 0`;
+  const inner = `SELECT ${digestBits(table, rowDigestExpression(table, shape))} AS d${buckets > 1 ? `, ${bucketOf(table, shape, buckets)} AS b` : ''} FROM ${textsFrom(table, shape, where.sql)} OFFSET 0`;
   const rows = await session.query(
     `SELECT ${buckets > 1 ? 'b' : '0'} AS bucket, count(*) AS count, coalesce(sum(${high}), 0)::text AS high, coalesce(sum(${low}), 0)::text AS low
        FROM (${inner}) r ${buckets > 1 ? 'GROUP BY b' : ''}`,
@@ -75,7 +76,7 @@ export async function digestBuckets(
 }
 
 function bucketOf(table: Table, shape: Shape, buckets: number): string {
-  return `(${lanes(table, keyDigestExpression(table, shape))[0]} & ${buckets - 1})`;
+  return `(${lanes(table, digestBits(table, keyDigestExpression(table, shape)))[0]} & ${buckets - 1})`;
 }
 
 const BATCH_ROWS = 10_000; // About a megabyte of keys and digests at a time.

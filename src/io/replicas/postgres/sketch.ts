@@ -28,7 +28,15 @@ import {
 import { canonicalPlace, hasIntKey, intKeys } from '../key-word.ts';
 import { laneSum } from '../lane-sum.ts';
 import type { SketchHash } from '../replica.ts';
-import { canonicalExpression, keyDigestExpression, lanes, rowDigestExpression, tableColumn, textsFrom } from './canonical-sql.ts';
+import {
+  canonicalExpression,
+  digestBits,
+  keyDigestExpression,
+  lanes,
+  rowDigestExpression,
+  tableColumn,
+  textsFrom,
+} from './canonical-sql.ts';
 import type { Table } from './describe.ts';
 import { nativeHashes, nativeIntPlace } from './native-hash.ts';
 import { rangeWhere } from './scan.ts';
@@ -70,18 +78,19 @@ function hashedRows(scanned: Scanned, wants: 'slices' | 'items'): string {
   const [place] = lanes(table, 'kd');
   const [high, low] = lanes(table, 'd');
   const needsPlace = slicing.by === 'place' || wants === 'items';
-  const slice = slicing.by === 'key' ? `((c0::int8 >> ${slicing.shift}) & ${KEY_SLICES - 1})::int` : placeSlice(place);
+  const isInt = hasIntKey(shape);
+  const slice = slicing.by === 'key' ? sliceOfKey('k', slicing.shift) : placeSlice(place);
   const texts = textsFrom(
     table,
     shape,
     bitmap !== undefined && slicing.by === 'key' ? and(where, `get_bit(${bitmap}, ${keySlice(scanned, 't.')}) = 1`) : where,
-    { from },
+    { from, more: isInt ? `, ${keyOf(scanned, 't.')} AS k` : '' },
   );
-  const keyed = needsPlace ? `(SELECT s.*, ${keyDigestExpression(table, shape)} AS kd FROM ${texts} OFFSET 0) s` : texts;
+  const keyed = needsPlace ? `(SELECT s.*, ${digestBits(table, keyDigestExpression(table, shape))} AS kd FROM ${texts} OFFSET 0) s` : texts;
   const chosen = bitmap !== undefined && slicing.by === 'place' ? `WHERE get_bit(${bitmap}, ${slice}) = 1` : '';
-  const digests = `(SELECT c0, ${needsPlace ? 'kd, ' : ''}${rowDigestExpression(table, shape)} AS d FROM ${keyed} ${chosen} OFFSET 0) s`;
+  const digests = `(SELECT ${isInt ? 'k, ' : ''}${needsPlace ? 'kd, ' : ''}${digestBits(table, rowDigestExpression(table, shape))} AS d FROM ${keyed} ${chosen} OFFSET 0) s`;
   if (wants === 'slices') return `(SELECT ${slice} AS s, ${high} AS hi, ${low} AS lo FROM ${digests}) r`;
-  return `(SELECT ${hasIntKey(shape) ? 'c0::int8' : place} AS k, ${place} AS p, ${low} AS lo FROM ${digests} OFFSET 0) r`;
+  return `(SELECT ${isInt ? 'k' : place} AS k, ${place} AS p, ${low} AS lo FROM ${digests} OFFSET 0) r`;
 }
 
 /** Few slices by key are index ranges, one descent each; the bitmap then drops what lies outside of the span by chance in the same slice. */
@@ -109,8 +118,11 @@ function keyOf({ table, shape }: Scanned, from: string): string {
 }
 
 function keySlice(scanned: Scanned, from: string): string {
-  const shift = scanned.slicing.by === 'key' ? scanned.slicing.shift : 0;
-  return `((${keyOf(scanned, from)} >> ${shift}) & ${KEY_SLICES - 1})::int`;
+  return sliceOfKey(keyOf(scanned, from), scanned.slicing.by === 'key' ? scanned.slicing.shift : 0);
+}
+
+function sliceOfKey(key: string, shift: number): string {
+  return `((${key} >> ${shift}) & ${KEY_SLICES - 1})::int`;
 }
 
 function placeSlice(place: string): string {
@@ -242,7 +254,7 @@ export async function locateKeys(
   const texts = shape.key.map((key, at) => `c${shape.columns.findIndex((column) => column.name === key)} AS k${at}`);
   const [place] = lanes(table, 'kd');
   const rows = await session.query(
-    `SELECT * FROM (SELECT ${texts.join(', ')}, ${keyDigestExpression(table, shape)} AS kd FROM ${textsFrom(table, shape, where.sql)} OFFSET 0) q
+    `SELECT * FROM (SELECT ${texts.join(', ')}, ${digestBits(table, keyDigestExpression(table, shape))} AS kd FROM ${textsFrom(table, shape, where.sql)} OFFSET 0) q
       WHERE ${place} = ANY ($1::bigint[])`,
     [numbers, ...where.values],
   );
