@@ -14,12 +14,13 @@ import { createPlaces } from '../../src/detect/object-place.ts';
 import { createDetection } from '../../src/detect/run.ts';
 import { SentMessages } from '../../src/detect/sent-messages.ts';
 import { createRng } from '../../src/base/rng.ts';
+import type { Operation } from '../../src/domain/operation.ts';
 import type { Bench } from './bench.ts';
 import { measureDetectionDelay } from './isolation/detection-delay.ts';
 import { measureDetectorCosts } from './isolation/detector-costs.ts';
 import type { CheckerRun } from './isolation/run-checker.ts';
 import { createStoreHistory } from './isolation/store-history.ts';
-import { chunk, cpuMs, spentOn } from './isolation/time-spent.ts';
+import { chunk, spentOn } from './isolation/time-spent.ts';
 
 /** As `runtime/detect-thread.ts` has it. */
 const nurseryMb = 24;
@@ -92,7 +93,7 @@ async function runChecker(transactions: number): Promise<CheckerRun> {
 
 function runEngine(transactions: number): number {
   const detection = createDetection({ only: [isolation], latenessMs: 100, traceIdleMs: 100, tracePatienceMs: 100 });
-  const spentMs = spentOn(12, transactions, (operations) => {
+  const spentMs = spentOn(createStoreHistory(createRng(12)), transactions, (operations) => {
     detection.add(operations);
     detection.advanceToLateness();
   });
@@ -102,7 +103,7 @@ function runEngine(transactions: number): number {
 /** What walking the same operations costs with nothing checked. */
 function runLoop(transactions: number): number {
   let sum = 0;
-  const spentMs = spentOn(13, transactions, (operations) => {
+  const spentMs = spentOn(createStoreHistory(createRng(13)), transactions, (operations) => {
     for (const operation of operations) sum += operation.endUs + (operation.facts?.objectKey.length ?? 0);
   });
   return sum > 0 ? transactions / (spentMs / 1000) : 0;
@@ -138,13 +139,12 @@ function runSessions(count: number, detectors: readonly KeyedDetector[]): Sessio
   const objects = new KeyedObjects(folds, 600_000_000, sessionBytesMax, 1);
   const history = createStoreHistory(createRng(14));
   for (let done = 0; done < (count * warmUpShare) / 5; done += chunk) objects.run(history.next(chunk));
-  const making = createStoreHistory(createRng(15));
   let done = 0;
-  let beforeMs = cpuMs();
-  for (let made = 0; made < count / 5; made += chunk) done += making.next(chunk).length;
-  const makingMs = cpuMs() - beforeMs;
-  beforeMs = cpuMs();
-  for (let made = 0; made < count / 5; made += chunk) objects.run(history.next(chunk));
-  const spentMs = Math.max(1, cpuMs() - beforeMs - makingMs);
+  const feed = (operations: readonly Operation[]): void => {
+    objects.run(operations);
+    done += operations.length;
+  };
+  // What is remembered lies in typed arrays.
+  const spentMs = spentOn(history, count / 5, feed, 0.5);
   return { perSecond: done / (spentMs / 1000), found, share: objects.share, stateMb: objects.bytes / 1e6, pairs: objects.pairs };
 }

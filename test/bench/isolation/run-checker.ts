@@ -6,7 +6,7 @@ import { createLearner } from '../../../src/detect/learned-structure.ts';
 import { createPlaces } from '../../../src/detect/object-place.ts';
 import { SentMessages } from '../../../src/detect/sent-messages.ts';
 import { createStoreHistory } from './store-history.ts';
-import { chunk, spentOn } from './time-spent.ts';
+import { spentOn } from './time-spent.ts';
 
 export interface CheckerRun {
   readonly perSecond: number;
@@ -25,7 +25,8 @@ function runChecker(transactions: number): CheckerRun {
   let rssMb = 0;
   let fed = 0;
   let newestUs = 0;
-  const spentMs = spentOn(11, transactions, (operations) => {
+  const history = createStoreHistory(createRng(11));
+  const spentMs = spentOn(history, transactions, (operations) => {
     for (const operation of operations) fold.step(operation, report);
     newestUs = operations.at(-1)?.endUs ?? newestUs;
     fold.advance(newestUs, report);
@@ -33,8 +34,6 @@ function runChecker(transactions: number): CheckerRun {
     if (fed % 50 === 0) rssMb = Math.max(rssMb, process.memoryUsage.rss() / 1e6);
   });
   fold.finish(newestUs, report);
-  const history = createStoreHistory(createRng(11));
-  for (let done = 0; done < transactions; done += chunk) history.next(chunk);
   return { perSecond: transactions / (spentMs / 1000), cycles: places.size, injected: history.injected(), rssMb };
 }
 
