@@ -5,11 +5,7 @@ import { noRecord } from '../earlier-operations.ts';
 import { exampleOperations } from '../example.ts';
 import { VersionRecords } from '../object-records.ts';
 import { objectWords, versionWords } from '../version-order.ts';
-
-/** What tells that two writes are one. */
-type Marks = Pick<ConsistencyFacts, 'transactionId' | 'idempotencyKey' | 'valueDigest'>;
-
-const noMarks: Marks = { transactionId: '', idempotencyKey: '', valueDigest: '' };
+import { type Marks, type SharedMarks, sharedMarks, WriteMarks } from '../write-marks.ts';
 
 /** Bases remembered per object. A second write from a base that is older than this many is judged against nothing. */
 const basesMax = 128;
@@ -32,17 +28,14 @@ export const lostUpdate = keyedDetector(
     twin: () => history(5n, 6n),
   },
   (_settings, context): KeyedFold => {
-    const marks = new Map<number, Marks>();
+    const marks = new WriteMarks();
     /** Later writes from the same base, newest first: where the first was rolled back, they are what was overwritten. */
     const others = new Map<number, readonly Other[]>();
-    const seen = new VersionRecords(basesMax, (row) => {
-      marks.delete(row);
-      others.delete(row);
-    });
+    const seen = new VersionRecords(basesMax, (row) => others.delete(row));
     const { earlier } = seen.records;
     return {
-      // Marks with a text or two and their place in the map take some 200 bytes, the writes of a base some 500.
-      bytes: () => seen.bytes + marks.size * 200 + others.size * 500,
+      // The other writes of a base take some 500 bytes.
+      bytes: () => seen.bytes + marks.bytes + others.size * 500,
       forget: (object) => seen.forget(object),
       step(step, report) {
         const { operation, facts } = step;
@@ -51,9 +44,7 @@ export const lostUpdate = keyedDetector(
         const base = facts.versionBase;
         const first = seen.find(step, base);
         if (first === noRecord) {
-          const row = seen.keep(step);
-          if (facts.transactionId !== '' || facts.idempotencyKey !== '' || facts.valueDigest !== '')
-            marks.set(row, { transactionId: facts.transactionId, idempotencyKey: facts.idempotencyKey, valueDigest: facts.valueDigest });
+          marks.set(seen.keep(step), facts);
           return;
         }
         // What came back was made by another write than the one that the first was derived from.
@@ -63,7 +54,7 @@ export const lostUpdate = keyedDetector(
         const firstVersion = earlier.versionOf(first);
         const span = earlier.spanOf(first);
         if (span.spanId === operation.spanId && span.traceId === operation.traceId) return;
-        if (isSameEffect(marks.get(first) ?? noMarks, firstVersion, earlier.replicaOf(first), facts)) return;
+        if (isSameEffect(marks.sharedWith(first, facts), firstVersion, earlier.replicaOf(first), facts)) return;
         const place = context.placeOf(facts.objectType, facts.domain);
         const findingOf = (before: Before, otherwise: Finding | undefined): Finding => ({
           place: `${facts.objectType}\0${facts.objectKey}\0${String(base)}`,
@@ -88,7 +79,7 @@ export const lostUpdate = keyedDetector(
         });
         const later = others.get(first) ?? [];
         const rest = later.reduceRight<Finding | undefined>((otherwise, other) => {
-          return isSameEffect(other, other.version, other.replicaId, facts) ? otherwise : findingOf(other, otherwise);
+          return isSameEffect(sharedMarks(other, facts), other.version, other.replicaId, facts) ? otherwise : findingOf(other, otherwise);
         }, undefined);
         report(findingOf({ version: firstVersion, service: earlier.serviceOf(first), span, endUs: earlier.endUsOf(first) }, rest));
         others.delete(first);
@@ -123,11 +114,10 @@ function otherOf(operation: Operation, facts: ConsistencyFacts): Other {
 }
 
 /** One write seen twice (two spans of one transaction, a retry under its key, a change applied on another replica) is not two. */
-function isSameEffect(first: Marks, version: Version | undefined, replicaId: string, facts: ConsistencyFacts): boolean {
-  if (first.transactionId !== '' && first.transactionId === facts.transactionId) return true;
-  if (first.idempotencyKey !== '' && first.idempotencyKey === facts.idempotencyKey) return true;
+function isSameEffect(shared: SharedMarks, version: Version | undefined, replicaId: string, facts: ConsistencyFacts): boolean {
+  if (shared.transaction === true || shared.idempotency === true) return true;
   if (version === undefined || version !== facts.version) return false;
-  if (first.valueDigest !== '' && facts.valueDigest !== '') return first.valueDigest === facts.valueDigest || replicaId !== facts.replicaId;
+  if (shared.digest !== undefined) return shared.digest || replicaId !== facts.replicaId;
   return replicaId !== facts.replicaId || (version !== '' && typeof version === 'string');
 }
 
