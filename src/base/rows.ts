@@ -1,6 +1,12 @@
 import { lineWords } from './line-words.ts';
 
 /**
+ * A table up to this size grows four times at once: what nothing was written to yet takes no memory, and every move writes all rows to new
+ * memory, of which each page costs as much as a thousand instructions. Beyond it, half as much again: the room is asked for as a whole.
+ */
+const largeBytes = 64_000_000;
+
+/**
  * A table of rows of 32-bit words, one row beside the other in one buffer, so that what belongs together lies in one or two cache lines
  * (columns of their own cost a cache miss each: with seventeen columns a new row took 300 ns). `stride` is even; a double at word `w` (even)
  * of a row is `doubles[(row * stride + w) / 2]`. Row numbers are given out densely, taken back, given out again. A full table moves: `words`
@@ -25,7 +31,7 @@ export class Rows {
     this.doubles = doublesOf(this.words);
   }
 
-  /** Bytes of the rows in use. The table has room for half as many again at most, and does not shrink. */
+  /** Bytes of the rows in use. Room that was never in use takes no memory; what was in use once is kept. */
   get bytes(): number {
     return this.count * this.#stride * 4;
   }
@@ -39,8 +45,8 @@ export class Rows {
       return row;
     }
     if (this.end === this.#capacity) {
-      // Half as much again: twice would leave half of a large table empty.
-      this.#capacity = Math.ceil((this.#capacity * 3) / 2);
+      const isLarge = this.words.byteLength > largeBytes;
+      this.#capacity = isLarge ? Math.ceil((this.#capacity * 3) / 2) : this.#capacity * 4;
       const words = lineWords(this.#capacity * this.#stride);
       words.set(this.words);
       // Free at once, instead of when everything is collected next: it is as much as the table.
