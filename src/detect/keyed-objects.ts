@@ -117,7 +117,7 @@ export class KeyedObjects {
    * are the news, can seem to have ended after them.
    */
   #inTurn(operations: readonly Operation[]): readonly Operation[] {
-    if (this.#absences.length === 0 && !operations.some(isLateAbsence)) return operations;
+    if (this.#absences.length === 0 && !hasLateAbsence(operations)) return operations;
     const turns: Operation[] = [];
     for (const operation of operations) {
       let count = 0;
@@ -363,6 +363,12 @@ export class KeyedObjects {
 
 function isLateAbsence(operation: Operation): boolean {
   return operation.facts?.version === '' && operation.kind === 'read' && grainOf(operation) > 0;
+}
+
+/** A loop, because a built-in one calls for every operation that comes. */
+function hasLateAbsence(operations: readonly Operation[]): boolean {
+  for (const operation of operations) if (isLateAbsence(operation)) return true;
+  return false;
 }
 
 const absenceTurnUs = (operation: Operation): number => operation.endUs + grainOf(operation);
