@@ -258,10 +258,11 @@ describe('JsonDecoder', () => {
         binary.decode(bytes, fromProtobuf);
         const document = JSON.stringify(asJson(oracle(bytes)));
         // JSON has no infinities; OTLP/JSON writes them as text, JSON.stringify as null.
-        fc.pre(!/"doubleValue":null|-0/.test(document) && !/"(?:Infinity|-Infinity)"/.test(document));
+        fc.pre(!/"doubleValue":null/.test(document) && !/"(?:Infinity|-Infinity)"/.test(document));
         expect(json.decodeText(document, fromJson)).toEqual({ is: 'decoded' });
-        const known = spansOf(fromProtobuf).filter((one) => !one.attributes.some((attribute) => /:3:(?:-0|-?Infinity)$/.test(attribute)));
-        if (known.length === fromProtobuf.count) expect(spansOf(fromJson)).toEqual(spansOf(fromProtobuf));
+        // JSON.stringify writes -0 as 0.
+        const unsigned = (batch: SpanBatch): unknown => JSON.parse(JSON.stringify(spansOf(batch)).replaceAll(':3:-0"', ':3:0"'));
+        expect(unsigned(fromJson)).toEqual(unsigned(fromProtobuf));
       }),
       runs,
     );
