@@ -34,10 +34,6 @@ export class WaitingRoom {
     this.#memory = new DueMemory(2 * shortestStepUs, away, mostResident);
   }
 
-  get residentBytes(): number {
-    return this.#memory.residentBytes;
-  }
-
   /** Keeps a copy. `kept`: what `sift` left of the batch; a batch of which nothing is left has no business here. */
   add(sequence: number, packed: PackedBatch, strings: readonly string[], kept: Sifted): void {
     if (kept.rows === 0) return;

@@ -1,9 +1,13 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { sift } from '../../src/ingest/compact-batch.ts';
 import { packBatch } from '../../src/ingest/packed-batch.ts';
 import { SpanBatch } from '../../src/ingest/span-batch.ts';
 import { WaitingRoom } from '../../src/ingest/waiting-room.ts';
+import { openAwayFile } from '../../src/io/away-file.ts';
 
 const batchOf = (ends: readonly number[]): SpanBatch => {
   const batch = new SpanBatch();
@@ -114,4 +118,45 @@ test('says when it holds more than it should', () => {
     )
   );
   expect(room.isOverBound).toBe(false);
+});
+
+test('what waits in a file leaves as what waits in memory does', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'waiting-'));
+  onTestFinished(() => rmSync(directory, { recursive: true }));
+  const file = openAwayFile(directory);
+  let away = 0;
+  const putAway = (bytes: Uint8Array): number | undefined => {
+    away += bytes.length;
+    return file.putAway(bytes);
+  };
+  const rooms = [new WaitingRoom(Number.POSITIVE_INFINITY), new WaitingRoom(Number.POSITIVE_INFINITY, { ...file, putAway }, 0)];
+  const leave = (room: WaitingRoom, upToUs: number): readonly number[] => {
+    const left: number[] = [];
+    while (
+      room.release(
+        upToUs,
+        () => new SpanBatch(),
+        (batch, rows, count) => {
+          for (const row of rows.subarray(0, count)) left.push(batch.endUs[row] as number, batch.ids[row * 32] as number);
+        },
+      )
+    );
+    return left;
+  };
+  for (let sequence = 0; sequence < 600; sequence += 1) {
+    // Some are spread over seconds, and leave in steps.
+    const spreadUs = sequence % 50 === 0 ? 4 * second : 100_000;
+    const batch = batchOf(Array.from({ length: 200 }, (_, i) => sequence * 4_000 + Math.floor((i * spreadUs) / 200)));
+    for (let row = 0; row < batch.count; row += 1) batch.ids[row * 32] = (sequence * 7 + row) % 251;
+    const packed = packBatch(batch);
+    if (packed === undefined) throw new Error('there are rows');
+    const kept = sift(packed, (_ids, nth) => nth % 3 > 0);
+    for (const room of rooms) room.add(sequence, packed, [''], kept);
+    const [inMemory, inFile] = rooms.map((room) => leave(room, sequence * 4_000 - second));
+    expect(inFile).toEqual(inMemory);
+  }
+  const [inMemory, inFile] = rooms.map((room) => leave(room, 60 * second));
+  expect(inFile?.length).toBeGreaterThan(1_000);
+  expect(inFile).toEqual(inMemory);
+  expect(away).toBeGreaterThan(1_000_000);
 });
