@@ -97,9 +97,9 @@ export const scanLeaseMs = 30_000;
 
 /**
  * Takes a collection for one comparison, for this worker alone, if it is due: `everyMs` after the last start, give or take a tenth, sooner
- * where that one failed, or asked for; and if nobody scans it. The take is a compare-and-set on the start and the lease, so of two workers one scans. A start or
- * a lease that the clock, set back, cannot have made does not count. Which tenth follows from the last start: all workers agree on it,
- * and collections that were started together drift apart.
+ * where that one failed, or asked for; and if nobody scans it. The take is a compare-and-set on the start and the lease, so of two workers
+ * one scans. Clocks of workers may differ by as much as a lease; what is further ahead was made before the clock was set back, and does not
+ * count. Which tenth follows from the last start: all workers agree on it, and collections that were started together drift apart.
  */
 export async function takeScan(db: Queryable, collection: string, everyMs: number, owner: string, nowMs: number): Promise<boolean> {
   const { rowCount } = await db.query(
@@ -107,10 +107,10 @@ export async function takeScan(db: Queryable, collection: string, everyMs: numbe
      on conflict (collection) do update set last_scan_started_ms = $2, scan_asked_at_ms = null, scan_owner = $4, scan_lease_until_ms = $2::bigint + $5::bigint
        where (c.last_scan_started_ms is null
           or c.last_scan_started_ms + ($3::bigint * (900 + abs(hashtext(c.collection || c.last_scan_started_ms)::bigint) % 201) / 1000) <= $2
-          or c.last_scan_started_ms > $2
+          or c.last_scan_started_ms > $2::bigint + $5::bigint
           or (c.error is not null and c.last_scan_ended_ms + $6::bigint <= $2)
           or c.scan_asked_at_ms is not null)
-         and not (c.scan_lease_until_ms > $2 and c.scan_lease_until_ms <= $2::bigint + $5::bigint)`,
+         and not (c.scan_lease_until_ms > $2 and c.scan_lease_until_ms <= $2::bigint + 2 * $5::bigint)`,
     [collection, nowMs, everyMs, owner, scanLeaseMs, afterFailureMs],
   );
   return rowCount === 1;

@@ -342,6 +342,16 @@ describe('a comparison that is due', () => {
     expect(await renewScan(database, 'gone', 'first', 10_000 + scanLeaseMs)).toBe(false);
   });
 
+  it('is not taken over by a worker whose clock is behind, just after it was taken or renewed', async () => {
+    expect(await take('skewed', 'ahead', 100_000)).toBe(true);
+    expect(await take('skewed', 'behind', 99_999)).toBe(false);
+    expect(await renewScan(database, 'skewed', 'ahead', 110_000)).toBe(true);
+    expect(await take('skewed', 'behind', 109_999)).toBe(false);
+    expect(await take('skewed', 'behind', 101_500 - scanLeaseMs)).toBe(false);
+    await releaseScan(database, 'skewed', 'ahead');
+    expect(await take('skewed', 'behind', 99_999)).toBe(false);
+  });
+
   it('comes a tenth earlier or later, the same for all workers, and again when the clock was set back', async () => {
     const due: number[] = [];
     for (let n = 0; n < 40; n += 1) {
