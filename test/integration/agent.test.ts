@@ -85,7 +85,7 @@ async function startWorld(domain: ConsistencyDomain): Promise<World> {
           return answer.body;
         },
         say: () => undefined,
-        warn: () => undefined,
+        warn: (text) => console.error(`agent: ${text}`),
         ...over,
       };
       const running = serveReplica(target, { once: false, signal: stopping.signal });
